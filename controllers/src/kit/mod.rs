@@ -1,0 +1,3 @@
+//! The small kit that all controllers share.
+
+pub mod link;

@@ -1,0 +1,58 @@
+//! Why something does not move: on whom it waits, since when, until when.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What kind of thing is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum BlockCode {
+    /// The agent has not been heard for longer than the grace time.
+    AgentUnreachable,
+    /// The agent has never enrolled.
+    AgentNotEnrolled,
+    /// The agent has not confirmed yet what it was told.
+    AgentConfirmation,
+    /// The lane has to be empty and closed first.
+    LaneOpen,
+    /// A named object does not exist.
+    MissingReference,
+    /// Other objects still name this one.
+    StillReferenced,
+    /// A person has to look at the device.
+    Quarantine,
+    /// The next try of something that failed is due later.
+    Retry,
+    /// An instrument waits for the seal of the metrology authority.
+    Recertification,
+}
+
+/// One thing that keeps this object from moving.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedBy {
+    /// What kind of thing this object waits for.
+    pub code: BlockCode,
+    /// The object or party that is waited for, as `Kind/name`.
+    #[schemars(length(max = 253))]
+    pub subject: String,
+    /// When the wait began, in RFC 3339 with UTC.
+    #[schemars(length(max = 35))]
+    pub since: String,
+    /// When the wait ends or is given up, in RFC 3339 with UTC; absent when only the subject can end it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35))]
+    pub until: Option<String>,
+    /// What somebody can do to end the wait, as one sentence.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+/// Keeps `since` of a wait that goes on, so that time alone never changes a status.
+pub fn carry_since(previous: &[BlockedBy], mut now: Vec<BlockedBy>) -> Vec<BlockedBy> {
+    for block in &mut now {
+        if let Some(old) = previous.iter().find(|old| old.code == block.code && old.subject == block.subject) {
+            block.since.clone_from(&old.since);
+        }
+    }
+    now
+}

@@ -1,0 +1,454 @@
+//! `DeviceModel`: a type of instrument, as data.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Conditioned;
+use crate::units::Name;
+
+/// What instruments of this type are, how they are spoken to, how they are updated and what the law says of them.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "kalong.dev",
+    version = "v1alpha1",
+    kind = "DeviceModel",
+    plural = "devicemodels",
+    shortname = "kmodel",
+    namespaced,
+    status = "DeviceModelStatus",
+    derive = "PartialEq",
+    category = "kalong",
+    category = "kalong-field",
+    doc = "A type of instrument: its class, its protocol with the register map, its properties, how it updates and what the law says of it.",
+    selectable = ".spec.class",
+    printcolumn(name = "Class", type_ = "string", json_path = ".spec.class"),
+    printcolumn(name = "Protocol", type_ = "string", json_path = ".spec.protocol.name"),
+    printcolumn(name = "Slots", type_ = "string", json_path = ".spec.update.slots"),
+    printcolumn(name = "Devices", type_ = "integer", json_path = ".status.devices"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.class == oldSelf.class").message("`class` must not change: declare a new DeviceModel").field_path(".class"),
+    validation = Rule::new("self.update.slots != 'External' || self.update.rollback == 'None'").message("`update.rollback` must be None when `update.slots` is External: the vendor's tool decides").field_path(".update.rollback"),
+    validation = Rule::new("self.protocol.name == 'ModbusTcp' || !has(self.protocol.registers) || self.protocol.registers.size() == 0").message("`protocol.registers` may be given only when `protocol.name` is ModbusTcp").field_path(".protocol.registers")
+)]
+pub struct DeviceModelSpec {
+    /// The class of instrument in the words of the field.
+    pub class: DeviceClass,
+    /// Hardware revisions that this model covers, for the compatibility check of releases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
+    pub hardware_revisions: Vec<String>,
+    /// How the agent speaks with instruments of this type.
+    pub protocol: Protocol,
+    /// What can be read from and set on instruments of this type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 48))]
+    pub properties: Vec<Property>,
+    /// Health codes that instruments of this type can report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub health_codes: Vec<HealthCode>,
+    /// How firmware gets onto instruments of this type and is proven there.
+    #[serde(default)]
+    pub update: Update,
+    /// What the law asks of instruments of this type.
+    #[serde(default)]
+    pub regulatory: Regulatory,
+}
+
+/// Classes of instruments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the names are the field's own terms")]
+pub enum DeviceClass {
+    Barrier,
+    AnprCamera,
+    OcrPortal,
+    Camera,
+    Weighbridge,
+    XRayScanner,
+    RadiationPortal,
+    EGate,
+    CodeReader,
+    LanePlc,
+    Conveyor,
+    Disinfection,
+    GuidanceBeacon,
+    Charger,
+    PowerMeter,
+    IgvFleetController,
+    BiometricReader,
+    Display,
+    Signal,
+    NetworkSwitch,
+    Ups,
+}
+
+impl DeviceClass {
+    /// Firmware of these classes needs the signatures of two authors.
+    pub fn is_safety(self) -> bool {
+        matches!(self, Self::Barrier | Self::LanePlc)
+    }
+
+    /// Devices of these classes can run a lane.
+    pub fn runs_lanes(self) -> bool {
+        matches!(self, Self::LanePlc | Self::EGate)
+    }
+}
+
+/// How an agent speaks with an instrument.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Protocol {
+    /// The driver of the edge agent that speaks with the instrument.
+    pub name: ProtocolName,
+    /// How often the agent reads the instrument, in milliseconds.
+    #[serde(default = "Protocol::default_poll")]
+    #[schemars(range(min = 100, max = 600_000))]
+    pub poll_interval_millis: i64,
+    /// Where each property stands in a Modbus instrument.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub registers: Vec<Register>,
+}
+
+impl Protocol {
+    fn default_poll() -> i64 {
+        1000
+    }
+}
+
+/// The protocols that the edge agent speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ProtocolName {
+    /// Modbus over TCP, with the register map of the model.
+    ModbusTcp,
+    /// Toledo continuous output of a weighing indicator over TCP.
+    ToledoContinuous,
+    /// ONVIF device service over HTTP.
+    OnvifHttp,
+    /// The published generic HTTP contract.
+    GenericHttp,
+}
+
+/// Where a property stands in a Modbus instrument.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Register {
+    /// Name of the property that stands here, one of the model's or a well-known one.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$"))]
+    pub name: String,
+    /// The table of the instrument that holds it.
+    pub table: RegisterTable,
+    /// Address of its first register or bit, counted from 0.
+    #[schemars(range(min = 0, max = 65_535))]
+    pub address: i64,
+    /// Number of registers that it takes, 1 for a coil or a 16-bit number.
+    #[serde(default = "Register::default_words")]
+    #[schemars(range(min = 1, max = 64))]
+    pub words: i64,
+    /// How the registers are read as one value.
+    #[serde(default)]
+    pub encoding: Encoding,
+}
+
+impl Register {
+    fn default_words() -> i64 {
+        1
+    }
+}
+
+/// The four tables of a Modbus instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RegisterTable {
+    /// One bit, read and write.
+    Coil,
+    /// One bit, read only.
+    DiscreteInput,
+    /// Sixteen bits, read only.
+    InputRegister,
+    /// Sixteen bits, read and write.
+    HoldingRegister,
+}
+
+/// How registers are read as one value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Encoding {
+    /// Unsigned whole number, most significant register first; a bit is 0 or 1.
+    #[default]
+    Unsigned,
+    /// Signed whole number in two's complement, most significant register first.
+    Signed,
+    /// Two ASCII characters a register, padded with zero bytes.
+    Ascii,
+    /// Raw bytes, two a register, shown as hexadecimal digits.
+    Bytes,
+}
+
+/// Something that can be read from or set on an instrument.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.min) || !has(self.max) || self.min <= self.max").message("`min` must not be greater than `max`").field_path(".min"),
+    validation = Rule::new("self.type != 'Enumeration' || (has(self.values) && self.values.size() > 0)").message("`values` must list the words when `type` is Enumeration").field_path(".values")
+)]
+pub struct Property {
+    /// Name of the property in lower camel case, unique within the model.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$"))]
+    pub name: String,
+    /// What kind of values the property takes.
+    #[serde(rename = "type")]
+    pub kind: PropertyType,
+    /// Whether the property can be set or only read.
+    #[serde(default)]
+    pub access: Access,
+    /// Unit of a whole number in UCUM notation, for example ms or kg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub unit: Option<String>,
+    /// Lowest allowed whole number, in the property's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -2_147_483_648, max = 2_147_483_647))]
+    pub min: Option<i64>,
+    /// Highest allowed whole number, in the property's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -2_147_483_648, max = 2_147_483_647))]
+    pub max: Option<i64>,
+    /// Words that an enumeration takes; in Modbus the first one is 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
+    pub values: Vec<String>,
+    /// Age after which a value read is no longer believed, in seconds.
+    #[serde(default = "Property::default_stale")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub stale_after_seconds: i64,
+}
+
+impl Property {
+    fn default_stale() -> i64 {
+        30
+    }
+}
+
+/// Kinds of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum PropertyType {
+    /// A whole number in the property's unit.
+    Integer,
+    /// A text of at most 256 characters.
+    Text,
+    /// One of the listed words.
+    Enumeration,
+}
+
+/// Whether a property can be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Access {
+    /// It can be read and not set.
+    #[default]
+    ReadOnly,
+    /// It can be read and set as configuration.
+    ReadWrite,
+}
+
+/// A code by which an instrument says what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCode {
+    /// Name of the code in upper camel case, for example LensDirty.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
+    pub name: String,
+    /// How much the code takes away from what the instrument can do.
+    pub severity: Severity,
+    /// Bit in the instrument's `healthBits` register that stands for this code, counted from 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 31))]
+    pub bit: i64,
+}
+
+/// How much a health code takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Severity {
+    /// The instrument serves with a limitation.
+    Degraded,
+    /// The instrument cannot serve.
+    Faulty,
+}
+
+/// How firmware gets onto an instrument.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Update {
+    /// How many images the instrument can hold, and who writes them.
+    #[serde(default)]
+    pub slots: UpdateSlots,
+    /// Whether the lane must be empty while the instrument is changed.
+    #[serde(default)]
+    pub lane_drain: LaneDrainNeed,
+    /// How long the instrument is away while it starts the new image, in seconds.
+    #[serde(default = "Update::default_downtime")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub downtime_seconds: i64,
+    /// Whether the previous image can be put back.
+    #[serde(default)]
+    pub rollback: Rollback,
+    /// How long the new image must run without a fault before it is proven, in seconds.
+    #[serde(default = "Update::default_soak")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub soak_seconds: i64,
+    /// Probes that the new image must pass, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub probes: Vec<Probe>,
+}
+
+impl Update {
+    fn default_downtime() -> i64 {
+        60
+    }
+
+    fn default_soak() -> i64 {
+        600
+    }
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self {
+            slots: UpdateSlots::default(),
+            lane_drain: LaneDrainNeed::default(),
+            downtime_seconds: Self::default_downtime(),
+            rollback: Rollback::default(),
+            soak_seconds: Self::default_soak(),
+            probes: Vec::new(),
+        }
+    }
+}
+
+/// How many images an instrument holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum UpdateSlots {
+    /// Two: one runs while the other is written.
+    Dual,
+    /// One: it is overwritten, and a rollback writes the previous image again.
+    Single,
+    /// The vendor's own tool writes; Kalong watches which version runs.
+    #[default]
+    External,
+}
+
+/// Whether a change needs an empty lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum LaneDrainNeed {
+    /// The lane must be empty and closed.
+    #[default]
+    Needed,
+    /// The instrument may be changed while the lane serves.
+    NotNeeded,
+}
+
+/// Whether the previous image can be put back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Rollback {
+    /// It can.
+    Supported,
+    /// It cannot.
+    #[default]
+    None,
+}
+
+/// What a new image must pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Probe {
+    /// The instrument reports the new version and digest.
+    Identity,
+    /// The instrument's own test passes.
+    SelfTest,
+    /// The configuration is read back unchanged.
+    Configuration,
+    /// No health code of severity Faulty is active.
+    Health,
+}
+
+/// What the law asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Regulatory {
+    /// What a change of legally relevant software asks for (OIML D 31).
+    #[serde(default)]
+    pub recertification: Recertification,
+    /// Whether instruments of this type must carry a valid calibration.
+    #[serde(default)]
+    pub calibration: Calibration,
+    /// Interlocks that must be safe before an instrument of this type is changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub interlocks: Vec<Interlock>,
+}
+
+/// What a change of legally relevant software asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Recertification {
+    /// Nothing.
+    #[default]
+    None,
+    /// An audit record.
+    Traced,
+    /// A new seal before the instrument may be used for trade.
+    Verified,
+}
+
+/// Whether a calibration is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Calibration {
+    /// It is not.
+    #[default]
+    NotRequired,
+    /// It is; the property `calibratedUntil` carries its last day.
+    Required,
+}
+
+/// A property that must have a value before an instrument is changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Interlock {
+    /// Name of the property that shows the state of the interlock.
+    pub name: Name,
+    /// Value of the property at which a change is safe.
+    #[schemars(length(min = 1, max = 63))]
+    pub safe: String,
+}
+
+/// What is true of the model now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceModelStatus {
+    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    #[schemars(range(min = -1))]
+    pub observed_generation: i64,
+    /// What is true of this model, one entry for each condition type.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// Devices of this site that name this model, as a count.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub devices: i64,
+}
+
+impl Conditioned for DeviceModel {
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |s| &s.conditions)
+    }
+}

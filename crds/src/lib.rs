@@ -1,0 +1,45 @@
+//! What things are: the API types of `kalong.dev/v1alpha1`, conditions, units, and what operator and agent say to each other.
+//!
+//! No I/O, no runtime, no Kubernetes client: everything here can be judged in a unit test.
+
+pub mod blocked;
+pub mod condition;
+pub mod crossing;
+pub mod device;
+pub mod device_model;
+pub mod edge_agent;
+pub mod firmware_release;
+pub mod lane;
+pub mod manager;
+pub mod schema;
+pub mod units;
+pub mod well_known;
+pub mod wire;
+
+pub use blocked::{BlockCode, BlockedBy};
+pub use condition::{ConditionType, Conditioned, Judgement, Reason};
+pub use crossing::Crossing;
+pub use device::Device;
+pub use device_model::DeviceModel;
+pub use edge_agent::EdgeAgent;
+pub use firmware_release::FirmwareRelease;
+pub use lane::Lane;
+
+/// The API group of every kind.
+pub const GROUP: &str = "kalong.dev";
+/// The one served and stored version.
+pub const VERSION: &str = "v1alpha1";
+/// Keeps a Device or Lane until its agent confirmed the signed tombstone.
+pub const FINALIZER: &str = "kalong.dev/tombstone";
+/// Keeps an EdgeAgent while a Device names it.
+pub const AGENT_FINALIZER: &str = "kalong.dev/devices";
+/// Lets a DELETE of something in service pass the policy: `<name>, <date>, <reason>`.
+pub const DELETE_IN_SERVICE: &str = "kalong.dev/delete-in-service";
+/// On an EdgeAgent: the box is gone for good; revoke it and release its devices. `<name>, <date>, <reason>`.
+pub const ABANDON: &str = "kalong.dev/abandon";
+/// On a Device: try the same release once more after a refusal or rollback; the value is the attempt that failed.
+pub const RETRY: &str = "kalong.dev/retry";
+/// On a Device: ends quarantine after a person looked at it: `<attempt>, <name>`.
+pub const RELEASE_QUARANTINE: &str = "kalong.dev/release-quarantine";
+/// The site (a namespace) that an object belongs to, as a label.
+pub const SITE_LABEL: &str = "kalong.dev/site";

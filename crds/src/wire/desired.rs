@@ -1,0 +1,101 @@
+//! Down: what an agent must realise.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::digest::{CanonicalError, Rev, digest_of};
+use crate::units::Digest;
+
+/// The kinds of items that an agent realises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ItemKind {
+    /// The agent's own settings ([`super::order::AgentOrder`]).
+    Agent,
+    /// A device ([`super::order::DeviceOrder`]).
+    Device,
+    /// A lane ([`super::order::LaneOrder`]).
+    Lane,
+}
+
+/// One thing to realise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Item {
+    /// What kind of thing.
+    pub kind: ItemKind,
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// UID of the object; it tells an object from a later one of the same name.
+    pub uid: String,
+    /// Generation of the object.
+    pub generation: i64,
+    /// Digest over the canonical form of `spec` as it was sent. A model, release or permit that changes alters it within one generation.
+    pub hash: Digest,
+    /// The order, by kind.
+    pub spec: Value,
+}
+
+impl Item {
+    /// An item whose hash fits its spec.
+    pub fn new<S: Serialize>(
+        kind: ItemKind,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        generation: i64,
+        order: &S,
+    ) -> Result<Self, CanonicalError> {
+        let spec = serde_json::to_value(order)?;
+        let hash = digest_of(&spec)?;
+        Ok(Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            generation,
+            hash,
+            spec,
+        })
+    }
+
+    /// Whether the hash is the one of the spec as received.
+    pub fn hash_fits(&self) -> bool {
+        digest_of(&self.spec).is_ok_and(|hash| hash == self.hash)
+    }
+}
+
+/// The end of a thing, made by a finalizer. Nothing else takes an item away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tombstone {
+    /// UID of the object that ended.
+    pub uid: String,
+    /// Generation at which it ended.
+    pub generation: i64,
+}
+
+/// The whole, or what changed since `base`. Applied when all parts of one `rev` are there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Desired {
+    /// The set that this builds on; none means that this is the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Rev>,
+    /// The set after applying it: adopted items only.
+    pub rev: Rev,
+    /// Number of this part, counted from 1.
+    pub part: u32,
+    /// Number of parts.
+    pub parts: u32,
+    /// Things that ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<Tombstone>,
+    /// Things that are new or changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item>,
+}
+
+/// The digest over a set of desired items.
+pub fn rev_of<'a>(items: impl IntoIterator<Item = &'a Item>) -> Rev {
+    Rev::over(items.into_iter().map(|i| (i.uid.as_str(), i.generation, &i.hash)))
+}

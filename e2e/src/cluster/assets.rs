@@ -1,0 +1,262 @@
+//! The programs of the control plane: built once into the target folder, or taken from a folder that the user names.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::directories::{assets_directory, modules_directory};
+use super::go::{Go, GoBuild, GoError};
+use super::tools::{KUBE, MODULES, Tool, ToolModule};
+
+/// The variable of Kubernetes' own test environments that names a folder with ready binaries.
+pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
+/// As long as the longest build of another process may take.
+const LOCK_DEADLINE: Duration = Duration::from_secs(45 * 60);
+const LOCK_POLL: Duration = Duration::from_millis(250);
+const LOCK_REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Where the programs come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AssetSource {
+    /// `KUBEBUILDER_ASSETS` where it is set, otherwise built.
+    #[default]
+    Environment,
+    /// Built from the Go modules of this repository, whatever the environment says.
+    Built,
+    /// Ready binaries in this folder.
+    Directory(PathBuf),
+}
+
+/// Why the programs are not there.
+#[derive(Debug, Error)]
+pub enum AssetsError {
+    /// A folder of ready binaries lacks one that cannot come from elsewhere.
+    #[error("{folder} holds no {}: it must have etcd, kube-apiserver and kubectl (kube-controller-manager and helm are built when \
+             they are missing). Name another folder, or none to have all built", missing.join(" and no "))]
+    Incomplete {
+        /// The folder that was named.
+        folder: PathBuf,
+        /// What it lacks.
+        missing: Vec<&'static str>,
+    },
+    /// The toolchain is missing or the build failed.
+    #[error(transparent)]
+    Go(#[from] GoError),
+    /// The target folder cannot be written.
+    #[error("{action} {path} failed: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process builds and does not end.
+    #[error("another process holds {path} and did not end its build within {} min: end it and try again", LOCK_DEADLINE.as_secs() / 60)]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+    },
+}
+
+impl AssetsError {
+    /// One word for logs and counts.
+    #[must_use]
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Incomplete { .. } => "AssetsIncomplete",
+            Self::Go(GoError::Missing(_) | GoError::TooOld { .. }) => "GoMissing",
+            Self::Go(_) => "BuildFailed",
+            Self::File { .. } => "FileFailed",
+            Self::Locked { .. } => "BuildLocked",
+        }
+    }
+}
+
+/// The programs of the control plane, all present.
+#[derive(Clone, Debug)]
+pub struct Assets {
+    paths: BTreeMap<Tool, PathBuf>,
+}
+
+impl Assets {
+    /// Finds the programs, building what is missing. Blocks: a first build takes about 6 min on 2 cores.
+    ///
+    /// Two processes never build at once: the second waits and says so. A build that is broken off leaves nothing
+    /// that could be taken for a whole one.
+    ///
+    /// # Errors
+    /// Go is missing or too old, a build fails, a named folder lacks a program.
+    pub fn obtain(source: AssetSource, progress: &dyn Fn(&str)) -> Result<Self, AssetsError> {
+        let given = match source {
+            AssetSource::Built => None,
+            AssetSource::Directory(folder) => Some(folder),
+            AssetSource::Environment => {
+                env::var_os(ASSETS_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
+            }
+        };
+        let mut paths = given.as_deref().map(ready_binaries).transpose()?.unwrap_or_default();
+        let wanted: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| !paths.contains_key(tool)).collect();
+        paths.extend(Workshop::new().provide(&wanted, progress)?);
+        Ok(Self { paths })
+    }
+
+    /// The file of a tool.
+    #[must_use]
+    pub fn path(&self, tool: Tool) -> &Path {
+        // `obtain` fills every tool; the bare name keeps this total and would be looked up on the path.
+        self.paths.get(&tool).map_or_else(|| Path::new(tool.name()), PathBuf::as_path)
+    }
+}
+
+/// What a user's folder has; etcd, kube-apiserver and kubectl must be there.
+fn ready_binaries(folder: &Path) -> Result<BTreeMap<Tool, PathBuf>, AssetsError> {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let found: BTreeMap<_, _> = Tool::ALL
+        .into_iter()
+        .map(|tool| (tool, folder.join(tool.name())))
+        .filter(|(_, path)| path.is_file())
+        .collect();
+    let missing: Vec<_> = [Tool::Etcd, Tool::KubeApiServer, Tool::Kubectl]
+        .into_iter()
+        .filter(|tool| !found.contains_key(tool))
+        .map(Tool::name)
+        .collect();
+    if missing.is_empty() { Ok(found) } else { Err(AssetsError::Incomplete { folder, missing }) }
+}
+
+/// The folder in which tools are built. Its name is that of the versions, so that a new pin never meets an old file.
+struct Workshop {
+    root: PathBuf,
+    bin: PathBuf,
+}
+
+impl Workshop {
+    fn new() -> Self {
+        let root = assets_directory();
+        let bin = root.join(versions_name()).join("bin");
+        Self { root, bin }
+    }
+
+    fn provide(&self, wanted: &[Tool], progress: &dyn Fn(&str)) -> Result<BTreeMap<Tool, PathBuf>, AssetsError> {
+        if !self.missing(wanted).is_empty() {
+            create_directory(&self.bin)?;
+            let _lock = self.lock(progress)?;
+            // Looked at again: whoever held the lock may have built it.
+            self.build_all(&self.missing(wanted), progress)?;
+        }
+        Ok(wanted.iter().map(|tool| (*tool, self.bin.join(tool.name()))).collect())
+    }
+
+    fn missing(&self, wanted: &[Tool]) -> Vec<Tool> {
+        wanted.iter().copied().filter(|tool| !self.bin.join(tool.name()).is_file()).collect()
+    }
+
+    fn build_all(&self, missing: &[Tool], progress: &dyn Fn(&str)) -> Result<(), AssetsError> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let go = Go::find("go", &modules_directory().join(KUBE.folder))?;
+        for module in MODULES {
+            let tools: Vec<_> =
+                missing.iter().copied().filter(|tool| tool.module().folder == module.folder).collect();
+            if !tools.is_empty() {
+                self.build(&go, module, &tools, progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds beside the final place and moves each finished file over: a rename is whole or not at all.
+    fn build(&self, go: &Go, module: &ToolModule, tools: &[Tool], progress: &dyn Fn(&str)) -> Result<(), AssetsError> {
+        let partial = self.bin.with_file_name(format!("partial-{}", module.folder));
+        if partial.exists() {
+            remove_directory(&partial)?;
+        }
+        create_directory(&partial)?;
+        let folder = modules_directory().join(module.folder);
+        let build = GoBuild { module, tools, folder: &folder, output: &partial };
+        progress(&format!("building {} (once; {} on 2 cores from cold caches)", build.names(), module.cold_build));
+        go.build(&build, progress)?;
+        for tool in tools {
+            let (from, to) = (partial.join(tool.name()), self.bin.join(tool.name()));
+            fs::rename(&from, &to).map_err(|source| AssetsError::File { action: "moving", path: from, source })?;
+        }
+        remove_directory(&partial)
+    }
+
+    fn lock(&self, progress: &dyn Fn(&str)) -> Result<File, AssetsError> {
+        let path = self.root.join("build.lock");
+        let failed = |source| AssetsError::File { action: "locking", path: path.clone(), source };
+        let file = File::create(&path).map_err(failed)?;
+        let started = Instant::now();
+        let mut reported = None;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+                Err(TryLockError::WouldBlock) if started.elapsed() > LOCK_DEADLINE => {
+                    return Err(AssetsError::Locked { path });
+                }
+                Err(TryLockError::WouldBlock) => {
+                    if reported.is_none_or(|at: Instant| at.elapsed() > LOCK_REPORT_EVERY) {
+                        reported = Some(Instant::now());
+                        progress(&format!(
+                            "another process builds the control plane; waiting for it ({} s)",
+                            started.elapsed().as_secs()
+                        ));
+                    }
+                    thread::sleep(LOCK_POLL);
+                }
+            }
+        }
+    }
+}
+
+/// `kube-v1.37.0-etcd-v3.7.1-helm-v4.2.4-<digest>`: legible, and other for any change of a dependency or a flag.
+fn versions_name() -> String {
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut name = String::new();
+    for module in MODULES {
+        digest.update(module.manifest.as_bytes());
+        digest.update(module.sums.as_bytes());
+        digest.update(module.linker_flags().as_bytes());
+        name.push_str(&format!("{}-{}-", module.folder, module.version()));
+    }
+    digest.update(env::consts::OS.as_bytes());
+    digest.update(env::consts::ARCH.as_bytes());
+    let digest: String = digest.finish().as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    name + &digest
+}
+
+fn create_directory(path: &Path) -> Result<(), AssetsError> {
+    fs::create_dir_all(path).map_err(|source| AssetsError::File { action: "creating", path: path.to_owned(), source })
+}
+
+fn remove_directory(path: &Path) -> Result<(), AssetsError> {
+    fs::remove_dir_all(path).map_err(|source| AssetsError::File { action: "removing", path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_without_a_program_is_refused_with_its_name() {
+        let empty = super::super::directories::target_directory().join("kalong").join("no-assets");
+        fs::create_dir_all(&empty).unwrap();
+        let error = Assets::obtain(AssetSource::Directory(empty), &|_| {}).unwrap_err();
+        assert!(error.to_string().contains("holds no etcd and no kube-apiserver and no kubectl"), "{error}");
+    }
+
+    #[test]
+    fn folder_of_built_tools_carries_the_versions() {
+        assert!(versions_name().starts_with("kube-v1.37.0-etcd-v3.7.1-helm-v4.2.4-"));
+    }
+}

@@ -1,0 +1,277 @@
+//! The Go toolchain: is it there, is it new enough, and one build with it.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::tools::{Tool, ToolModule};
+
+/// The oldest Go that builds Kubernetes 1.37 and etcd 3.7.
+const OLDEST_GO: (u32, u32) = (1, 26);
+/// A cold build takes 5 min on 2 cores; a slow network may fetch 1 GB of modules.
+const BUILD_DEADLINE: Duration = Duration::from_secs(40 * 60);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
+const KEPT_LINES: usize = 30;
+
+/// Why a tool could not be built.
+#[derive(Debug, Error)]
+pub enum GoError {
+    /// No `go` on the path.
+    #[error(
+        "Go is missing: the test control plane is built with it once. Install Go {}.{} or newer (https://go.dev/dl) so that \
+         `go version` answers, or point KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager, \
+         kubectl and helm", OLDEST_GO.0, OLDEST_GO.1
+    )]
+    Missing(#[source] std::io::Error),
+    /// The Go on the path is too old.
+    #[error(
+        "Go is too old: found {found}, needed is {}.{} or newer. Install it from https://go.dev/dl and put it first in PATH",
+        OLDEST_GO.0, OLDEST_GO.1
+    )]
+    TooOld {
+        /// What `go env GOVERSION` said.
+        found: String,
+    },
+    /// `go` could not be run.
+    #[error("running `go` in {folder} failed: {source}")]
+    Run {
+        /// Where it ran.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The compiler or the download failed.
+    #[error("`go build` of {tools} failed ({status}); the end of its output:\n{output}")]
+    Build {
+        /// What was being built.
+        tools: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines that it printed.
+        output: String,
+    },
+    /// The build did not end.
+    #[error("`go build` of {tools} did not end within {} min; the end of its output:\n{output}", BUILD_DEADLINE.as_secs() / 60)]
+    Deadline {
+        /// What was being built.
+        tools: String,
+        /// The last lines that it printed.
+        output: String,
+    },
+}
+
+/// A Go that is new enough.
+#[derive(Debug)]
+pub(super) struct Go {
+    program: OsString,
+}
+
+impl Go {
+    /// Asks the `go` on the path for its version, inside `folder`: a toolchain that Go fetches for the module counts.
+    pub(super) fn find(program: impl Into<OsString>, folder: &Path) -> Result<Self, GoError> {
+        let program = program.into();
+        let mut found = go_version(&program, folder, None)?;
+        if parse_version(&found).is_none() {
+            // With GOTOOLCHAIN=local an old Go refuses even this question in a module that needs a newer one.
+            found = go_version(&program, &std::env::temp_dir(), Some("local"))?;
+        }
+        match parse_version(&found) {
+            Some(version) if version >= OLDEST_GO => Ok(Self { program }),
+            _ => Err(GoError::TooOld { found: if found.is_empty() { "an unknown version".into() } else { found } }),
+        }
+    }
+
+    /// Builds tools of one module into `output`, a folder that exists.
+    pub(super) fn build(&self, build: &GoBuild<'_>, progress: &dyn Fn(&str)) -> Result<(), GoError> {
+        let tools = build.names();
+        let started = Instant::now();
+        let mut child = self
+            .command(build)
+            .spawn()
+            .map_err(|source| GoError::Run { folder: build.folder.to_owned(), source })?;
+        let output = Output::collect(child.stderr.take());
+        let status = wait(&mut child, || {
+            progress(&format!("building {tools}: {} s, {}", started.elapsed().as_secs(), output.activity()));
+        })
+        .map_err(|source| GoError::Run { folder: build.folder.to_owned(), source })?;
+        match status {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(GoError::Build { tools, status, output: output.tail() }),
+            None => Err(GoError::Deadline { tools, output: output.tail() }),
+        }
+    }
+
+    fn command(&self, build: &GoBuild<'_>) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(build.folder).args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
+        command.arg("-ldflags").arg(build.module.linker_flags()).arg("-o");
+        match build.tools {
+            // etcd's package ends in `v3`, which would be the name of the file.
+            [one] => command.arg(build.output.join(one.name())),
+            _ => command.arg(build.output),
+        };
+        command.args(build.tools.iter().map(|tool| tool.package()));
+        // No C compiler needed, and a static program. A go.work of the user must not join our module.
+        command.env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// What to build, and where to.
+#[derive(Debug)]
+pub(super) struct GoBuild<'a> {
+    pub(super) module: &'a ToolModule,
+    pub(super) tools: &'a [Tool],
+    pub(super) folder: &'a Path,
+    pub(super) output: &'a Path,
+}
+
+impl GoBuild<'_> {
+    pub(super) fn names(&self) -> String {
+        let names: Vec<_> = self.tools.iter().map(|tool| tool.name()).collect();
+        format!("{} {}", names.join(", "), self.module.version())
+    }
+}
+
+/// Waits for the end, or kills at the deadline and returns none.
+fn wait(child: &mut Child, report: impl Fn()) -> Result<Option<ExitStatus>, std::io::Error> {
+    let started = Instant::now();
+    let mut reported = started;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if started.elapsed() > BUILD_DEADLINE {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        if reported.elapsed() > REPORT_EVERY {
+            reported = Instant::now();
+            report();
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn go_version(program: &OsString, folder: &Path, toolchain: Option<&str>) -> Result<String, GoError> {
+    let mut command = Command::new(program);
+    command.args(["env", "GOVERSION"]).current_dir(folder).env("GOWORK", "off").stdin(Stdio::null());
+    if let Some(toolchain) = toolchain {
+        command.env("GOTOOLCHAIN", toolchain);
+    }
+    let output = command.output().map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound if folder.is_dir() => GoError::Missing(source),
+        _ => GoError::Run { folder: folder.to_owned(), source },
+    })?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// `go1.26.8` or `go1.27rc1` to (1, 26) or (1, 27).
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.strip_prefix("go")?.split('.');
+    let major = numbers.next()?.parse().ok()?;
+    let minor: String = numbers.next()?.chars().take_while(char::is_ascii_digit).collect();
+    Some((major, minor.parse().ok()?))
+}
+
+/// The end of what a build prints, read beside it so that the pipe never fills.
+#[derive(Clone, Default)]
+struct Output {
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    packages: usize,
+    downloads: usize,
+    tail: VecDeque<String>,
+}
+
+impl Output {
+    fn collect(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let output = Self::default();
+        let seen = Arc::clone(&output.seen);
+        if let Some(pipe) = pipe {
+            thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).take(line);
+                }
+            });
+        }
+        output
+    }
+
+    fn activity(&self) -> String {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match (seen.packages, seen.downloads) {
+            (0, 0) => "looking what is missing".into(),
+            (0, downloads) => format!("{downloads} modules fetched"),
+            (packages, _) => format!("{packages} packages compiled"),
+        }
+    }
+
+    fn tail(&self) -> String {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Vec::from_iter(seen.tail.iter().cloned()).join("\n")
+    }
+}
+
+impl Seen {
+    fn take(&mut self, line: String) {
+        if line.starts_with("go: downloading ") {
+            self.downloads += 1;
+        } else if !line.contains(' ') {
+            // With -v each compiled package is a line of its path alone: counted, but no news in an error.
+            self.packages += 1;
+            return;
+        }
+        if self.tail.len() == KEPT_LINES {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn missing_go_is_named_with_what_to_do() {
+        let error = Go::find("/nonexistent/go", &std::env::temp_dir()).unwrap_err();
+        assert!(matches!(error, GoError::Missing(_)));
+        assert!(error.to_string().contains("Install Go 1.26"), "{error}");
+    }
+
+    #[test]
+    fn old_go_is_named_with_its_version() {
+        let folder = super::super::directories::target_directory().join("kalong").join("old-go");
+        fs::create_dir_all(&folder).unwrap();
+        let program = folder.join(format!("go-{}", std::process::id()));
+        fs::write(&program, "#!/bin/sh\necho go1.24.3\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let error = Go::find(program.clone(), &folder).unwrap_err();
+        fs::remove_file(&program).unwrap();
+        assert!(error.to_string().contains("found go1.24.3, needed is 1.26"), "{error}");
+    }
+
+    #[test]
+    fn versions_are_read_as_go_writes_them() {
+        assert_eq!(parse_version("go1.26.8"), Some((1, 26)));
+        assert_eq!(parse_version("go1.27rc1"), Some((1, 27)));
+        assert_eq!(parse_version("devel"), None);
+    }
+}

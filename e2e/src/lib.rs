@@ -1,0 +1,3 @@
+//! How Kalong is proven: a real control plane, a simulated site, and what the tests and the demo share.
+
+pub mod cluster;

@@ -1,0 +1,165 @@
+//! `Driver`: the contract of a device integrator. One driver file speaks one protocol; everything else stays outside.
+//!
+//! A driver is used by one task at a time. It keeps no truth of its own: what it cannot ask the device, it does not know.
+//! Every call ends within [`CALL_DEADLINE`], firmware transfer and installation apart, and may be repeated after a power cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kalong_crds::units::{Digest, Value};
+use kalong_crds::wire::order::DeviceOrder;
+
+/// Longest time that a call other than [`Driver::transfer`] and [`Driver::install`] may take.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a device says that it is and runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Serial number, empty where the protocol has none.
+    pub serial: String,
+    /// Hardware revision, empty where the protocol has none.
+    pub hardware_revision: String,
+    /// Version of the software that runs.
+    pub version: String,
+    /// Digest of the image that runs, where the device can tell.
+    pub digest: Option<Digest>,
+    /// Number of starts; a change means that it restarted.
+    pub boot_count: Option<i64>,
+}
+
+/// What a device shows now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Values by property name, settings included.
+    pub properties: BTreeMap<String, Value>,
+    /// Active health codes, of the model's list.
+    pub health: BTreeSet<String>,
+}
+
+/// What a device holds in its image slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// Digest of the image that runs, where the device can tell.
+    pub running: Option<Digest>,
+    /// Digest of the image that was written and does not run.
+    pub written: Option<Digest>,
+    /// Whether the running image was marked good.
+    pub committed: bool,
+}
+
+/// A device's own test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SelfTest {
+    /// It passed.
+    Passed,
+    /// It goes on; ask again.
+    Running,
+    /// It failed, and what the device says of it.
+    Failed(String),
+}
+
+/// Username and password of a device, opened from the sealed credential. Never logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Name to log in with.
+    pub username: String,
+    /// Password to log in with.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential(..)")
+    }
+}
+
+/// Why a call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Nobody answers at the address.
+    #[error("{0} does not answer: check power, cabling and `connection.endpoint`")]
+    Unreachable(String, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+    /// The device took longer than it may.
+    #[error("{0} did not answer within {1:?}: it may be overloaded or restarting")]
+    Timeout(String, Duration),
+    /// The answer does not follow the protocol.
+    #[error("the device answered against its protocol: {0}")]
+    Protocol(String),
+    /// The device said no, and why.
+    #[error("the device refused: {0}")]
+    Refused(String),
+    /// The credential is missing or wrong.
+    #[error("the device did not accept the credential: check the Secret named in `connection.secretRef`")]
+    Unauthorised,
+    /// The device or its protocol cannot do this.
+    #[error("devices of this protocol cannot {0}: use `update.slots: External` or another protocol")]
+    Unsupported(&'static str),
+    /// The order is not one that this driver can carry out.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl DriverError {
+    /// The word for logs and metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Unreachable(..) => "unreachable",
+            Self::Timeout(..) => "timeout",
+            Self::Protocol(_) => "protocol",
+            Self::Refused(_) => "refused",
+            Self::Unauthorised => "unauthorised",
+            Self::Unsupported(_) => "unsupported",
+            Self::Invalid(_) => "invalid",
+        }
+    }
+
+    /// Whether the device itself is not there, as against a device that answers with a refusal.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Unreachable(..) | Self::Timeout(..))
+    }
+}
+
+/// One device, spoken to in its own protocol.
+#[async_trait]
+pub trait Driver: Send {
+    /// Who the device is and what it runs.
+    async fn identify(&mut self) -> Result<Identity, DriverError>;
+
+    /// All properties of the model, and the active health codes.
+    async fn read(&mut self) -> Result<Reading, DriverError>;
+
+    /// Sets these properties and nothing else. The caller compares before and reads back after.
+    async fn set(&mut self, values: &BTreeMap<String, Value>) -> Result<(), DriverError>;
+
+    /// What is in the image slots.
+    async fn slots(&mut self) -> Result<Slots, DriverError>;
+
+    /// Sends an image to the device. Resumes or starts over by itself; writing the same image twice does no harm.
+    async fn transfer(&mut self, image: &Path, digest: &Digest, size: u64) -> Result<(), DriverError>;
+
+    /// Has the device write and check the image that was sent. Returns once the device says that it is written.
+    async fn install(&mut self, digest: &Digest) -> Result<(), DriverError>;
+
+    /// Has the device start the written image. Returns once the order is taken, not once it runs.
+    async fn activate(&mut self) -> Result<(), DriverError>;
+
+    /// The device's own test of what runs now.
+    async fn self_test(&mut self) -> Result<SelfTest, DriverError>;
+
+    /// Makes the running image permanent.
+    async fn commit(&mut self) -> Result<(), DriverError>;
+
+    /// Has the device go back to the image that ran before, where it holds one.
+    async fn roll_back(&mut self) -> Result<(), DriverError>;
+}
+
+/// What a driver is made from.
+#[derive(Clone, Debug)]
+pub struct Connect<'a> {
+    /// The device's order: protocol, register map, properties, endpoint, parameters.
+    pub order: &'a DeviceOrder,
+    /// The opened credential, where one is declared.
+    pub credential: Option<Credential>,
+}
