@@ -118,11 +118,8 @@ impl Assets {
 /// What a user's folder has; etcd, kube-apiserver and kubectl must be there.
 fn ready_binaries(folder: &Path) -> Result<BTreeMap<Tool, PathBuf>, AssetsError> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let found: BTreeMap<_, _> = Tool::ALL
-        .into_iter()
-        .map(|tool| (tool, folder.join(tool.name())))
-        .filter(|(_, path)| path.is_file())
-        .collect();
+    let found: BTreeMap<_, _> =
+        Tool::ALL.into_iter().map(|tool| (tool, folder.join(tool.name()))).filter(|(_, path)| path.is_file()).collect();
     let missing: Vec<_> = [Tool::Etcd, Tool::KubeApiServer, Tool::Kubectl]
         .into_iter()
         .filter(|tool| !found.contains_key(tool))
@@ -164,8 +161,7 @@ impl Workshop {
         }
         let go = Go::find("go", &modules_directory().join(KUBE.folder))?;
         for module in MODULES {
-            let tools: Vec<_> =
-                missing.iter().copied().filter(|tool| tool.module().folder == module.folder).collect();
+            let tools: Vec<_> = missing.iter().copied().filter(|tool| tool.module().folder == module.folder).collect();
             if !tools.is_empty() {
                 self.build(&go, module, &tools, progress)?;
             }

@@ -96,7 +96,8 @@ impl AuditEntry {
     /// Whether it was meant to change something.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection") && !self.is_question()
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+            && !self.is_question()
     }
 
     /// Whether it is about a Lease, the one thing that is written all the time.
@@ -272,7 +273,8 @@ struct ResponseStatus {
 
 impl From<Event> for AuditEntry {
     fn from(event: Event) -> Self {
-        let Event { stage: _, verb, user, user_agent, uri, object_ref, response_status, request_received_timestamp } = event;
+        let Event { stage: _, verb, user, user_agent, uri, object_ref, response_status, request_received_timestamp } =
+            event;
         let ObjectRef { api_group, resource, subresource, namespace, name } = object_ref;
         Self {
             user: user.username,

@@ -85,11 +85,9 @@ impl Tooling<'_> {
     async fn output(&self, args: &[OsString], input: Option<&str>) -> io::Result<std::process::Output> {
         let mut command = Command::new(self.program);
         command.args(args).env("KUBECONFIG", self.kubeconfig).env("KUBECACHEDIR", self.home.join("kube-cache"));
-        for (variable, folder) in [
-            ("HELM_CACHE_HOME", "helm-cache"),
-            ("HELM_CONFIG_HOME", "helm-config"),
-            ("HELM_DATA_HOME", "helm-data"),
-        ] {
+        for (variable, folder) in
+            [("HELM_CACHE_HOME", "helm-cache"), ("HELM_CONFIG_HOME", "helm-config"), ("HELM_DATA_HOME", "helm-data")]
+        {
             command.env(variable, self.home.join(folder));
         }
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });

@@ -6,7 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
 };
 use thiserror::Error;
 
@@ -48,8 +49,7 @@ pub(super) struct Credentials {
 
 impl Credentials {
     pub(super) fn create(directory: PathBuf) -> Result<Self, CredentialError> {
-        fs::create_dir_all(&directory)
-            .map_err(|source| CredentialError::Write { path: directory.clone(), source })?;
+        fs::create_dir_all(&directory).map_err(|source| CredentialError::Write { path: directory.clone(), source })?;
         let ca = authority("kalong-e2e")?;
         let etcd_ca = authority("kalong-e2e-etcd")?;
         let credentials = Self {
@@ -118,7 +118,8 @@ fn client(
 
 /// For a server that also dials its own kind, as an etcd peer does.
 fn server(ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> Result<Identity, CredentialError> {
-    let names = ["localhost", "127.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", SERVICE_ADDRESS];
+    let names =
+        ["localhost", "127.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", SERVICE_ADDRESS];
     let mut params = CertificateParams::new(names.map(String::from).to_vec())?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -93,10 +93,8 @@ impl Go {
     pub(super) fn build(&self, build: &GoBuild<'_>, progress: &dyn Fn(&str)) -> Result<(), GoError> {
         let tools = build.names();
         let started = Instant::now();
-        let mut child = self
-            .command(build)
-            .spawn()
-            .map_err(|source| GoError::Run { folder: build.folder.to_owned(), source })?;
+        let mut child =
+            self.command(build).spawn().map_err(|source| GoError::Run { folder: build.folder.to_owned(), source })?;
         let output = Output::collect(child.stderr.take());
         let status = wait(&mut child, || {
             progress(&format!("building {tools}: {} s, {}", started.elapsed().as_secs(), output.activity()));

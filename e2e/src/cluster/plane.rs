@@ -57,7 +57,9 @@ pub enum ControlPlaneError {
     #[error(transparent)]
     Port(#[from] PortError),
     /// Somebody listens where we should.
-    #[error("{name} found its port taken (127.0.0.1, {ports:?}): end what listens there or choose another; the end of its log:\n{tail}")]
+    #[error(
+        "{name} found its port taken (127.0.0.1, {ports:?}): end what listens there or choose another; the end of its log:\n{tail}"
+    )]
     PortTaken {
         /// The process.
         name: String,
@@ -169,7 +171,8 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     pub(super) fn assemble(assets: Assets, supervisor: Supervisor, credentials: Credentials, parts: Parts) -> Self {
-        let Parts { kubeconfig, config, ports, api_server_spec, audit_log, etcd, api_server, controller_manager } = parts;
+        let Parts { kubeconfig, config, ports, api_server_spec, audit_log, etcd, api_server, controller_manager } =
+            parts;
         Self {
             assets,
             credentials,
@@ -336,12 +339,12 @@ impl ControlPlane {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client()?, namespace);
         let seconds = i64::try_from(TOKEN_LIFE.as_secs()).ok();
         let request = TokenRequest {
-            spec: TokenRequestSpec { expiration_seconds: seconds, ..TokenRequestSpec::default() },
+            spec: Some(TokenRequestSpec { expiration_seconds: seconds, ..TokenRequestSpec::default() }),
             ..TokenRequest::default()
         };
         let what = "a token of the ServiceAccount";
         let answer = asked(what, accounts.create_token_request(name, &PostParams::default(), &request)).await?;
-        let token = answer.status.ok_or(ControlPlaneError::Answer { what })?.token;
+        let token = answer.status.and_then(|status| status.token).ok_or(ControlPlaneError::Answer { what })?;
         let user = format!("system:serviceaccount:{namespace}:{name}");
         let text = kubeconfig::text(&self.server_url, self.ca_pem(), &user, namespace, &Proof::Token(&token));
         // Both names were accepted by the API server, so neither leads out of the folder.
@@ -384,8 +387,9 @@ impl ControlPlane {
     pub async fn audit_fence(&self) -> Result<AuditMark, ControlPlaneError> {
         let log = self.audit();
         let before = log.mark()?;
-        let path = format!("/api/v1/namespaces/default/configmaps/kalong-fence-{}", before_name(before));
-        let request = Request::get(&path).body(Vec::new()).map_err(|_| ControlPlaneError::Answer { what: "a fence" })?;
+        let path = format!("/api/v1/namespaces/default/configmaps/kalong-fence-{}", fence_name(before));
+        let request =
+            Request::get(&path).body(Vec::new()).map_err(|_| ControlPlaneError::Answer { what: "a fence" })?;
         let client = self.client()?;
         match timeout(REQUEST_DEADLINE, client.request_text(request)).await {
             Ok(Ok(_)) => {}
@@ -460,7 +464,7 @@ impl ControlPlane {
 }
 
 /// Each fence has a name of its own, since two may be under way at once.
-fn before_name(mark: AuditMark) -> String {
+fn fence_name(mark: AuditMark) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}", mark.offset(), COUNT.fetch_add(1, Ordering::Relaxed))

@@ -68,12 +68,11 @@ impl ControlPlane {
         let credentials = Credentials::create(supervisor.directory().join("pki"))?;
         let mut attempt = 1;
         loop {
-            let result = Attempt { options: &options, supervisor: &supervisor, credentials: &credentials }.run(attempt).await;
+            let result =
+                Attempt { options: &options, supervisor: &supervisor, credentials: &credentials }.run(attempt).await;
             match result {
                 Ok(parts) => return Ok(Self::assemble(options.assets, supervisor, credentials, parts)),
-                Err(ControlPlaneError::PortTaken { .. })
-                    if options.api_port == ApiPort::Free && attempt < ATTEMPTS =>
-                {
+                Err(ControlPlaneError::PortTaken { .. }) if options.api_port == ApiPort::Free && attempt < ATTEMPTS => {
                     attempt += 1;
                 }
                 Err(error) => return Err(error),
@@ -160,11 +159,7 @@ async fn wait_service_account(client: &Client, children: &[&Child]) -> Result<()
     .await
 }
 
-async fn poll(
-    what: &'static str,
-    children: &[&Child],
-    holds: impl AsyncFn() -> bool,
-) -> Result<(), ControlPlaneError> {
+async fn poll(what: &'static str, children: &[&Child], holds: impl AsyncFn() -> bool) -> Result<(), ControlPlaneError> {
     let deadline = Instant::now() + START_DEADLINE;
     while !holds().await {
         for child in children {

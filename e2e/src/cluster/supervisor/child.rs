@@ -174,12 +174,7 @@ impl Child {
     }
 
     pub(super) fn ended(&self, exit: Exit) -> ChildError {
-        ChildError::Ended {
-            name: self.name.clone(),
-            exit,
-            log: self.log.clone(),
-            tail: self.log_tail(TAIL_LINES),
-        }
+        ChildError::Ended { name: self.name.clone(), exit, log: self.log.clone(), tail: self.log_tail(TAIL_LINES) }
     }
 }
 

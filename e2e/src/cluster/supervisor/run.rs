@@ -27,8 +27,7 @@ impl Making {
         let lock = File::create(runs.join("making.lock"))?;
         lock.lock()?;
         sweep(&runs)?;
-        let directory =
-            runs.join(format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let directory = runs.join(format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         DirBuilder::new().mode(0o700).create(&directory)?;
         Ok((Self { _lock: lock }, directory))
     }
