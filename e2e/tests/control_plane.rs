@@ -170,14 +170,13 @@ async fn deleted_namespace_goes_with_all_that_it_holds() {
 }
 
 #[tokio::test]
-async fn certificate_requests_wait_for_their_own_signer() {
-    let namespace = TestNamespace::new("csr").await.unwrap();
-    let plane = namespace.plane();
-    let answer = plane.kubectl(["api-resources", "--api-group=certificates.k8s.io", "-o", "name"]).await.unwrap();
-    assert!(answer.contains("certificatesigningrequests"), "{answer}");
-    // The flag is what holds this; its names are checked at the start, where a wrong one ends the process.
-    let [_, _, manager] = plane.processes().await;
-    assert!(manager.exited().is_none());
+async fn nobody_but_the_operator_signs_or_approves_certificate_requests() {
+    let [_, _, manager] = ControlPlane::shared().await.unwrap().processes().await;
+    for controller in ["signing", "approving"] {
+        let disabled =
+            format!("controller is disabled\" controller=\"certificatesigningrequest-{controller}-controller\"");
+        eventually(&disabled, async || manager.log_tail(2000).contains(&disabled)).await;
+    }
 }
 
 #[tokio::test]

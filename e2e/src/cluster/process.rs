@@ -121,6 +121,8 @@ impl Layout<'_> {
             .arg(self.file("--root-ca-file", "ca.crt"))
             // Each controller with its own ServiceAccount and rights, as in a real cluster.
             .arg("--use-service-account-credentials=true")
+            // At the default 20 requests a second the last controllers start after 5 s.
+            .args(["--kube-api-qps=300", "--kube-api-burst=600"])
             .args(["--leader-elect=false", "--secure-port=0", "--controller-shutdown-timeout=2s"])
     }
 
