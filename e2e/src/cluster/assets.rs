@@ -103,7 +103,7 @@ impl Assets {
         };
         let mut paths = given.as_deref().map(ready_binaries).transpose()?.unwrap_or_default();
         let wanted: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| !paths.contains_key(tool)).collect();
-        paths.extend(Workshop::new().provide(&wanted, progress)?);
+        paths.extend(Workshop::new(assets_directory(), modules_directory(), "go").provide(&wanted, progress)?);
         Ok(Self { paths })
     }
 
@@ -132,13 +132,14 @@ fn ready_binaries(folder: &Path) -> Result<BTreeMap<Tool, PathBuf>, AssetsError>
 struct Workshop {
     root: PathBuf,
     bin: PathBuf,
+    modules: PathBuf,
+    go: &'static str,
 }
 
 impl Workshop {
-    fn new() -> Self {
-        let root = assets_directory();
+    fn new(root: PathBuf, modules: PathBuf, go: &'static str) -> Self {
         let bin = root.join(versions_name()).join("bin");
-        Self { root, bin }
+        Self { root, bin, modules, go }
     }
 
     fn provide(&self, wanted: &[Tool], progress: &dyn Fn(&str)) -> Result<BTreeMap<Tool, PathBuf>, AssetsError> {
@@ -159,7 +160,7 @@ impl Workshop {
         if missing.is_empty() {
             return Ok(());
         }
-        let go = Go::find("go", &modules_directory().join(KUBE.folder))?;
+        let go = Go::find(self.go, &self.modules.join(KUBE.folder))?;
         for module in MODULES {
             let tools: Vec<_> = missing.iter().copied().filter(|tool| tool.module().folder == module.folder).collect();
             if !tools.is_empty() {
@@ -176,7 +177,7 @@ impl Workshop {
             remove_directory(&partial)?;
         }
         create_directory(&partial)?;
-        let folder = modules_directory().join(module.folder);
+        let folder = self.modules.join(module.folder);
         let build = GoBuild { module, tools, folder: &folder, output: &partial };
         progress(&format!("building {} (once; {} on 2 cores from cold caches)", build.names(), module.cold_build));
         go.build(&build, progress)?;
@@ -241,12 +242,80 @@ fn remove_directory(path: &Path) -> Result<(), AssetsError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use super::super::directories::target_directory;
+    use super::super::go::FAKE_GO;
     use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let folder = target_directory().join("kalong/test").join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// A workshop with a Go that writes a word where a program should be.
+    fn workshop(name: &str) -> Workshop {
+        let root = scratch(name);
+        let modules = root.join("modules");
+        for module in MODULES {
+            fs::create_dir_all(modules.join(module.folder)).unwrap();
+            fs::write(modules.join(module.folder).join("version"), "go1.26.0\n").unwrap();
+        }
+        Workshop::new(root, modules, FAKE_GO)
+    }
+
+    fn builds(workshop: &Workshop) -> usize {
+        fs::read_to_string(workshop.modules.join("etcd/builds")).unwrap_or_default().lines().count()
+    }
+
+    #[test]
+    fn broken_off_build_is_never_taken_for_a_whole_one() {
+        let workshop = workshop("broken-off");
+        let fails = workshop.modules.join("etcd/fails");
+        fs::write(&fails, "").unwrap();
+        let error = workshop.provide(&[Tool::Etcd], &|_| {}).unwrap_err();
+        assert!(error.to_string().contains("the compiler gave up"), "{error}");
+        assert_eq!(workshop.missing(&[Tool::Etcd]), [Tool::Etcd]);
+
+        fs::remove_file(fails).unwrap();
+        let etcd = workshop.provide(&[Tool::Etcd], &|_| {}).unwrap();
+        assert_eq!(fs::read_to_string(&etcd[&Tool::Etcd]).unwrap(), "whole\n");
+    }
+
+    #[test]
+    fn built_program_is_not_built_again() {
+        let workshop = workshop("again");
+        workshop.provide(&[Tool::Etcd], &|_| {}).unwrap();
+        workshop.provide(&[Tool::Etcd], &|line| panic!("{line}")).unwrap();
+        assert_eq!(builds(&workshop), 1);
+    }
+
+    #[test]
+    fn second_process_waits_says_so_and_builds_nothing() {
+        let workshop = workshop("second");
+        create_directory(&workshop.bin).unwrap();
+        let first = workshop.lock(&|_| {}).unwrap();
+        let (said, heard) = mpsc::channel();
+        let said = Mutex::new(said);
+        thread::scope(|scope| {
+            let second = scope
+                .spawn(|| workshop.provide(&[Tool::Etcd], &|line| said.lock().unwrap().send(line.to_owned()).unwrap()));
+            let line = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+            assert!(line.contains("another process builds the control plane"), "{line}");
+            fs::write(workshop.bin.join("etcd"), "by the first").unwrap();
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
+        assert_eq!(builds(&workshop), 0);
+    }
 
     #[test]
     fn folder_without_a_program_is_refused_with_its_name() {
-        let empty = super::super::directories::target_directory().join("kalong").join("no-assets");
-        fs::create_dir_all(&empty).unwrap();
+        let empty = scratch("no-assets");
         let error = Assets::obtain(AssetSource::Directory(empty), &|_| {}).unwrap_err();
         assert!(error.to_string().contains("holds no etcd and no kube-apiserver and no kubectl"), "{error}");
     }

@@ -240,10 +240,14 @@ impl Seen {
     }
 }
 
+/// Does as files in the folder say in which it runs. Checked in and never written, since a program that some thread still holds
+/// open for writing cannot be run.
+#[cfg(test)]
+pub(super) const FAKE_GO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cluster/fake-go.sh");
+
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -256,13 +260,10 @@ mod tests {
 
     #[test]
     fn old_go_is_named_with_its_version() {
-        let folder = super::super::directories::target_directory().join("kalong").join("old-go");
+        let folder = super::super::directories::target_directory().join("kalong/test/old-go");
         fs::create_dir_all(&folder).unwrap();
-        let program = folder.join(format!("go-{}", std::process::id()));
-        fs::write(&program, "#!/bin/sh\necho go1.24.3\n").unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let error = Go::find(program.clone(), &folder).unwrap_err();
-        fs::remove_file(&program).unwrap();
+        fs::write(folder.join("version"), "go1.24.3\n").unwrap();
+        let error = Go::find(FAKE_GO, &folder).unwrap_err();
         assert!(error.to_string().contains("found go1.24.3, needed is 1.26"), "{error}");
     }
 

@@ -28,8 +28,9 @@ use super::tools::Tool;
 
 /// For one request of ours.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
-/// From SIGTERM to SIGKILL of an API server that is stopped on purpose.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+/// From SIGTERM to SIGKILL of an API server that is stopped on purpose. It stops listening at once and would then wait a minute
+/// for watches that nobody closes.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Longer than any run; the API server sets no bound of its own.
 const TOKEN_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The answer to a request may overtake its line in the audit log by this much on a busy machine.
@@ -401,7 +402,7 @@ impl ControlPlane {
         Ok(log.mark()?)
     }
 
-    /// Stops the API server: SIGTERM, then SIGKILL after 10 s. Data and port are kept for [`ControlPlane::start_api_server`].
+    /// Stops the API server: SIGTERM, then SIGKILL after 2 s. Data and port are kept for [`ControlPlane::start_api_server`].
     ///
     /// # Errors
     /// It does not end.
