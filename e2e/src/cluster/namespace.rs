@@ -1,16 +1,14 @@
 //! A namespace of its own for each test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::time::timeout;
 
-use super::plane::{ControlPlane, ControlPlaneError};
-
-const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
+use super::failure::{ControlPlaneError, REQUEST_DEADLINE};
+use super::plane::ControlPlane;
 
 /// A namespace that no other test uses. It goes with the control plane; deleting it would take 5 s and prove nothing.
 pub struct TestNamespace<'a> {

@@ -1,7 +1,6 @@
 //! A control plane that runs.
 
 use std::ffi::OsStr;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,23 +10,20 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client, Config};
 use serde::Deserialize;
-use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::time::timeout;
 
-use super::assets::{AssetSource, Assets, AssetsError};
-use super::audit::{AuditError, AuditLog, AuditMark};
+use super::assets::{AssetSource, Assets};
+use super::audit::{AuditLog, AuditMark};
 use super::command::{CommandError, Tooling};
-use super::credentials::{CredentialError, Credentials};
-use super::kubeconfig::{self, KubeconfigError, Proof};
-use super::port::PortError;
+use super::credentials::Credentials;
+use super::failure::{ControlPlaneError, REQUEST_DEADLINE};
+use super::kubeconfig::{self, Proof};
 use super::process::Ports;
 use super::start::{StartOptions, wait_ready};
-use super::supervisor::{Child, ChildError, ChildSpec, Signal, Supervisor, SupervisorError};
+use super::supervisor::{Child, ChildSpec, Signal, Supervisor};
 use super::tools::Tool;
 
-/// For one request of ours.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
 /// From SIGTERM to SIGKILL of an API server that is stopped on purpose. It stops listening at once and would then wait a minute
 /// for watches that nobody closes.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -35,110 +31,6 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 const TOKEN_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The answer to a request may overtake its line in the audit log by this much on a busy machine.
 const FENCE_DEADLINE: Duration = Duration::from_secs(15);
-
-/// Why there is no control plane, or why it did not do what was asked.
-#[derive(Debug, Error)]
-pub enum ControlPlaneError {
-    /// The programs.
-    #[error(transparent)]
-    Assets(#[from] AssetsError),
-    /// The supervisor.
-    #[error(transparent)]
-    Supervisor(#[from] SupervisorError),
-    /// A process of it.
-    #[error(transparent)]
-    Child(#[from] ChildError),
-    /// Certificates.
-    #[error(transparent)]
-    Credential(#[from] CredentialError),
-    /// Kubeconfigs.
-    #[error(transparent)]
-    Kubeconfig(#[from] KubeconfigError),
-    /// No free port.
-    #[error(transparent)]
-    Port(#[from] PortError),
-    /// Somebody listens where we should.
-    #[error(
-        "{name} found its port taken (127.0.0.1, {ports:?}): end what listens there or choose another; the end of its log:\n{tail}"
-    )]
-    PortTaken {
-        /// The process.
-        name: String,
-        /// The ports that it wanted.
-        ports: Vec<u16>,
-        /// The last lines of its log.
-        tail: String,
-    },
-    /// It runs and does not work.
-    #[error("waited {} s until {what}, in vain; the ends of the logs:\n{logs}", .within.as_secs())]
-    NotReady {
-        /// What was waited for.
-        what: &'static str,
-        /// How long.
-        within: Duration,
-        /// The last lines of each log.
-        logs: String,
-    },
-    /// A request of our own failed.
-    #[error("asking the control plane for {what} failed: {source}")]
-    Request {
-        /// What was asked.
-        what: &'static str,
-        /// What the client says.
-        source: Box<kube::Error>,
-    },
-    /// A request of our own was not answered.
-    #[error("the control plane did not answer within {} s when asked for {what}", REQUEST_DEADLINE.as_secs())]
-    RequestDeadline {
-        /// What was asked.
-        what: &'static str,
-    },
-    /// An answer without what it must hold.
-    #[error("the control plane's answer to {what} lacks what it must hold")]
-    Answer {
-        /// What was asked.
-        what: &'static str,
-    },
-    /// No client for the kubeconfig.
-    #[error("no client can be made: {0}")]
-    Client(#[source] Box<kube::Error>),
-    /// The audit log.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// A file of the run.
-    #[error("a file of the run failed: {0}")]
-    File(#[from] io::Error),
-    /// The runtime ended under us.
-    #[error("the runtime ended while the control plane was starting")]
-    Interrupted,
-}
-
-impl ControlPlaneError {
-    /// One word for logs and counts.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Assets(error) => error.category(),
-            Self::Supervisor(error) => error.category(),
-            Self::Child(error) => error.category(),
-            Self::Credential(_) => "CredentialFailed",
-            Self::Kubeconfig(_) => "KubeconfigFailed",
-            Self::Port(_) | Self::PortTaken { .. } => "PortTaken",
-            Self::NotReady { .. } => "NotReady",
-            Self::Request { .. } | Self::RequestDeadline { .. } | Self::Answer { .. } => "RequestFailed",
-            Self::Client(_) => "ClientFailed",
-            Self::Audit(error) => error.category(),
-            Self::File(_) => "FileFailed",
-            Self::Interrupted => "Interrupted",
-        }
-    }
-}
-
-impl From<kube::Error> for ControlPlaneError {
-    fn from(error: kube::Error) -> Self {
-        Self::Client(Box::new(error))
-    }
-}
 
 /// What a start leaves behind.
 pub(super) struct Parts {

@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::assets::Assets;
 use super::credentials::Credentials;
+use super::failure::ControlPlaneError;
 use super::kubeconfig::{self, Proof};
-use super::plane::{ControlPlane, ControlPlaneError, Parts};
+use super::plane::{ControlPlane, Parts};
 use super::process::{Layout, Ports};
 use super::supervisor::{Child, ChildError, Supervisor};
 
