@@ -1,2 +1,100 @@
-//! Placeholder.
-fn main() {}
+//! `kubectl kalong`: how people use Kalong from a terminal.
+//!
+//! A verb is a file. What a program may read goes to stdout; what a person should know beside it goes to stderr.
+//! Exit codes: 0 done, 1 not done, 2 wrong arguments, 3 judged and refused.
+
+mod cluster;
+mod completion;
+mod enrol;
+#[cfg(test)]
+#[path = "../tests/golden/mod.rs"]
+mod golden;
+mod output;
+mod release;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use terminal::Terminal;
+
+/// Kalong's verbs for people: enrolment of edge agents and signed firmware releases
+#[derive(Parser)]
+#[command(name = "kubectl-kalong", bin_name = "kubectl kalong", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 not done, 2 wrong arguments, 3 judged and refused.\n\
+                          Plain text when NO_COLOR is set or the output is no terminal.";
+
+#[derive(Subcommand)]
+enum Verb {
+    Enrol(enrol::Arguments),
+    #[command(subcommand)]
+    Release(release::Verb),
+    Completion(completion::Arguments),
+}
+
+/// How a verb ended that was not hindered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Done.
+    Done,
+    /// Judged, and the judgement is no.
+    Refused,
+}
+
+/// Why a verb was hindered.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Enrol(#[from] enrol::EnrolError),
+    #[error(transparent)]
+    Release(#[from] release::ReleaseError),
+    #[error(transparent)]
+    Output(#[from] output::OutputError),
+}
+
+impl Failure {
+    fn category(&self) -> &'static str {
+        match self {
+            Self::Enrol(e) => e.category(),
+            Self::Release(e) => e.category(),
+            Self::Output(e) => e.category(),
+        }
+    }
+}
+
+const NOT_DONE: u8 = 1;
+const REFUSED: u8 = 3;
+
+fn main() -> ExitCode {
+    // Only fails when a provider is installed already, which is then this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let arguments = Arguments::parse();
+    let terminal = Terminal::detect();
+    match run(arguments.verb, &terminal) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Refused) => ExitCode::from(REFUSED),
+        Err(failure) => {
+            terminal.error(failure.category(), &failure);
+            ExitCode::from(NOT_DONE)
+        }
+    }
+}
+
+fn run(verb: Verb, terminal: &Terminal) -> Result<Outcome, Failure> {
+    match verb {
+        Verb::Enrol(arguments) => Ok(enrol::run(arguments, terminal)?),
+        Verb::Release(verb) => Ok(release::run(verb, terminal)?),
+        Verb::Completion(arguments) => Ok(completion::run(&arguments)?),
+    }
+}
+
+/// The whole command line, for completions.
+pub(crate) fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}

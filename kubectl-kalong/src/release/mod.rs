@@ -1,0 +1,65 @@
+//! `kubectl kalong release`: an author makes a key, writes a release from an artifact, signs it, and anyone checks it. No
+//! cluster is needed, so that the key can stay on a machine without a network.
+
+mod artifact;
+mod key;
+mod keygen;
+mod manifest;
+mod new;
+mod sign;
+mod verify;
+
+use clap::Subcommand;
+use kalong_crds::wire::digest::CanonicalError;
+
+use crate::Outcome;
+use crate::output::OutputError;
+use crate::terminal::Terminal;
+
+/// Make, sign and check firmware releases, without a cluster
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    Keygen(keygen::Arguments),
+    New(new::Arguments),
+    Sign(sign::Arguments),
+    Verify(verify::Arguments),
+}
+
+/// Why a release could not be handled.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReleaseError {
+    /// A file or stdout.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] manifest::ManifestError),
+    /// A key or a key document.
+    #[error(transparent)]
+    Key(#[from] key::KeyError),
+    /// The release has no signed form.
+    #[error(transparent)]
+    Canonical(#[from] CanonicalError),
+}
+
+impl ReleaseError {
+    /// The word for scripts.
+    pub(crate) fn category(&self) -> &'static str {
+        match self {
+            Self::Output(e) => e.category(),
+            Self::Manifest(e) => e.category(),
+            Self::Key(e) => e.category(),
+            Self::Canonical(_) => "manifest",
+        }
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(verb: Verb, terminal: &Terminal) -> Result<Outcome, ReleaseError> {
+    match verb {
+        Verb::Keygen(arguments) => keygen::run(&arguments, terminal),
+        Verb::New(arguments) => new::run(arguments),
+        Verb::Sign(arguments) => sign::run(&arguments, terminal),
+        Verb::Verify(arguments) => verify::run(&arguments),
+    }
+}
