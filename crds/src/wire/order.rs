@@ -60,9 +60,6 @@ pub struct DeviceOrder {
 pub struct FirmwareOrder {
     /// The release as its author signed it.
     pub release: SignedRelease,
-    /// The release that is declared may not be installed (any more); what runs is left alone.
-    #[serde(default)]
-    pub withheld: bool,
     /// Lowest security counter that this device may run, from its last known status.
     #[serde(default)]
     pub counter_floor: i64,

@@ -1,0 +1,14 @@
+//! Says what came of it, on every path.
+
+use kalong_crds::device::DeviceStatus;
+
+use super::act::{Done, failure};
+use super::observe::Seen;
+use super::plan::Plan;
+use crate::kit::driver::Report;
+
+pub(super) fn report(seen: Seen, plan: Plan, done: Done) -> Report<DeviceStatus> {
+    let Plan { finalizers: _, want: _, remove: _, status, again } = plan;
+    let Done { stale, error } = done;
+    Report { status: status.filter(|_| !stale), again, error: error.or_else(|| failure(seen)) }
+}

@@ -1,0 +1,95 @@
+//! A FirmwareRelease: whether its authors signed it, and whether its bytes are in the operator's cache.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kalong_crds::FirmwareRelease;
+use kalong_crds::condition::{ConditionType, Judgement, Reason, settle};
+use kalong_crds::firmware_release::FirmwareReleaseStatus;
+use kalong_crds::wire::release::{ReleaseError, signatures_needed};
+use kube::ResourceExt;
+
+use crate::kit::Error;
+use crate::kit::caches;
+use crate::kit::driver::{Controlled, Report};
+use crate::kit::mirror::MirrorState;
+use crate::kit::readiness::{Verdict, ready};
+use crate::kit::world::World;
+
+impl Controlled for FirmwareRelease {
+    async fn pass(world: &World, release: Arc<Self>) -> Report<FirmwareReleaseStatus> {
+        let namespace = release.namespace().unwrap_or_default();
+        let classes =
+            release.spec.models.iter().filter_map(|m| caches::get(&world.caches.models, &namespace, m.as_str()));
+        let needed = classes.map(|m| signatures_needed(m.spec.class)).max().unwrap_or(1);
+        let now = world.clock.now();
+        let believed = match release.spec.signed(&release.name_any()) {
+            Ok(signed) => signed.verify(&world.settings.release_keys, needed).map(drop),
+            Err(error) => return Report { status: None, again: None, error: Some(Error::Order(error)) },
+        };
+        // An artifact that nobody vouches for is not even fetched.
+        let mirrored = believed.is_ok().then(|| world.mirror.ensure(&release.name_any(), &release.spec.artifact));
+        let expired = release.spec.expires.as_ref().and_then(|e| e.parse::<Timestamp>().ok()).is_some_and(|e| e < now);
+        let verdict = verdict(&believed, mirrored.as_ref(), expired);
+        let generation = release.metadata.generation.unwrap_or_default();
+        let old = release.status.clone().unwrap_or_default();
+        let [is_ready, reconciling, stalled] = ready(verdict.as_ref());
+        let judged = [
+            is_ready,
+            verified(&believed),
+            cached(mirrored.as_ref()),
+            Judgement::no(ConditionType::Revoked, Reason::NotRevoked, ""),
+            reconciling,
+            stalled,
+        ];
+        let status = FirmwareReleaseStatus {
+            observed_generation: generation,
+            conditions: settle(&old.conditions, &judged, generation, now),
+        };
+        Report { status: Some(status), again: None, error: None }
+    }
+}
+
+fn verdict(believed: &Result<(), ReleaseError>, mirrored: Option<&MirrorState>, expired: bool) -> Option<Verdict> {
+    if let Err(error) = believed {
+        return Some(Verdict::Stuck(refusal(error), error.to_string()));
+    }
+    if expired {
+        return Some(Verdict::Stuck(Reason::Expired, "The release has expired: publish a new one.".to_owned()));
+    }
+    match mirrored {
+        Some(MirrorState::Failed { reason: Reason::FetchFailed, message }) => {
+            Some(Verdict::Converging(Reason::FetchFailed, message.clone()))
+        }
+        Some(MirrorState::Failed { reason, message }) => Some(Verdict::Stuck(*reason, message.clone())),
+        Some(MirrorState::Fetching) => {
+            Some(Verdict::Converging(Reason::Fetching, "The artifact is being fetched.".to_owned()))
+        }
+        Some(MirrorState::Cached) | None => None,
+    }
+}
+
+fn refusal(error: &ReleaseError) -> Reason {
+    match error {
+        ReleaseError::NoKeys => Reason::NoReleaseKeys,
+        ReleaseError::Wrong(_) | ReleaseError::TooFew { .. } => Reason::SignatureInvalid,
+        ReleaseError::Canonical(_) | ReleaseError::Document(_) => Reason::InvalidSpec,
+    }
+}
+
+fn verified(believed: &Result<(), ReleaseError>) -> Judgement {
+    match believed {
+        Ok(()) => Judgement::yes(ConditionType::Verified, Reason::SignatureValid),
+        Err(error) => Judgement::no(ConditionType::Verified, refusal(error), error.to_string()),
+    }
+}
+
+fn cached(mirrored: Option<&MirrorState>) -> Judgement {
+    let kind = ConditionType::Mirrored;
+    match mirrored {
+        None => Judgement::no(kind, Reason::SignatureInvalid, "An artifact that nobody vouches for is not fetched."),
+        Some(MirrorState::Cached) => Judgement::yes(kind, Reason::Cached),
+        Some(MirrorState::Fetching) => Judgement::no(kind, Reason::Fetching, "The artifact is being fetched."),
+        Some(MirrorState::Failed { reason, message }) => Judgement::no(kind, *reason, message.clone()),
+    }
+}

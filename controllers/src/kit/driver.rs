@@ -1,0 +1,215 @@
+//! The loop around every reconcile: wake, look, act, report, and when to look again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, StreamExt};
+use kalong_crds::condition::{ConditionType, Conditioned, Reason};
+use kube::{Resource, ResourceExt};
+use kube_runtime::controller::{self, Action, Controller};
+use kube_runtime::events::{Event, EventType};
+use kube_runtime::reflector::Store;
+use tokio::sync::watch;
+
+use super::Error;
+use super::metrics::Outcome;
+use super::status::{HasStatus, Written};
+use super::wakes::WakeSet;
+use super::world::World;
+
+/// Objects of one kind that are looked at side by side. More than eight requests in flight bring no throughput, only latency.
+pub const CONCURRENCY: u16 = 8;
+/// When everything is looked at again although nothing woke it; with jitter.
+const RESYNC: Duration = Duration::from_secs(600);
+/// How long one pass may take.
+const PASS_DEADLINE: Duration = Duration::from_secs(30);
+/// When to look again after our own write has not come back yet, or somebody else wrote meanwhile.
+const CATCH_UP: Duration = Duration::from_millis(50);
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_LAST: Duration = Duration::from_secs(300);
+
+/// What a pass decided to report.
+#[derive(Debug)]
+pub struct Report<S> {
+    /// The status as it shall be; none leaves it as it is.
+    pub status: Option<S>,
+    /// When to look again at the latest, if earlier than the resync.
+    pub again: Option<Duration>,
+    /// What went wrong on the way; the status is written all the same.
+    pub error: Option<Error>,
+}
+
+/// A kind and how it is reconciled.
+pub trait Controlled: HasStatus + Conditioned + Resource<DynamicType = ()> {
+    /// Observes, plans and acts, and says what to report. Never panics and never writes the status itself.
+    fn pass(world: &World, object: Arc<Self>) -> impl Future<Output = Report<Self::Status>> + Send;
+}
+
+/// Follows the first pass over everything: until it is over, nothing is sent to agents.
+#[derive(Debug, Default)]
+pub struct FirstPass {
+    waiting: Mutex<HashSet<String>>,
+}
+
+impl FirstPass {
+    /// These objects have to be visited.
+    pub fn expect(&self, uids: impl IntoIterator<Item = String>) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).extend(uids);
+    }
+
+    /// One was visited; true when it was the last.
+    fn visited(&self, uid: &str) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.remove(uid) && waiting.is_empty()
+    }
+
+    /// Whether there was nothing to visit.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+/// Failures in a row, by uid, with the generation that failed.
+#[derive(Debug, Default)]
+struct Failures {
+    counts: Mutex<HashMap<String, (i64, u32)>>,
+}
+
+impl Failures {
+    fn next(&self, uid: &str, generation: i64) -> Duration {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = counts.entry(uid.to_owned()).or_insert((generation, 0));
+        if entry.0 != generation {
+            *entry = (generation, 0);
+        }
+        let wait = BACKOFF_FIRST.saturating_mul(1 << entry.1.min(10)).min(BACKOFF_LAST);
+        entry.1 += 1;
+        jittered(wait)
+    }
+
+    fn over(&self, uid: &str) {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(0.9 + 0.2 * rand::random::<f64>())
+}
+
+struct Context {
+    world: Arc<World>,
+    failures: Failures,
+    first: Arc<FirstPass>,
+}
+
+/// Runs the controller of one kind until shutdown; running passes are finished.
+pub async fn drive<K: Controlled>(
+    world: Arc<World>,
+    store: Store<K>,
+    wakes: Arc<WakeSet>,
+    first: Arc<FirstPass>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let context = Arc::new(Context { world, failures: Failures::default(), first });
+    let stop = async move {
+        let _ = shutdown.wait_for(|stop| *stop).await;
+    };
+    Controller::for_shared_stream(futures::stream::pending::<Arc<K>>(), store)
+        .reconcile_on(wakes.stream::<K>())
+        .with_config(controller::Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(stop.boxed().shared())
+        .run(
+            reconcile::<K>,
+            |_, error, _| {
+                let never: &std::convert::Infallible = error;
+                match *never {}
+            },
+            context,
+        )
+        .for_each(|result| async move {
+            match result {
+                // Gone between the wake-up and the look: nothing to do.
+                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => {
+                    tracing::error!(kind = %K::kind(&()), %error, "The controller's queue failed; it goes on.")
+                }
+            }
+        })
+        .await;
+}
+
+async fn reconcile<K: Controlled>(object: Arc<K>, context: Arc<Context>) -> Result<Action, std::convert::Infallible> {
+    let world = &context.world;
+    let (uid, kind) = (object.uid().unwrap_or_default(), K::kind(&()).into_owned());
+    if world.status.cache_is_behind(object.as_ref()) {
+        return Ok(Action::requeue(CATCH_UP));
+    }
+    let begun = Instant::now();
+    let generation = object.meta().generation.unwrap_or_default();
+    let (outcome, action) = match tokio::time::timeout(PASS_DEADLINE, look_and_report(world, object)).await {
+        Ok(Ok((Written::Conflict | Written::CacheBehind, _))) => (Outcome::Conflict, Action::requeue(CATCH_UP)),
+        Ok(Ok((written, again))) => {
+            context.failures.over(&uid);
+            let outcome = if written == Written::Changed { Outcome::Written } else { Outcome::Unchanged };
+            (outcome, Action::requeue(again.unwrap_or_else(|| jittered(RESYNC))))
+        }
+        Ok(Err(error)) => {
+            let wait = context.failures.next(&uid, generation);
+            tracing::warn!(kind, category = error.category(), %error, ?wait, "The object could not be looked at; it is tried again.");
+            world.metrics.failed(&kind, error.category());
+            (Outcome::Failed, Action::requeue(wait))
+        }
+        Err(_) => {
+            world.metrics.failed(&kind, "deadline");
+            (Outcome::Failed, Action::requeue(context.failures.next(&uid, generation)))
+        }
+    };
+    world.metrics.passed(&kind, outcome, begun.elapsed());
+    if context.first.visited(&uid) {
+        tracing::info!("Every object was visited once; orders go out.");
+        world.link.open();
+    }
+    Ok(action)
+}
+
+async fn look_and_report<K: Controlled>(world: &World, object: Arc<K>) -> Result<(Written, Option<Duration>), Error> {
+    let Report { status, again, error } = K::pass(world, object.clone()).await;
+    let written = match status {
+        Some(status) => {
+            let next = object.with_status(status.clone());
+            let written = world.status.write(&world.client, object.as_ref(), status).await?;
+            if written == Written::Changed {
+                announce(world, object.as_ref(), &next).await;
+            }
+            written
+        }
+        None => Written::Unchanged,
+    };
+    match error {
+        Some(error) => Err(error),
+        None => Ok((written, again)),
+    }
+}
+
+/// One Event when an object gets stuck, or gets stuck for another reason. The word is the condition's.
+async fn announce<K: Controlled>(world: &World, before: &K, after: &K) {
+    let reason = after.reason(ConditionType::Stalled);
+    if reason.is_empty() || reason == before.reason(ConditionType::Stalled) || reason == Reason::InternalError.as_str()
+    {
+        return;
+    }
+    let note = after.condition(ConditionType::Stalled).map(|c| c.message.clone());
+    let event = Event {
+        type_: EventType::Warning,
+        reason: reason.to_owned(),
+        note,
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    let about = after.object_ref(&());
+    let publish = world.recorder.publish(&event, &about);
+    if let Ok(Err(error)) = tokio::time::timeout(super::status::API_DEADLINE, publish).await {
+        tracing::warn!(%error, reason, "The Event could not be written; the condition says the same.");
+    }
+}

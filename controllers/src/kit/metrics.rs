@@ -1,0 +1,72 @@
+//! What the controllers count. Labels come from enums; conditions are made at scrape time from the caches.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramVec, IntCounterVec, Registry, exponential_buckets, histogram_opts, opts};
+
+/// How a pass over an object ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was looked at; nothing was written.
+    Unchanged,
+    /// It was looked at and its status written.
+    Written,
+    /// Somebody else wrote meanwhile.
+    Conflict,
+    /// Something failed.
+    Failed,
+}
+
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Written => "written",
+            Self::Conflict => "conflict",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The counters of all controllers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    passes: IntCounterVec,
+    errors: IntCounterVec,
+    duration: HistogramVec,
+}
+
+impl Metrics {
+    /// Registers the counters.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let passes = IntCounterVec::new(
+            opts!("reconcile_total", "Passes over objects by kind and result."),
+            &["kind", "result"],
+        )?;
+        let errors = IntCounterVec::new(
+            opts!("reconcile_errors_total", "Failed passes by kind and category."),
+            &["kind", "category"],
+        )?;
+        let buckets = exponential_buckets(0.0005, 4.0, 8)?;
+        let duration = HistogramVec::new(
+            histogram_opts!("reconcile_duration_seconds", "Time of a pass by kind.", buckets),
+            &["kind"],
+        )?;
+        registry.register(Box::new(passes.clone()))?;
+        registry.register(Box::new(errors.clone()))?;
+        registry.register(Box::new(duration.clone()))?;
+        Ok(Self { passes, errors, duration })
+    }
+
+    /// A pass ended.
+    pub fn passed(&self, kind: &str, outcome: Outcome, took: Duration) {
+        self.passes.with_label_values(&[kind, outcome.label()]).inc();
+        let histogram: Histogram = self.duration.with_label_values(&[kind]);
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// A pass failed.
+    pub fn failed(&self, kind: &str, category: &str) {
+        self.errors.with_label_values(&[kind, category]).inc();
+    }
+}

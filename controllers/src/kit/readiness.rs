@@ -1,0 +1,46 @@
+//! Where readiness is judged: an ordered chain of small checks; the first that fails gives reason and message.
+
+use kalong_crds::condition::{ConditionType, Judgement, Reason, Truth};
+
+/// Why an object is not Ready, or why it is Ready without being in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Ready on purpose without serving: Planned, Suspended, Disabled.
+    Resting(Reason),
+    /// Work is under way, or something that heals by itself is awaited.
+    Converging(Reason, String),
+    /// A person or a change of spec is needed.
+    Stuck(Reason, String),
+    /// Nobody can tell until somebody is heard again.
+    Unknown(Reason, String),
+}
+
+/// The first objection, if there is one.
+pub fn first(checks: impl IntoIterator<Item = Option<Verdict>>) -> Option<Verdict> {
+    checks.into_iter().flatten().next()
+}
+
+/// Ready, Reconciling and Stalled as one consistent set.
+pub fn ready(verdict: Option<&Verdict>) -> [Judgement; 3] {
+    use ConditionType::{Ready, Reconciling, Stalled};
+    let off = |kind| Judgement::no(kind, Reason::InForce, "");
+    let on = |kind, reason: &Reason, message: &String| Judgement {
+        kind,
+        status: Truth::True,
+        reason: *reason,
+        message: message.clone(),
+    };
+    match verdict {
+        None => [Judgement::yes(Ready, Reason::InForce), off(Reconciling), off(Stalled)],
+        Some(Verdict::Resting(reason)) => [Judgement::yes(Ready, *reason), off(Reconciling), off(Stalled)],
+        Some(Verdict::Converging(reason, message)) => {
+            [Judgement::no(Ready, *reason, message), on(Reconciling, reason, message), off(Stalled)]
+        }
+        Some(Verdict::Stuck(reason, message)) => {
+            [Judgement::no(Ready, *reason, message), off(Reconciling), on(Stalled, reason, message)]
+        }
+        Some(Verdict::Unknown(reason, message)) => {
+            [Judgement::unknown(Ready, *reason, message), off(Reconciling), off(Stalled)]
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Compare, then write once: the one way by which a status reaches the API server.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kalong_crds::manager;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde_json::json;
+
+use super::Error;
+use super::caches::Kind;
+
+/// How long one request to the API server may take.
+pub const API_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A kind with a status that can be taken out and put in.
+pub trait HasStatus: Kind + Serialize {
+    /// Its status.
+    type Status: Clone + PartialEq + Send;
+
+    /// The status as last seen.
+    fn status(&self) -> Option<&Self::Status>;
+
+    /// Puts a status in.
+    fn with_status(&self, status: Self::Status) -> Self;
+}
+
+macro_rules! has_status {
+    ($($kind:ident: $status:ident),+ $(,)?) => { $(
+        impl HasStatus for kalong_crds::$kind {
+            type Status = $status;
+
+            fn status(&self) -> Option<&$status> {
+                self.status.as_ref()
+            }
+
+            fn with_status(&self, status: $status) -> Self {
+                Self { status: Some(status), ..self.clone() }
+            }
+        }
+    )+ };
+}
+
+use kalong_crds::crossing::CrossingStatus;
+use kalong_crds::device::DeviceStatus;
+use kalong_crds::device_model::DeviceModelStatus;
+use kalong_crds::edge_agent::EdgeAgentStatus;
+use kalong_crds::firmware_release::FirmwareReleaseStatus;
+use kalong_crds::lane::LaneStatus;
+
+has_status! {
+    Crossing: CrossingStatus, Lane: LaneStatus, Device: DeviceStatus, DeviceModel: DeviceModelStatus,
+    EdgeAgent: EdgeAgentStatus, FirmwareRelease: FirmwareReleaseStatus,
+}
+
+/// What became of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It equals what is there: nothing was sent.
+    Unchanged,
+    /// It was written.
+    Changed,
+    /// The cache has not seen our own last write yet: look again shortly.
+    CacheBehind,
+    /// Somebody else wrote meanwhile: the decision was made on old news.
+    Conflict,
+}
+
+/// The last resource version that this process wrote, by uid.
+#[derive(Debug, Default)]
+pub struct StatusWriter {
+    last: Mutex<HashMap<String, u64>>,
+}
+
+impl StatusWriter {
+    /// Whether the cached object is older than what this process wrote itself (KEP-5647: a controller's own staleness).
+    pub fn cache_is_behind<K: Resource>(&self, object: &K) -> bool {
+        let (Some(uid), Some(seen)) = (object.meta().uid.as_deref(), version(object)) else { return false };
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(uid).is_some_and(|written| *written > seen)
+    }
+
+    /// Writes the status if it differs from the cached one.
+    pub async fn write<K: HasStatus>(&self, client: &Client, object: &K, status: K::Status) -> Result<Written, Error> {
+        if object.status() == Some(&status) {
+            return Ok(Written::Unchanged);
+        }
+        let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+        let params = PostParams { field_manager: Some(manager::STATUS.to_owned()), ..PostParams::default() };
+        let body = object.with_status(status);
+        match within("write status", api.replace_status(&object.name_any(), &params, &body)).await {
+            Ok(stored) => {
+                self.remember(&stored);
+                Ok(Written::Changed)
+            }
+            Err(Error::Api { source, .. }) if is_conflict(&source) => Ok(Written::Conflict),
+            // It went away while we looked: there is nobody left to tell.
+            Err(Error::Api { source, .. }) if is_not_found(&source) => Ok(Written::Unchanged),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds or takes away a finalizer, if nobody changed the object meanwhile.
+    pub async fn set_finalizers<K: HasStatus>(
+        &self,
+        client: &Client,
+        object: &K,
+        finalizers: Vec<String>,
+    ) -> Result<Written, Error> {
+        let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
+        let params = PatchParams { field_manager: Some(manager::FINALIZERS.to_owned()), ..PatchParams::default() };
+        match within("set finalizers", api.patch_metadata(&object.name_any(), &params, &Patch::Merge(&patch))).await {
+            Ok(stored) => {
+                self.remember(&stored);
+                Ok(Written::Changed)
+            }
+            Err(Error::Api { source, .. }) if is_conflict(&source) => Ok(Written::Conflict),
+            Err(Error::Api { source, .. }) if is_not_found(&source) => Ok(Written::Unchanged),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    fn remember<K: Resource>(&self, stored: &K) {
+        if let (Some(uid), Some(written)) = (stored.meta().uid.clone(), version(stored)) {
+            self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, written);
+        }
+    }
+}
+
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_deref()?.parse().ok()
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_conflict())
+}
+
+fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_not_found())
+}
+
+/// Runs a request under the deadline.
+pub async fn within<T>(what: &'static str, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(API_DEADLINE, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(Error::Api { what, source: Box::new(source) }),
+        Err(_) => Err(Error::Deadline { what, after: API_DEADLINE }),
+    }
+}

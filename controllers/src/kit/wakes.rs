@@ -1,0 +1,54 @@
+//! Which objects to look at again. A set for each kind: however often something wakes an object, it is looked at once.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use futures::Stream;
+use kube_runtime::reflector::{Lookup, ObjectRef};
+use tokio::sync::Notify;
+
+/// The objects of one kind that wait to be looked at.
+#[derive(Debug)]
+pub struct WakeSet {
+    waiting: Mutex<HashSet<(String, String)>>,
+    news: Notify,
+}
+
+impl Default for WakeSet {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), news: Notify::new() }
+    }
+}
+
+impl WakeSet {
+    /// This object is to be looked at.
+    pub fn wake(&self, namespace: &str, name: &str) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.insert((namespace.to_owned(), name.to_owned())) {
+            self.news.notify_one();
+        }
+    }
+
+    fn take(&self) -> Vec<(String, String)> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
+    }
+
+    /// The objects as they come. One reader.
+    pub fn stream<K>(self: std::sync::Arc<Self>) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
+    where
+        K: Lookup<DynamicType = ()> + 'static,
+    {
+        futures::stream::unfold((self, Vec::new()), |(set, mut ready)| async move {
+            loop {
+                if let Some((namespace, name)) = ready.pop() {
+                    let object: (String, String) = (namespace, name);
+                    return Some((ObjectRef::new(&object.1).within(&object.0), (set, ready)));
+                }
+                ready = set.take();
+                if ready.is_empty() {
+                    set.news.notified().await;
+                }
+            }
+        })
+    }
+}

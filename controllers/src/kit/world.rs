@@ -1,0 +1,160 @@
+//! What every controller is given.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kalong_crds::units::{Digest, Name};
+use kalong_crds::wire::order::{Permit, Sealed};
+use kalong_crds::wire::release::ReleaseKeys;
+use kube::Client;
+use kube_runtime::events::Recorder;
+
+use super::caches::{Caches, Wakes};
+use super::clock::Clock;
+use super::link::AgentLink;
+use super::metrics::Metrics;
+use super::mirror::Mirror;
+use super::status::StatusWriter;
+
+/// What the operator was told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Phases whose objects are live. Objects without a phase always are.
+    pub live_phases: HashSet<String>,
+    /// How often agents beat.
+    pub heartbeat: Duration,
+    /// The authors whose signatures count.
+    pub release_keys: ReleaseKeys,
+    /// Secret from which the ephemeral keys of sealing are derived, so that sealing again gives the same bytes.
+    pub sealing_seed: [u8; 32],
+}
+
+impl Settings {
+    /// Whether objects of this phase are live.
+    pub fn is_live(&self, phase: Option<&Name>) -> bool {
+        phase.is_none_or(|phase| self.live_phases.contains(phase.as_str()))
+    }
+}
+
+/// Everything around a reconcile.
+pub struct World {
+    /// The API server.
+    pub client: Client,
+    /// The agents.
+    pub link: Arc<dyn AgentLink>,
+    /// The operator's cache of artifacts.
+    pub mirror: Arc<dyn Mirror>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator was told.
+    pub settings: Settings,
+    /// What the API server last said.
+    pub caches: Caches,
+    /// What waits to be looked at.
+    pub wakes: Wakes,
+    /// The one way to write a status.
+    pub status: StatusWriter,
+    /// Events for people.
+    pub recorder: Recorder,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Leave that was given to touch devices.
+    pub permits: Permits,
+    /// Credentials that were read and sealed.
+    pub credentials: Mutex<HashMap<(String, String, String), Sealed>>,
+    /// Since when what was told is not confirmed.
+    pub patience: Patience,
+}
+
+/// Leave to touch devices, one device of a lane at a time. In memory: after a restart it is given again from what agents report.
+#[derive(Debug, Default)]
+pub struct Permits {
+    given: Mutex<HashMap<String, Given>>,
+}
+
+#[derive(Clone, Debug)]
+struct Given {
+    permit: Permit,
+    lane: Option<String>,
+}
+
+impl Permits {
+    /// Leave for this attempt, unless another device of the lane has it. The same attempt gets the same leave again.
+    pub fn give(&self, uid: &str, lane: Option<&str>, attempt: i64, until: Timestamp) -> Option<Permit> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = given.get(uid).filter(|old| old.permit.attempt == attempt) {
+            return Some(old.permit.clone());
+        }
+        let taken = lane.is_some() && given.iter().any(|(other, g)| other != uid && g.lane.as_deref() == lane);
+        if taken {
+            return None;
+        }
+        let permit = Permit { attempt, until: until.to_string() };
+        given.insert(uid.to_owned(), Given { permit: permit.clone(), lane: lane.map(str::to_owned) });
+        Some(permit)
+    }
+
+    /// The attempt ended. True when there was leave to give back, so that others of the lane may be next.
+    pub fn give_back(&self, uid: &str) -> bool {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(uid).is_some()
+    }
+
+    /// Whether a device of this lane may be touched now.
+    pub fn holds_lane(&self, lane: &str) -> bool {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).values().any(|g| g.lane.as_deref() == Some(lane))
+    }
+}
+
+/// How long a confirmation may take before a status says that it is awaited: a prompt answer then costs one write, not two.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Since when an order is not confirmed, by uid.
+#[derive(Debug, Default)]
+pub struct Patience {
+    since: Mutex<HashMap<String, (Digest, Instant)>>,
+}
+
+impl Patience {
+    /// How much longer to wait in silence for the confirmation of this order; none once it is over.
+    pub fn left(&self, uid: &str, order: &Digest) -> Option<Duration> {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = since.entry(uid.to_owned()).or_insert_with(|| (order.clone(), Instant::now()));
+        if &entry.0 != order {
+            *entry = (order.clone(), Instant::now());
+        }
+        PATIENCE.checked_sub(entry.1.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    /// It was confirmed, or the object is gone.
+    pub fn over(&self, uid: &str) {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_device_of_a_lane_has_leave_at_a_time() {
+        let permits = Permits::default();
+        let until = Timestamp::UNIX_EPOCH;
+        let first = permits.give("a", Some("l"), 1, until).unwrap();
+        assert_eq!(permits.give("a", Some("l"), 1, Timestamp::MAX), Some(first), "the same attempt keeps its leave");
+        assert!(permits.give("b", Some("l"), 1, until).is_none());
+        assert!(permits.give("c", Some("m"), 1, until).is_some() && permits.give("d", None, 1, until).is_some());
+        assert!(permits.holds_lane("l"));
+        assert!(permits.give_back("a") && !permits.give_back("a"));
+        assert!(!permits.holds_lane("l") && permits.give("b", Some("l"), 1, until).is_some());
+    }
+
+    #[test]
+    fn patience_counts_from_the_first_sight_of_an_order() {
+        let patience = Patience::default();
+        let a = Digest::of(b"a");
+        let left = patience.left("u", &a).unwrap();
+        assert!(left <= PATIENCE && patience.left("u", &a).unwrap() <= left);
+    }
+}

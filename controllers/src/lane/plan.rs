@@ -1,0 +1,182 @@
+//! What to do about a Lane and what to say of it. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kalong_crds::FINALIZER;
+use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
+use kalong_crds::condition::settle;
+use kalong_crds::device::Device;
+use kalong_crds::lane::{Admission, LaneAdmission, LaneStatus};
+use kalong_crds::units::{AgentId, Digest};
+use kalong_crds::wire::desired::Item;
+use kube::ResourceExt;
+
+use super::judge;
+use super::observe::Seen;
+use crate::kit::link::{Holding, Presence};
+
+/// What to do.
+pub(super) struct Plan {
+    pub(super) finalizers: Option<Vec<String>>,
+    pub(super) want: Option<(AgentId, Item)>,
+    pub(super) remove: Vec<AgentId>,
+    pub(super) status: Option<LaneStatus>,
+    pub(super) again: Option<Duration>,
+}
+
+/// What can be said of the agent that runs the lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Knowledge {
+    /// Not yet, after a start: what was said before stands.
+    Wait,
+    /// Silent for longer than the grace time.
+    Silent,
+    /// It speaks.
+    Heard,
+}
+
+pub(super) fn knowledge(seen: &Seen) -> Knowledge {
+    match seen.facts.as_ref().map(|f| (f.presence, f.reported)) {
+        Some((Presence::Silent, _)) => Knowledge::Silent,
+        Some((Presence::Present, true)) => Knowledge::Heard,
+        Some((Presence::Unheard { .. }, _) | (Presence::Present, false)) | None => Knowledge::Wait,
+    }
+}
+
+pub(super) fn plan(seen: &Seen) -> Plan {
+    let deleting = seen.lane.metadata.deletion_timestamp.is_some();
+    let guarded = seen.lane.finalizers().iter().any(|f| f == FINALIZER);
+    let finalizers = finalizers(seen, deleting, guarded);
+    let leaves = deleting || !seen.live;
+    let agent = seen.controller.as_ref().and_then(|c| c.agent_id.clone());
+    let mut remove = seen.strays.clone();
+    if leaves && seen.holding != Holding::NotHeld && finalizers.is_none() {
+        remove.extend(agent.clone());
+    }
+    let want = match (&seen.order, agent) {
+        (Some(Ok(item)), Some(agent)) if guarded && !leaves => Some((agent, item.clone())),
+        _ => None,
+    };
+    let (status, again) = status(seen);
+    Plan { finalizers, want, remove, status, again }
+}
+
+fn finalizers(seen: &Seen, deleting: bool, guarded: bool) -> Option<Vec<String>> {
+    let present = seen.lane.finalizers();
+    if !deleting {
+        let wanted = seen.order.is_some() && !guarded;
+        return wanted.then(|| present.iter().cloned().chain([FINALIZER.to_owned()]).collect());
+    }
+    let agent = seen.controller.as_ref().and_then(|c| c.agent.as_ref());
+    let abandoned = agent.is_none_or(|a| a.annotations().contains_key(kalong_crds::ABANDON));
+    let enrolled = agent.and_then(|a| a.status.as_ref()).is_some_and(|s| s.certificate.is_some());
+    let let_go = seen.holding == Holding::NotHeld || abandoned || !enrolled;
+    (guarded && let_go).then(|| present.iter().filter(|f| *f != FINALIZER).cloned().collect())
+}
+
+fn status(seen: &Seen) -> (Option<LaneStatus>, Option<Duration>) {
+    let generation = seen.lane.metadata.generation.unwrap_or_default();
+    let old = seen.lane.status.clone().unwrap_or_default();
+    let known = knowledge(seen);
+    let first_visit = old.conditions.is_empty();
+    let declared = judge::declared(seen);
+    if known == Knowledge::Wait && declared.is_none() && !first_visit && old.observed_generation == generation {
+        return (None, grace_left(seen));
+    }
+    if let Some(left) = seen.patience.filter(|_| !first_visit && declared.is_none() && known == Knowledge::Heard) {
+        return (None, Some(left));
+    }
+    let admission = admission(seen, known, &old);
+    let judged = judge::conditions(seen, known, admission, declared.as_ref());
+    let status = LaneStatus {
+        observed_generation: generation,
+        conditions: settle(&old.conditions, &judged, generation, seen.now),
+        admission,
+        held_by: Vec::new(),
+        firmware: firmware(seen),
+        blocked_by: carry_since(&old.blocked_by, blocked(seen, known)),
+    };
+    (Some(status), None)
+}
+
+fn grace_left(seen: &Seen) -> Option<Duration> {
+    match seen.facts.as_ref().map(|f| f.presence) {
+        Some(Presence::Unheard { until }) => {
+            Some(Duration::try_from(until.duration_since(seen.now)).unwrap_or_default() + Duration::from_millis(100))
+        }
+        _ => None,
+    }
+}
+
+fn admission(seen: &Seen, known: Knowledge, old: &LaneStatus) -> LaneAdmission {
+    match known {
+        _ if !seen.live => LaneAdmission::Closed,
+        Knowledge::Heard => {
+            seen.report.as_ref().and_then(|r| r.lane.as_ref()).map_or(LaneAdmission::Unknown, |l| l.admission)
+        }
+        Knowledge::Wait => old.admission,
+        Knowledge::Silent => LaneAdmission::Unknown,
+    }
+}
+
+/// Digest over which device runs which version, for lanes to be compared by.
+fn firmware(seen: &Seen) -> Option<Digest> {
+    let mut set: Vec<String> = seen
+        .devices
+        .iter()
+        .filter_map(|(slot, device)| {
+            let running = device.as_ref()?.status.as_ref()?.firmware.as_ref()?.running.clone();
+            let model = &device.as_ref()?.spec.model_ref;
+            (!running.is_empty()).then(|| format!("{} {model} {running}", slot.name))
+        })
+        .collect();
+    set.sort();
+    (!set.is_empty()).then(|| Digest::of(set.join("\n").as_bytes()))
+}
+
+fn blocked(seen: &Seen, known: Knowledge) -> Vec<BlockedBy> {
+    let since = Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string();
+    let block = |code, subject: String, message: &str| BlockedBy {
+        code,
+        subject,
+        since: since.clone(),
+        until: None,
+        message: message.to_owned(),
+    };
+    if !seen.live {
+        return Vec::new();
+    }
+    let mut blocked: Vec<BlockedBy> = seen
+        .devices
+        .iter()
+        .filter(|(_, device): &&(_, Option<std::sync::Arc<Device>>)| device.is_none())
+        .map(|(slot, _)| {
+            block(
+                BlockCode::MissingReference,
+                format!("Device/{}", slot.device_ref),
+                "Declare the device, or take it out of the slot.",
+            )
+        })
+        .collect();
+    if let Some(controller) = &seen.controller {
+        let agent = format!("EdgeAgent/{}", controller.device.spec.agent_ref);
+        if known == Knowledge::Silent {
+            blocked.push(block(
+                BlockCode::AgentUnreachable,
+                agent,
+                "Look at the box; the lane goes on as it was last told.",
+            ));
+        } else if seen.lane.metadata.deletion_timestamp.is_some() && seen.holding != Holding::NotHeld {
+            blocked.push(block(BlockCode::AgentConfirmation, agent, "The agent has been told to let go of the lane."));
+        }
+    }
+    if seen.held && seen.lane.spec.admission == Admission::Open {
+        blocked.push(block(
+            BlockCode::LaneOpen,
+            format!("Lane/{}", seen.lane.name_any()),
+            "A device of the lane is being changed; the lane opens when that is done.",
+        ));
+    }
+    blocked
+}

@@ -1,0 +1,149 @@
+//! All controllers together.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use futures::StreamExt;
+use kalong_crds::wire::desired::ItemKind;
+use kube::{Client, ResourceExt};
+use kube_runtime::events::{Recorder, Reporter};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::kit::caches::{CacheError, Caches, Wakes};
+use crate::kit::clock::Clock;
+use crate::kit::driver::{FirstPass, drive};
+use crate::kit::link::AgentLink;
+use crate::kit::metrics::Metrics;
+use crate::kit::mirror::Mirror;
+use crate::kit::status::StatusWriter;
+use crate::kit::wakes::WakeSet;
+use crate::kit::world::{Patience, Permits, Settings, World};
+
+/// What the controllers are built from.
+pub struct Parts {
+    /// The API server.
+    pub client: Client,
+    /// The one namespace to look at; none means all.
+    pub namespace: Option<String>,
+    /// The agents.
+    pub link: Arc<dyn AgentLink>,
+    /// The cache of artifacts.
+    pub mirror: Arc<dyn Mirror>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator was told.
+    pub settings: Settings,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Identity of this process, as the reporter of Events.
+    pub instance: String,
+}
+
+/// The caches: every replica keeps them warm; only the leader lets controllers run on them.
+pub struct Warm {
+    /// What the API server last said.
+    pub caches: Caches,
+    wakes: Wakes,
+    tasks: JoinSet<()>,
+}
+
+/// Starts the watches and waits for the first lists.
+pub async fn warm(client: &Client, namespace: Option<&str>) -> Result<Warm, CacheError> {
+    let (wakes, mut tasks) = (Wakes::default(), JoinSet::new());
+    let caches = Caches::start(client, namespace, &wakes, &mut tasks).await?;
+    Ok(Warm { caches, wakes, tasks })
+}
+
+/// Running controllers.
+pub struct Controllers {
+    controllers: JoinSet<()>,
+    background: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// Lets the controllers of all kinds run. The first pass visits every object once; then orders go out.
+pub fn start(warm: Warm, parts: Parts) -> Controllers {
+    let Warm { caches, wakes, tasks: mut background } = warm;
+    let Parts { client, namespace: _, link, mirror, clock, settings, metrics, instance } = parts;
+    let reporter = Reporter { controller: "kalong.dev/operator".into(), instance: Some(instance) };
+    let world = Arc::new(World {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        link,
+        mirror,
+        clock,
+        settings,
+        caches: caches.clone(),
+        wakes: wakes.clone(),
+        status: StatusWriter::default(),
+        metrics,
+        permits: Permits::default(),
+        credentials: Mutex::default(),
+        patience: Patience::default(),
+    });
+    listen(&world, &mut background);
+
+    let first = Arc::new(FirstPass::default());
+    first.expect(caches.devices.state().iter().filter_map(|d| d.uid()));
+    first.expect(caches.lanes.state().iter().filter_map(|l| l.uid()));
+    first.expect(caches.agents.state().iter().filter_map(|a| a.uid()));
+    if first.is_empty() {
+        world.link.open();
+    }
+    wakes.everything(&caches);
+
+    let (stop, stopping) = watch::channel(false);
+    let mut controllers = JoinSet::new();
+    controllers.spawn(drive(world.clone(), caches.models, wakes.models, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world.clone(), caches.releases, wakes.releases, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world.clone(), caches.agents, wakes.agents, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world.clone(), caches.devices, wakes.devices, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world.clone(), caches.lanes, wakes.lanes, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world, caches.crossings, wakes.crossings, first, stopping));
+    Controllers { controllers, background, stop }
+}
+
+/// Whoever an agent's report or the cache of artifacts concerns is looked at again.
+fn listen(world: &Arc<World>, tasks: &mut JoinSet<()>) {
+    let wakes = &world.wakes;
+    let of = |kind: ItemKind, set: &Arc<WakeSet>| {
+        let (mut stream, set) = (world.link.wakes(kind), set.clone());
+        async move {
+            while let Some(wake) = stream.next().await {
+                set.wake(&wake.namespace, &wake.name);
+            }
+        }
+    };
+    tasks.spawn(of(ItemKind::Lane, &wakes.lanes));
+    tasks.spawn(of(ItemKind::Agent, &wakes.agents));
+    // A report on a device may give it leave to be changed, which its lane and its neighbours have to know.
+    let (mut stream, devices) = (world.link.wakes(ItemKind::Device), world.clone());
+    tasks.spawn(async move {
+        while let Some(wake) = stream.next().await {
+            devices.wakes.devices.wake(&wake.namespace, &wake.name);
+        }
+    });
+    let (mut changes, releases) = (world.mirror.changes(), world.clone());
+    tasks.spawn(async move {
+        while changes.next().await.is_some() {
+            for release in releases.caches.releases.state() {
+                releases.wakes.releases.wake(&release.namespace().unwrap_or_default(), &release.name_any());
+            }
+        }
+    });
+}
+
+impl Controllers {
+    /// Ends when a controller ended by itself, which none should.
+    pub async fn failed(&mut self) {
+        self.controllers.join_next().await;
+    }
+
+    /// Finishes running passes and ends; the caller sets the deadline.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        while self.controllers.join_next().await.is_some() {}
+        self.background.shutdown().await;
+    }
+}
