@@ -24,8 +24,6 @@ use crate::kit::world::{Patience, Permits, Settings, World};
 pub struct Parts {
     /// The API server.
     pub client: Client,
-    /// The one namespace to look at; none means all.
-    pub namespace: Option<String>,
     /// The agents.
     pub link: Arc<dyn AgentLink>,
     /// The cache of artifacts.
@@ -48,10 +46,10 @@ pub struct Warm {
     tasks: JoinSet<()>,
 }
 
-/// Starts the watches and waits for the first lists.
-pub async fn warm(client: &Client, namespace: Option<&str>) -> Result<Warm, CacheError> {
+/// Starts the watches of these namespaces, of all when none is named, and waits for the first lists.
+pub async fn warm(client: &Client, namespaces: &[String]) -> Result<Warm, CacheError> {
     let (wakes, mut tasks) = (Wakes::default(), JoinSet::new());
-    let caches = Caches::start(client, namespace, &wakes, &mut tasks).await?;
+    let caches = Caches::start(client, namespaces, &wakes, &mut tasks).await?;
     Ok(Warm { caches, wakes, tasks })
 }
 
@@ -65,7 +63,7 @@ pub struct Controllers {
 /// Lets the controllers of all kinds run. The first pass visits every object once; then orders go out.
 pub fn start(warm: Warm, parts: Parts) -> Controllers {
     let Warm { caches, wakes, tasks: mut background } = warm;
-    let Parts { client, namespace: _, link, mirror, clock, settings, metrics, instance } = parts;
+    let Parts { client, link, mirror, clock, settings, metrics, instance } = parts;
     let reporter = Reporter { controller: "kalong.dev/operator".into(), instance: Some(instance) };
     let world = Arc::new(World {
         recorder: Recorder::new(client.clone(), reporter),

@@ -12,6 +12,8 @@ mod order;
 mod permit;
 mod plan;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -102,10 +102,9 @@ fn status(seen: &Seen) -> (Option<DeviceStatus>, Option<Duration>) {
         return (None, grace_left(seen));
     }
     // A prompt confirmation costs one write, not two; kstatus sees from the generation that work is under way.
-    if let Some(left) = seen.patience.filter(|_| !first_visit && judge::declared(seen).is_none()) {
-        if matches!(known, Knowledge::Heard(_)) {
-            return (None, Some(left));
-        }
+    let prompt = !first_visit && judge::declared(seen).is_none() && matches!(known, Knowledge::Heard(_));
+    if let Some(left) = seen.patience.filter(|_| prompt) {
+        return (None, Some(left));
     }
     let (firmware, soon) = firmware(seen, &old, known);
     let judged = judge::conditions(seen, known, verdict.as_ref());

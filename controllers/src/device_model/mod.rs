@@ -37,17 +37,15 @@ impl Controlled for DeviceModel {
 
 /// The first contradiction within the model, and how to end it.
 pub fn objection(spec: &DeviceModelSpec) -> Option<String> {
-    let mut bits = BTreeSet::new();
-    if let Some(code) = spec.health_codes.iter().find(|code| !bits.insert(code.bit)) {
-        if spec.protocol.name == ProtocolName::ModbusTcp {
-            return Some(format!(
-                "`healthCodes` {} shares bit {} with another code: give each its own bit.",
-                code.name, code.bit
-            ));
-        }
-    }
     if spec.protocol.name != ProtocolName::ModbusTcp {
         return None;
+    }
+    let mut bits = BTreeSet::new();
+    if let Some(code) = spec.health_codes.iter().find(|code| !bits.insert(code.bit)) {
+        return Some(format!(
+            "`healthCodes` {} shares bit {} with another code: give each its own bit.",
+            code.name, code.bit
+        ));
     }
     let registers: BTreeSet<&str> = spec.protocol.registers.iter().map(|r| r.name.as_str()).collect();
     let properties: BTreeSet<&str> = spec.properties.iter().map(|p| p.name.as_str()).collect();

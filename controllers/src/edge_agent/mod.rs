@@ -90,10 +90,8 @@ async fn act(world: &World, seen: &Seen) -> Result<bool, Error> {
     };
     let Some(finalizers) = finalizers else { return Ok(false) };
     let written = world.status.set_finalizers(&world.client, agent.as_ref(), finalizers).await?;
-    if deleting && written == Written::Changed {
-        if let Ok(id) = &seen.id {
-            world.link.forget(id);
-        }
+    if let (true, Written::Changed, Ok(id)) = (deleting, written, &seen.id) {
+        world.link.forget(id);
     }
     Ok(true)
 }

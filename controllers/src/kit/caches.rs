@@ -1,18 +1,26 @@
 //! One watch and one cache a kind, shared by all controllers, and what a change of one object means for others.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kalong_crds::condition::{Reason, settle};
+use kalong_crds::manager;
 use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
 use kube::{Api, Client, Resource, ResourceExt};
 use kube_runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube_runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
+use super::readiness::{Verdict, ready};
+use super::status::within;
 use super::wakes::WakeSet;
 
 /// A kind that this crate controls.
@@ -92,98 +100,124 @@ enum Change {
 }
 
 struct Feed<K: Kind> {
-    api: Api<K>,
     client: Client,
-    namespace: Option<String>,
+    namespaces: Vec<String>,
     store: Store<K>,
     writer: Writer<K>,
+    /// Unreadable objects whose status says so already, by uid, with the generation that was judged.
+    told: HashMap<String, i64>,
 }
 
 impl<K: Kind> Feed<K> {
-    fn new(client: &Client, namespace: Option<&str>) -> (Self, Store<K>) {
+    fn new(client: &Client, namespaces: &[String]) -> (Self, Store<K>) {
         let writer = Writer::<K>::new(());
         let store = writer.as_reader();
-        let api = namespace.map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-        let feed =
-            Self { api, client: client.clone(), namespace: namespace.map(str::to_owned), store: store.clone(), writer };
-        (feed, store)
+        let (client, namespaces) = (client.clone(), namespaces.to_vec());
+        (Self { client, namespaces, store: store.clone(), writer, told: HashMap::new() }, store)
+    }
+
+    /// Whether the object belongs to this operator; several namespaces are watched as all, and sorted here.
+    fn ours(&self, namespace: Option<&str>) -> bool {
+        self.namespaces.is_empty() || namespace.is_some_and(|ns| self.namespaces.iter().any(|n| n == ns))
     }
 
     /// Keeps the cache current for as long as the process lives. A malformed object never ends the watch and never replaces
     /// what is known of it.
     async fn follow(mut self, on_change: impl Fn(&K, Change) + Send) {
-        let guarded: Api<DeserializeGuard<K>> = match &self.namespace {
-            Some(ns) => Api::namespaced(self.client.clone(), ns),
-            None => Api::all(self.client.clone()),
+        let guarded: Api<DeserializeGuard<K>> = match self.namespaces.as_slice() {
+            [one] => Api::namespaced(self.client.clone(), one),
+            _ => Api::all(self.client.clone()),
         };
-        drop(self.api);
         let stream = watcher(guarded, watcher::Config::default()).default_backoff();
         let mut stream = std::pin::pin!(stream);
         loop {
-            let event = match stream.try_next().await {
-                Ok(Some(event)) => event,
+            match stream.try_next().await {
+                Ok(Some(event)) => match readable(event) {
+                    Ok(watcher::Event::Apply(o) | watcher::Event::InitApply(o) | watcher::Event::Delete(o))
+                        if !self.ours(o.meta().namespace.as_deref()) => {}
+                    Ok(event) => self.take(event, &on_change),
+                    Err(invalid) if !self.ours(invalid.metadata.namespace.as_deref()) => {}
+                    Err(invalid) => self.refuse(invalid).await,
+                },
                 Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(kind = %K::kind(&()), %error, "The watch broke off; it is taken up again with backoff.");
-                    continue;
-                }
-            };
-            let Some(event) = valid(event) else { continue };
-            let (object, gone) = match &event {
-                watcher::Event::Apply(o) | watcher::Event::InitApply(o) => (Some(o.clone()), false),
-                watcher::Event::Delete(o) => (Some(o.clone()), true),
-                watcher::Event::Init | watcher::Event::InitDone => (None, false),
-            };
-            let before = object.as_ref().and_then(|o| self.store.get(&ObjectRef::from_obj(o)));
-            let relisted = matches!(event, watcher::Event::InitDone);
-            self.writer.apply_watcher_event(&event);
-            if let Some(object) = object {
-                let change = if gone || before.is_none_or(|old| substance(old.meta()) != substance(object.meta())) {
-                    Change::Substance
-                } else {
-                    Change::Status
-                };
-                on_change(&object, change);
-            } else if relisted {
-                // After a broken watch whatever happened meanwhile is in the list: look at everything once.
-                for object in self.store.state() {
-                    on_change(&object, Change::Substance);
                 }
             }
         }
     }
+
+    fn take(&mut self, event: watcher::Event<K>, on_change: &impl Fn(&K, Change)) {
+        let changed = match &event {
+            watcher::Event::Apply(object) => {
+                let old = self.store.get(&ObjectRef::from_obj(object));
+                let same = old.is_some_and(|old| same_substance(old.meta(), object.meta()));
+                Some((object.clone(), if same { Change::Status } else { Change::Substance }))
+            }
+            watcher::Event::Delete(object) => Some((object.clone(), Change::Substance)),
+            watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => None,
+        };
+        let listed = matches!(event, watcher::Event::InitDone);
+        self.writer.apply_watcher_event(&event);
+        if let Some((object, change)) = changed {
+            on_change(&object, change);
+        }
+        if listed {
+            // Whatever happened while the watch was broken is in the list: look at everything once.
+            for object in self.store.state() {
+                on_change(&object, Change::Substance);
+            }
+        }
+    }
+
+    /// The object says itself that it cannot be read. Only its conditions are touched, and once a generation.
+    async fn refuse(&mut self, invalid: Box<InvalidObject>) {
+        let meta = &invalid.metadata;
+        let (uid, generation) = (meta.uid.clone().unwrap_or_default(), meta.generation.unwrap_or_default());
+        if self.told.insert(uid, generation) == Some(generation) {
+            return;
+        }
+        let (namespace, name) = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+        tracing::error!(
+            kind = %K::kind(&()), namespace, name, error = invalid.error,
+            "The stored object cannot be read; what was known of it stays in force."
+        );
+        let message = format!(
+            "The stored object cannot be read: {}. Correct it with kubectl edit; nothing that runs is touched.",
+            invalid.error
+        );
+        let verdict = Verdict::Stuck(Reason::InvalidSpec, message);
+        let conditions = settle(&[], &ready(Some(&verdict)), generation, jiff::Timestamp::now());
+        let patch = serde_json::json!({"status": {"observedGeneration": generation, "conditions": conditions}});
+        let kind = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &kind);
+        let params = PatchParams { field_manager: Some(manager::STATUS.to_owned()), ..PatchParams::default() };
+        if let Err(error) =
+            within("say that an object cannot be read", api.patch_status(&name, &params, &Patch::Merge(&patch))).await
+        {
+            tracing::warn!(namespace, name, %error, "The object's status could not be written.");
+        }
+    }
 }
 
-type Meta = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-fn substance(
-    meta: &Meta,
-) -> (Option<&str>, Option<i64>, bool, Option<&Vec<String>>, Option<&std::collections::BTreeMap<String, String>>) {
-    (
-        meta.uid.as_deref(),
-        meta.generation,
-        meta.deletion_timestamp.is_some(),
-        meta.finalizers.as_ref(),
-        meta.annotations.as_ref(),
-    )
+/// Whether anything but the status differs.
+fn same_substance(old: &ObjectMeta, new: &ObjectMeta) -> bool {
+    old.uid == new.uid
+        && old.generation == new.generation
+        && old.deletion_timestamp == new.deletion_timestamp
+        && old.finalizers == new.finalizers
+        && old.annotations == new.annotations
 }
 
-fn valid<K: Kind>(event: watcher::Event<DeserializeGuard<K>>) -> Option<watcher::Event<K>> {
-    let open = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(mut object) => {
+fn readable<K: Kind>(event: watcher::Event<DeserializeGuard<K>>) -> Result<watcher::Event<K>, Box<InvalidObject>> {
+    let open = |guard: DeserializeGuard<K>| {
+        guard.0.map_err(Box::new).map(|mut object| {
             // Half of a small object; a PUT without it does not reset it on the server.
             object.managed_fields_mut().clear();
-            Some(object)
-        }
-        Err(invalid) => {
-            tracing::error!(
-                kind = %K::kind(&()), namespace = invalid.metadata.namespace, name = invalid.metadata.name, error = invalid.error,
-                "The stored object cannot be read; what was known of it stays in force. Correct it with kubectl edit."
-            );
-            None
-        }
+            object
+        })
     };
-    Some(match event {
+    Ok(match event {
         watcher::Event::Apply(o) => watcher::Event::Apply(open(o)?),
         watcher::Event::InitApply(o) => watcher::Event::InitApply(open(o)?),
         watcher::Event::Delete(o) => watcher::Event::Delete(open(o)?),
@@ -207,19 +241,19 @@ const FIRST_LIST: Duration = Duration::from_secs(60);
 pub struct CacheError(&'static str, Duration);
 
 impl Caches {
-    /// Starts one watch a kind and waits until every cache holds the first list. `namespaces` empty means all.
+    /// Starts one watch a kind and waits until every cache holds the first list. No namespaces mean all.
     pub async fn start(
         client: &Client,
-        namespace: Option<&str>,
+        namespaces: &[String],
         wakes: &Wakes,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, CacheError> {
-        let (crossing_feed, crossings) = Feed::<Crossing>::new(client, namespace);
-        let (lane_feed, lanes) = Feed::<Lane>::new(client, namespace);
-        let (device_feed, devices) = Feed::<Device>::new(client, namespace);
-        let (model_feed, models) = Feed::<DeviceModel>::new(client, namespace);
-        let (agent_feed, agents) = Feed::<EdgeAgent>::new(client, namespace);
-        let (release_feed, releases) = Feed::<FirmwareRelease>::new(client, namespace);
+        let (crossing_feed, crossings) = Feed::<Crossing>::new(client, namespaces);
+        let (lane_feed, lanes) = Feed::<Lane>::new(client, namespaces);
+        let (device_feed, devices) = Feed::<Device>::new(client, namespaces);
+        let (model_feed, models) = Feed::<DeviceModel>::new(client, namespaces);
+        let (agent_feed, agents) = Feed::<EdgeAgent>::new(client, namespaces);
+        let (release_feed, releases) = Feed::<FirmwareRelease>::new(client, namespaces);
         let caches = Self { crossings, lanes, devices, models, agents, releases };
 
         let (c, w) = (caches.clone(), wakes.clone());

@@ -2,6 +2,7 @@
 
 pub mod caches;
 pub mod clock;
+pub mod conditions;
 pub mod driver;
 pub mod link;
 pub mod metrics;

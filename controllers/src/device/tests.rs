@@ -1,0 +1,410 @@
+//! What is decided about a Device, in worlds made by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kalong_crds::blocked::BlockCode;
+use kalong_crds::condition::{ConditionType, Reason};
+use kalong_crds::device::{DeviceStatus, FirmwareStatus, Health, HealthState, Step};
+use kalong_crds::units::AgentId;
+use kalong_crds::wire::desired::ItemKind;
+use kalong_crds::wire::envelope::Clock;
+use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
+use kalong_crds::{Device, DeviceModel, EdgeAgent, FINALIZER, FirmwareRelease};
+use serde_json::{Value, json};
+
+use super::observe::{Credential, Leave, Seen};
+use super::{order, plan};
+use crate::kit::link::{AgentFacts, Holding, Presence};
+
+fn now() -> Timestamp {
+    "2026-11-22T07:00:00Z".parse().unwrap()
+}
+
+fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> Arc<K> {
+    let mut value = json!({
+        "apiVersion": "kalong.dev/v1alpha1", "kind": kind,
+        "metadata": {"name": name, "namespace": "mong-cai", "uid": format!("uid-{name}"), "generation": 3, "finalizers": [FINALIZER]},
+        "spec": spec,
+    });
+    if !status.is_null() {
+        value["status"] = status;
+    }
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn ready(generation: i64) -> Value {
+    let at = "2026-11-01T00:00:00Z";
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "InForce", "message": "", "lastTransitionTime": at, "observedGeneration": generation});
+    json!({"observedGeneration": generation, "conditions": [condition("Ready"), condition("Connected"), condition("Available")]})
+}
+
+fn model() -> Arc<DeviceModel> {
+    object(
+        "DeviceModel",
+        "plate-camera",
+        json!({
+            "class": "AnprCamera", "protocol": {"name": "GenericHttp"},
+            "properties": [{"name": "exposure", "type": "Integer", "access": "ReadWrite", "min": 1, "max": 100}],
+            "healthCodes": [{"name": "LensDirty", "severity": "Degraded"}, {"name": "Dead", "severity": "Faulty"}],
+            "update": {"slots": "Dual", "rollback": "Supported", "soakSeconds": 5},
+        }),
+        Value::Null,
+    )
+}
+
+fn release() -> Arc<FirmwareRelease> {
+    let digest = kalong_crds::units::Digest::of(b"v2");
+    let spec = json!({"models": ["plate-camera"], "version": "2.0.0", "securityCounter": 2,
+        "artifact": {"url": "https://artifacts.example/v2", "digest": digest.as_str(), "size": 2}});
+    object("FirmwareRelease", "v2", spec, ready(3))
+}
+
+/// A live device whose agent is there and has not reported on it.
+fn seen() -> Seen {
+    let device: Arc<Device> = object(
+        "Device",
+        "cam-1",
+        json!({"modelRef": "plate-camera", "agentRef": "lane-1", "connection": {"endpoint": "127.0.0.1:8080"},
+               "config": {"exposure": 20}, "firmware": {"release": "v2"}}),
+        ready(3),
+    );
+    let agent: Arc<EdgeAgent> = object(
+        "EdgeAgent",
+        "lane-1",
+        json!({}),
+        json!({"observedGeneration": 1, "certificate": {"serial": "1", "notAfter": "2026-12-01T00:00:00Z"}}),
+    );
+    let facts = AgentFacts {
+        presence: Presence::Present,
+        reported: true,
+        synced: true,
+        clock: Clock::Synced,
+        version: None,
+        outbox_full: false,
+        orphans: vec![],
+        duplicate: false,
+        term_implausible: false,
+    };
+    let mut seen = Seen {
+        device,
+        now: now(),
+        live: true,
+        model: Some(model()),
+        agent: Some(agent),
+        agent_id: AgentId::new("mong-cai", "lane-1"),
+        facts: Some(facts),
+        lanes: vec![],
+        release: Some(release()),
+        report: None,
+        strays: vec![],
+        holding: Holding::NotHeld,
+        credential: Credential::NotNamed,
+        permit: Leave::NotAsked,
+        order: None,
+        patience: None,
+    };
+    seen.order = order::compose(&seen);
+    seen
+}
+
+fn firmware(step: Step, running: &str) -> FirmwareStatus {
+    FirmwareStatus {
+        running: running.into(),
+        step,
+        attempt: 1,
+        since: Some(now().to_string()),
+        ..FirmwareStatus::default()
+    }
+}
+
+/// The agent confirms the order and reports this firmware.
+fn reporting(mut seen: Seen, firmware: FirmwareStatus) -> Seen {
+    let Some(Ok(item)) = &seen.order else { panic!("no order") };
+    seen.holding = Holding::Held;
+    seen.report = Some(Arc::new(ReportedItem {
+        uid: item.uid.clone(),
+        kind: ItemKind::Device,
+        generation: item.generation,
+        hash: item.hash.clone(),
+        applied: 3,
+        state: ItemState::Applied,
+        reason: String::new(),
+        message: String::new(),
+        device: Some(DeviceReport {
+            connected: true,
+            health: Some(Health::default()),
+            firmware: Some(firmware),
+            running_digest: None,
+            calibrated_until: None,
+        }),
+        lane: None,
+    }));
+    seen
+}
+
+fn with(mut seen: Seen, change: impl FnOnce(&mut ReportedItem)) -> Seen {
+    let mut report = seen.report.as_deref().unwrap().clone();
+    change(&mut report);
+    seen.report = Some(Arc::new(report));
+    seen
+}
+
+fn status(seen: &Seen) -> DeviceStatus {
+    plan::plan(seen).status.expect("a status is written")
+}
+
+fn condition(status: &DeviceStatus, kind: ConditionType) -> (String, String) {
+    let found = status.conditions.iter().find(|c| c.type_ == kind.as_str());
+    found.map_or_else(|| ("absent".into(), String::new()), |c| (c.status.clone(), c.reason.clone()))
+}
+
+fn is(status: &DeviceStatus, kind: ConditionType, word: &str, reason: Reason) {
+    assert_eq!(
+        condition(status, kind),
+        (word.to_owned(), reason.as_str().to_owned()),
+        "{kind}: {:#?}",
+        status.conditions
+    );
+}
+
+#[test]
+fn device_that_runs_what_is_declared_is_ready_and_available() {
+    let status = status(&reporting(seen(), firmware(Step::Idle, "2.0.0")));
+    is(&status, ConditionType::Ready, "True", Reason::InForce);
+    is(&status, ConditionType::Available, "True", Reason::Serving);
+    is(&status, ConditionType::FirmwareUpToDate, "True", Reason::UpToDate);
+    is(&status, ConditionType::ConfigApplied, "True", Reason::ConfigInForce);
+    assert_eq!((status.applied, status.observed_generation), (3, 3));
+    assert_eq!(condition(&status, ConditionType::Stalled).0, "absent");
+}
+
+#[test]
+fn planned_device_is_ready_and_gets_no_order() {
+    let mut seen = seen();
+    seen.live = false;
+    seen.order = order::compose(&seen);
+    let plan = plan::plan(&seen);
+    assert!(plan.want.is_none() && plan.remove.is_empty());
+    let status = plan.status.unwrap();
+    is(&status, ConditionType::Ready, "True", Reason::Planned);
+    is(&status, ConditionType::Available, "False", Reason::Planned);
+}
+
+#[test]
+fn device_that_is_no_longer_live_is_taken_from_its_agent() {
+    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
+    seen.live = false;
+    seen.order = order::compose(&seen);
+    assert_eq!(plan::plan(&seen).remove, vec![AgentId::new("mong-cai", "lane-1").unwrap()]);
+}
+
+#[test]
+fn device_that_moved_is_taken_from_the_old_agent() {
+    let mut seen = seen();
+    let old = AgentId::new("mong-cai", "lane-9").unwrap();
+    seen.strays = vec![old.clone()];
+    let plan = plan::plan(&seen);
+    assert_eq!(plan.remove, vec![old]);
+    assert!(plan.want.is_some());
+}
+
+#[test]
+fn first_comes_the_finalizer_then_the_order() {
+    let mut seen = seen();
+    let mut device = seen.device.as_ref().clone();
+    device.metadata.finalizers = None;
+    seen.device = Arc::new(device);
+    seen.order = order::compose(&seen);
+    let plan = plan::plan(&seen);
+    assert_eq!(plan.finalizers, Some(vec![FINALIZER.to_owned()]));
+    assert!(plan.want.is_none());
+}
+
+#[test]
+fn silent_agent_turns_facts_unknown_and_says_on_whom_it_waits() {
+    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
+    seen.facts.as_mut().unwrap().presence = Presence::Silent;
+    let status = status(&seen);
+    for kind in
+        [ConditionType::Ready, ConditionType::Available, ConditionType::Connected, ConditionType::FirmwareUpToDate]
+    {
+        is(&status, kind, "Unknown", Reason::AgentUnreachable);
+    }
+    assert_eq!(status.health, None);
+    assert_eq!(status.blocked_by[0].code, BlockCode::AgentUnreachable);
+}
+
+#[test]
+fn fresh_leader_writes_nothing_until_the_agent_is_heard_or_its_grace_is_over() {
+    let mut seen = seen();
+    seen.facts.as_mut().unwrap().presence = Presence::Unheard { until: now() + SignedDuration::from_secs(9) };
+    let plan = plan::plan(&seen);
+    assert!(plan.status.is_none());
+    assert!(plan.again.is_some_and(|again| again > Duration::from_secs(8) && again < Duration::from_secs(10)));
+}
+
+#[test]
+fn prompt_confirmation_costs_one_write() {
+    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
+    seen = with(seen, |report| report.hash = kalong_crds::units::Digest::of(b"older order"));
+    seen.patience = Some(Duration::from_secs(1));
+    let waiting = plan::plan(&seen);
+    assert!(waiting.status.is_none());
+    assert_eq!(waiting.again, Some(Duration::from_secs(1)));
+    seen.patience = None;
+    is(&status(&seen), ConditionType::Ready, "False", Reason::Applying);
+}
+
+#[test]
+fn invalid_setting_is_stalled_at_once_and_never_sent() {
+    let mut seen = seen();
+    let mut device = seen.device.as_ref().clone();
+    device.spec.config.insert("exposure".into(), 500.into());
+    seen.device = Arc::new(device);
+    seen.order = order::compose(&seen);
+    let plan = plan::plan(&seen);
+    assert!(plan.want.is_none());
+    is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::InvalidConfig);
+}
+
+#[test]
+fn refused_release_stalls_the_device_and_leaves_its_firmware_alone() {
+    let mut seen = seen();
+    let mut refused = release().as_ref().clone();
+    let conditions = json!([
+        {"type": "Ready", "status": "False", "reason": "SignatureInvalid", "message": "no", "lastTransitionTime": "2026-11-01T00:00:00Z"},
+        {"type": "Stalled", "status": "True", "reason": "SignatureInvalid", "message": "no", "lastTransitionTime": "2026-11-01T00:00:00Z"}]);
+    refused.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
+    seen.release = Some(Arc::new(refused));
+    seen.order = order::compose(&seen);
+    let seen = reporting(seen, firmware(Step::Idle, "1.0.0"));
+    let plan = plan::plan(&seen);
+    let order: kalong_crds::wire::order::DeviceOrder = serde_json::from_value(plan.want.unwrap().1.spec).unwrap();
+    assert_eq!(order.firmware, None);
+    let status = plan.status.unwrap();
+    is(&status, ConditionType::Stalled, "True", Reason::SignatureInvalid);
+    is(&status, ConditionType::Available, "True", Reason::Serving);
+}
+
+#[test]
+fn device_in_two_lanes_is_a_contradiction() {
+    let lane = |name: &str| {
+        object(
+            "Lane",
+            name,
+            json!({"crossingRef": "x", "direction": "Inbound", "service": "Smart", "ratedPassagesPerHour": 60,
+                   "slots": [{"name": "a", "role": "PlateReader", "deviceRef": "cam-1"}]}),
+            Value::Null,
+        )
+    };
+    let mut seen = seen();
+    seen.lanes = vec![lane("l1"), lane("l2")];
+    seen.order = order::compose(&seen);
+    let plan = plan::plan(&seen);
+    assert!(plan.want.is_none());
+    is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::SlotConflict);
+}
+
+#[test]
+fn failed_attempt_is_stalled_while_the_device_serves() {
+    let seen = reporting(
+        seen(),
+        FirmwareStatus { last_error: Some("self-test failed".into()), ..firmware(Step::Failed, "1.0.0") },
+    );
+    let seen = with(seen, |report| report.reason = "ProbeFailed".into());
+    let status = status(&seen);
+    is(&status, ConditionType::Stalled, "True", Reason::ProbeFailed);
+    is(&status, ConditionType::Available, "True", Reason::Serving);
+    is(&status, ConditionType::FirmwareUpToDate, "False", Reason::ProbeFailed);
+}
+
+#[test]
+fn failed_download_is_tried_again_and_not_stalled() {
+    let seen = with(reporting(seen(), firmware(Step::Failed, "1.0.0")), |report| report.reason = "FetchFailed".into());
+    is(&status(&seen), ConditionType::Reconciling, "True", Reason::FetchFailed);
+}
+
+#[test]
+fn quarantined_device_is_out_of_service_and_needs_a_person() {
+    let status = status(&reporting(seen(), firmware(Step::Quarantined, "")));
+    is(&status, ConditionType::FirmwareUpToDate, "Unknown", Reason::Quarantined);
+    is(&status, ConditionType::Available, "False", Reason::Quarantined);
+    is(&status, ConditionType::Stalled, "True", Reason::Quarantined);
+    assert!(status.blocked_by.iter().any(|b| b.code == BlockCode::Quarantine));
+}
+
+#[test]
+fn waiting_for_a_closed_lane_says_so() {
+    let mut seen = reporting(seen(), firmware(Step::AwaitingDrain, "1.0.0"));
+    seen.permit = Leave::Waits("Lane l1 is in service.".into());
+    let status = status(&seen);
+    is(&status, ConditionType::FirmwareUpToDate, "False", Reason::AwaitingDrain);
+    is(&status, ConditionType::Available, "True", Reason::Serving);
+    assert_eq!(status.firmware.unwrap().step, Step::AwaitingDrain);
+    assert!(status.blocked_by.iter().any(|b| b.code == BlockCode::LaneOpen));
+}
+
+#[test]
+fn step_that_passes_by_is_not_written_and_one_that_lasts_is() {
+    let mut seen = reporting(seen(), firmware(Step::Installing, "1.0.0"));
+    let mut device = seen.device.as_ref().clone();
+    device.status.as_mut().unwrap().firmware = Some(firmware(Step::Verifying, "1.0.0"));
+    seen.device = Arc::new(device);
+    let quick = plan::plan(&seen);
+    assert_eq!(quick.status.unwrap().firmware.unwrap().step, Step::Verifying);
+    assert!(quick.again.is_some_and(|again| again > Duration::from_secs(9)));
+    seen.now = now() + SignedDuration::from_secs(11);
+    assert_eq!(status(&seen).firmware.unwrap().step, Step::Installing);
+}
+
+#[test]
+fn faulty_device_stays_ready_and_cannot_serve() {
+    let seen = with(reporting(seen(), firmware(Step::Idle, "2.0.0")), |report| {
+        let health = Health { state: HealthState::Faulty, codes: vec!["Dead".into()] };
+        report.device.as_mut().unwrap().health = Some(health);
+    });
+    let status = status(&seen);
+    is(&status, ConditionType::Ready, "True", Reason::InForce);
+    is(&status, ConditionType::Available, "False", Reason::DeviceFaulty);
+}
+
+#[test]
+fn deleted_device_is_kept_until_its_agent_let_go() {
+    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
+    let mut device = seen.device.as_ref().clone();
+    device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    seen.device = Arc::new(device);
+    seen.order = order::compose(&seen);
+    let waiting = plan::plan(&seen);
+    assert!(waiting.finalizers.is_none() && waiting.want.is_none());
+    assert_eq!(waiting.remove.len(), 1);
+    assert_eq!(waiting.status.unwrap().blocked_by[0].code, BlockCode::AgentConfirmation);
+    seen.holding = Holding::NotHeld;
+    assert_eq!(plan::plan(&seen).finalizers, Some(vec![]));
+}
+
+#[test]
+fn device_of_an_abandoned_agent_is_released() {
+    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
+    let mut device = seen.device.as_ref().clone();
+    device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    seen.device = Arc::new(device);
+    let mut agent = seen.agent.as_deref().unwrap().clone();
+    agent.metadata.annotations = Some([(kalong_crds::ABANDON.to_owned(), "a, 2026-11-22, burnt".to_owned())].into());
+    seen.agent = Some(Arc::new(agent));
+    seen.holding = Holding::Unknown;
+    seen.order = order::compose(&seen);
+    assert_eq!(plan::plan(&seen).finalizers, Some(vec![]));
+}
+
+#[test]
+fn permit_travels_with_the_order_and_alters_it() {
+    let plain = seen();
+    let mut permitted = seen();
+    permitted.permit = Leave::Given(kalong_crds::wire::order::Permit { attempt: 1, until: now().to_string() });
+    permitted.order = order::compose(&permitted);
+    let hash = |seen: &Seen| seen.order.as_ref().unwrap().as_ref().unwrap().hash.clone();
+    assert_ne!(hash(&plain), hash(&permitted));
+}
