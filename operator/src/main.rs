@@ -1,2 +1,3 @@
-//! Placeholder.
+//! The operator's entry: nothing is decided here.
+
 fn main() {}

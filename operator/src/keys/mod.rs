@@ -1,0 +1,115 @@
+//! The keys of the control plane: the authority of agents' certificates, the server certificate, and the key that signs orders.
+//!
+//! The leader makes them at its first start and never overwrites the authority or the signing key: every agent pins both.
+//! Given ones, from cert-manager or a backup, are used as they are.
+
+pub mod authority;
+mod document;
+pub mod refresh;
+pub mod store;
+pub mod trust;
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kalong_crds::wire::signature::Signer;
+
+pub use authority::{Authority, Pair};
+pub use document::read_release_keys;
+pub use store::KeyStore;
+
+use crate::client::ApiError;
+
+/// Secret with the authority (`tls.crt`, `tls.key`; further trusted ones in `ca.crt`).
+pub const CA_SECRET: &str = "kalong-ca";
+/// Secret with the server certificate (`tls.crt`, `tls.key`).
+pub const SERVER_SECRET: &str = "kalong-server";
+/// Secret with the signing key (`key.pk8` in PKCS#8 DER, `keyId`).
+pub const SIGNING_SECRET: &str = "kalong-signing";
+
+/// The certificate that our servers show.
+pub struct ServerCertificate {
+    /// Chain in PEM, leaf first.
+    pub chain_pem: String,
+    /// Key in PEM.
+    pub key_pem: String,
+    /// End of the leaf's life.
+    pub not_after: Timestamp,
+}
+
+impl fmt::Debug for ServerCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCertificate").field("not_after", &self.not_after).finish_non_exhaustive()
+    }
+}
+
+/// All keys, as read together.
+#[derive(Debug)]
+pub struct Keys {
+    /// Signs agents' certificates.
+    pub authority: Arc<Authority>,
+    /// What servers show.
+    pub server: Arc<ServerCertificate>,
+    /// Signs what agents are told.
+    pub signer: Arc<Signer>,
+}
+
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The API server failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A Secret lacks a key.
+    #[error(
+        "Secret `{secret}` has no `{key}`: restore it from the backup, or delete the Secret to have a new one made"
+    )]
+    Missing {
+        /// Name of the Secret.
+        secret: &'static str,
+        /// Key inside.
+        key: &'static str,
+    },
+    /// A Secret holds something else.
+    #[error("`{key}` of Secret `{secret}` cannot be used ({why}): restore it from the backup, or put in one that fits")]
+    Unusable {
+        /// Name of the Secret.
+        secret: &'static str,
+        /// Key inside.
+        key: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// A key or certificate could not be made.
+    #[error("a certificate could not be made: {0}")]
+    Generate(#[from] rcgen::Error),
+    /// A key could not be made.
+    #[error("a key could not be made: {0}")]
+    Signing(#[from] kalong_crds::wire::signature::SignatureError),
+    /// The release key document cannot be used.
+    #[error("the release key document {file} cannot be used ({why}): make one with `kubectl kalong release keygen`")]
+    Document {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A document could not be written down.
+    #[error("a key document could not be written: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl KeysError {
+    /// The word for logs and metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Api(error) => error.category(),
+            Self::Missing { .. } => "missing-key",
+            Self::Unusable { .. } => "unusable-key",
+            Self::Generate(_) | Self::Signing(_) => "generate",
+            Self::Document { .. } => "release-keys",
+            Self::Json(_) => "json",
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The control plane: one process that composes controllers, MQTT gateway, HTTP and leader election.
+//!
+//! `run` is the story: what starts when, and in which order it ends. Everything else is one concern a folder.
+
+pub mod artifacts;
+pub mod client;
+pub mod enrol;
+pub mod health;
+pub mod keys;
+pub mod lease;
+pub mod logging;
+pub mod metrics;
+pub mod settings;
