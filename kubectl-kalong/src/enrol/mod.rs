@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::cluster::{ClusterArguments, ClusterError};
 use crate::output::{self, Format, OutputError};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, printable};
 use store::Before;
 use token::{Life, Token};
 use trust::{Trust, TrustError};
@@ -90,8 +90,11 @@ pub(crate) enum EnrolError {
     #[error("this machine gives no random bytes: run the command on another one")]
     Random,
     /// The API server said no.
-    #[error("the API server did not {0}: ask for the right that it names, or try again")]
-    Api(&'static str, #[source] Box<kube::Error>),
+    #[error("the API server did not {0}: {1}; ask for the right if one is missing, or log in again")]
+    Refused(&'static str, String),
+    /// The API server gave no answer.
+    #[error("the API server did not {0}: try the same context with `kubectl version`")]
+    Unreachable(&'static str, #[source] Box<kube::Error>),
     /// The asynchronous runtime did not start.
     #[error("this process may not start what it needs: raise its limit of open files")]
     Runtime(#[source] std::io::Error),
@@ -109,7 +112,16 @@ impl EnrolError {
             Self::Deleting(_) => "deleting",
             Self::NoTrust(_) | Self::BadTrust(..) => "trust",
             Self::Random | Self::Runtime(_) => "machine",
-            Self::Api(..) => "api",
+            Self::Refused(..) => "api",
+            Self::Unreachable(..) => "unreachable",
+        }
+    }
+
+    fn api(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |error| match error {
+            // The library's own text repeats the whole status object.
+            kube::Error::Api(status) => Self::Refused(what, printable(&status.message)),
+            other => Self::Unreachable(what, Box::new(other)),
         }
     }
 }
@@ -145,7 +157,7 @@ async fn enrol(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, Enr
     let secrets: Api<Secret> = Api::namespaced(cluster.client, id.namespace());
     let before = store::store(&secrets, store::secret(&id, &declared, &token.hash(), expires))
         .await
-        .map_err(|e| EnrolError::Api("take the token's Secret", Box::new(e)))?;
+        .map_err(EnrolError::api("take the token's Secret"))?;
 
     if let Some(certificate) = declared.status.as_ref().and_then(|s| s.certificate.as_ref()) {
         terminal.warn(&format!(
@@ -171,7 +183,7 @@ async fn declared(client: &Client, id: &AgentId) -> Result<EdgeAgent, EnrolError
     let agents: Api<EdgeAgent> = Api::namespaced(client.clone(), id.namespace());
     let agent = store::within(agents.get_opt(id.name()))
         .await
-        .map_err(|e| EnrolError::Api("show the EdgeAgent", Box::new(e)))?
+        .map_err(EnrolError::api("show the EdgeAgent"))?
         .ok_or_else(|| EnrolError::NotDeclared(id.namespace().to_owned(), id.name().to_owned()))?;
     if agent.metadata.deletion_timestamp.is_some() {
         return Err(EnrolError::Deleting(id.clone()));
@@ -184,9 +196,8 @@ async fn declared(client: &Client, id: &AgentId) -> Result<EdgeAgent, EnrolError
 
 async fn published(client: &Client, namespace: String) -> Result<Trust, EnrolError> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
-    let map = store::within(maps.get_opt(TRUST_CONFIG_MAP))
-        .await
-        .map_err(|e| EnrolError::Api("show what the box has to pin", Box::new(e)))?;
+    let map =
+        store::within(maps.get_opt(TRUST_CONFIG_MAP)).await.map_err(EnrolError::api("show what the box has to pin"))?;
     match map {
         Some(map) => Trust::read(&map).map_err(|e| EnrolError::BadTrust(namespace, e)),
         None => Err(EnrolError::NoTrust(namespace)),
