@@ -1,6 +1,8 @@
 //! A Crossing: what its lanes amount to, whether its floors hold, and whether the law lets it operate.
 
 mod judge;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! An EdgeAgent: who may talk, what the box is told of itself, and whether it is there.
 
 mod judge;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,8 @@
 mod judge;
 mod observe;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -100,7 +100,7 @@ pub(super) fn observe(world: &World, lane: Arc<Lane>) -> Seen {
 }
 
 /// What the agent of the controller is told; none while something that it needs is missing: then it keeps what it has.
-fn compose(seen: &Seen) -> Option<Result<Item, CanonicalError>> {
+pub(super) fn compose(seen: &Seen) -> Option<Result<Item, CanonicalError>> {
     let lane = &seen.lane;
     let controller = seen.controller.as_ref()?;
     let runs_lanes = controller.model.as_ref().is_some_and(|m| m.spec.class.runs_lanes());

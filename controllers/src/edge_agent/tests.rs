@@ -1,0 +1,126 @@
+//! What is said of an EdgeAgent, in worlds made by hand.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kalong_crds::EdgeAgent;
+use kalong_crds::condition::{ConditionType, Reason};
+use kalong_crds::edge_agent::EdgeAgentStatus;
+use kalong_crds::units::AgentId;
+use kalong_crds::wire::envelope::Clock;
+use kalong_crds::wire::reported::Orphan;
+use serde_json::{Value, json};
+
+use super::{Seen, status, waits};
+use crate::kit::link::{AgentFacts, Presence};
+
+fn agent(name: &str, spec: Value) -> Arc<EdgeAgent> {
+    let value = json!({
+        "apiVersion": "kalong.dev/v1alpha1", "kind": "EdgeAgent", "spec": spec,
+        "metadata": {"name": name, "namespace": "mong-cai", "uid": "u", "generation": 1},
+        "status": {"observedGeneration": 1, "sealingKey": "key", "certificate": {"serial": "7", "notAfter": "2026-11-29T07:00:00Z"}},
+    });
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn seen(spec: Value) -> Seen {
+    Seen {
+        agent: agent("lane-1", spec),
+        now: "2026-11-22T07:00:00Z".parse().unwrap(),
+        live: true,
+        id: AgentId::new("mong-cai", "lane-1"),
+        facts: Some(AgentFacts {
+            presence: Presence::Present,
+            reported: true,
+            synced: true,
+            clock: Clock::Synced,
+            version: Some("0.1.0".into()),
+            outbox_full: false,
+            orphans: vec![],
+            duplicate: false,
+            term_implausible: false,
+        }),
+        live_devices: 15,
+        devices: 15,
+    }
+}
+
+fn is(status: &EdgeAgentStatus, kind: ConditionType, word: &str, reason: Reason) {
+    let found = status.conditions.iter().find(|c| c.type_ == kind.as_str());
+    assert_eq!(
+        found.map(|c| (c.status.as_str(), c.reason.as_str())),
+        Some((word, reason.as_str())),
+        "{:#?}",
+        status.conditions
+    );
+}
+
+#[test]
+fn connected_agent_is_ready_and_keeps_what_enrolment_wrote() {
+    let status = status(&seen(json!({})));
+    for kind in [
+        ConditionType::Ready,
+        ConditionType::Available,
+        ConditionType::Connected,
+        ConditionType::Synced,
+        ConditionType::ClockTrusted,
+    ] {
+        assert!(status.conditions.iter().any(|c| c.type_ == kind.as_str() && c.status == "True"), "{kind}");
+    }
+    assert_eq!(
+        (status.sealing_key.as_deref(), status.agent_id.as_str(), status.devices),
+        (Some("key"), "mong-cai.lane-1", 15)
+    );
+    assert_eq!(status.certificate.unwrap().serial, "7");
+}
+
+#[test]
+fn suspended_agent_is_ready_on_purpose() {
+    let status = status(&seen(json!({"suspend": true})));
+    is(&status, ConditionType::Ready, "True", Reason::Suspended);
+    is(&status, ConditionType::Available, "False", Reason::Suspended);
+}
+
+#[test]
+fn identity_over_63_characters_is_stalled() {
+    let mut long = seen(json!({}));
+    let name = "a".repeat(60);
+    long.agent = agent(&name, json!({}));
+    long.id = AgentId::new("mong-cai", &name);
+    long.facts = None;
+    is(&status(&long), ConditionType::Stalled, "True", Reason::IdentityTooLong);
+}
+
+#[test]
+fn silence_is_unknown_and_a_fresh_leader_waits_before_saying_so() {
+    let mut silent = seen(json!({}));
+    silent.facts.as_mut().unwrap().presence = Presence::Silent;
+    assert!(!waits(&silent));
+    let said = status(&silent);
+    is(&said, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
+    is(&said, ConditionType::Connected, "False", Reason::AgentUnreachable);
+    is(&said, ConditionType::Synced, "Unknown", Reason::AgentUnreachable);
+    silent.facts.as_mut().unwrap().presence = Presence::Unheard { until: silent.now + SignedDuration::from_secs(9) };
+    assert!(waits(&silent));
+}
+
+#[test]
+fn certificate_that_was_not_renewed_is_spoken_of_before_it_ends() {
+    let mut old = seen(json!({}));
+    is(&status(&old), ConditionType::CertificateValid, "True", Reason::CertificateCurrent);
+    old.now = "2026-11-28T04:00:00Z".parse::<Timestamp>().unwrap();
+    is(&status(&old), ConditionType::CertificateValid, "False", Reason::CertificateEnding);
+}
+
+#[test]
+fn orphans_are_named_sorted_and_at_most_sixteen() {
+    let mut seen = seen(json!({}));
+    let orphan = |n: usize| Orphan {
+        kind: kalong_crds::wire::desired::ItemKind::Device,
+        name: format!("cam-{n:02}"),
+        uid: n.to_string(),
+    };
+    seen.facts.as_mut().unwrap().orphans = (0..20).rev().map(orphan).collect();
+    let orphans = status(&seen).orphans;
+    assert_eq!((orphans.len(), orphans[0].as_str(), orphans[15].as_str()), (16, "Device/cam-00", "Device/cam-15"));
+}

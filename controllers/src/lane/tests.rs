@@ -1,0 +1,221 @@
+//! What is decided about a Lane, in worlds made by hand.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kalong_crds::condition::{ConditionType, Reason};
+use kalong_crds::lane::{LaneAdmission, LaneStatus};
+use kalong_crds::units::AgentId;
+use kalong_crds::wire::desired::{Item, ItemKind};
+use kalong_crds::wire::envelope::Clock;
+use kalong_crds::wire::order::LaneOrder;
+use kalong_crds::wire::reported::{ItemState, LaneReport, ReportedItem};
+use kalong_crds::{Device, FINALIZER, Lane};
+use serde_json::{Value, json};
+
+use super::observe::{Controller, Seen, compose};
+use super::plan;
+use crate::kit::link::{AgentFacts, Holding, Presence};
+
+const AT: &str = "2026-11-22T07:00:00Z";
+
+fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> Arc<K> {
+    let mut value = json!({
+        "apiVersion": "kalong.dev/v1alpha1", "kind": kind, "spec": spec,
+        "metadata": {"name": name, "namespace": "mong-cai", "uid": format!("uid-{name}"), "generation": 2, "finalizers": [FINALIZER]},
+    });
+    if !status.is_null() {
+        value["status"] = status;
+    }
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn conditions(words: &[(&str, &str, &str)]) -> Value {
+    let condition = |(kind, status, reason): &(&str, &str, &str)| json!({"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": AT});
+    json!({"observedGeneration": 2, "conditions": words.iter().map(condition).collect::<Vec<_>>()})
+}
+
+fn device(name: &str, words: &[(&str, &str, &str)]) -> Arc<Device> {
+    let spec = json!({"modelRef": "m", "agentRef": "lane-1", "connection": {"endpoint": "127.0.0.1:5020"}});
+    object("Device", name, spec, conditions(words))
+}
+
+const WELL: [(&str, &str, &str); 3] =
+    [("Ready", "True", "InForce"), ("Available", "True", "Serving"), ("FirmwareUpToDate", "True", "UpToDate")];
+
+/// An Open lane with a controller and an optional display, whose agent reports it open.
+fn seen() -> Seen {
+    let lane: Arc<Lane> = object(
+        "Lane",
+        "l1",
+        json!({"crossingRef": "bac-luan-2", "direction": "Inbound", "service": "Smart", "admission": "Open", "ratedPassagesPerHour": 60,
+               "slots": [{"name": "plc", "role": "Controller", "deviceRef": "plc-1"}, {"name": "sign", "role": "Display", "need": "Optional", "deviceRef": "sign-1"}]}),
+        conditions(&[("Ready", "True", "InForce")]),
+    );
+    let model = object("DeviceModel", "m", json!({"class": "LanePlc", "protocol": {"name": "ModbusTcp"}}), Value::Null);
+    let agent = object(
+        "EdgeAgent",
+        "lane-1",
+        json!({}),
+        json!({"observedGeneration": 1, "certificate": {"serial": "1", "notAfter": AT}}),
+    );
+    let agent_id = AgentId::new("mong-cai", "lane-1").unwrap();
+    let (plc, sign) = (device("plc-1", &WELL), device("sign-1", &WELL));
+    let mut seen = Seen {
+        now: AT.parse::<Timestamp>().unwrap(),
+        live: true,
+        crossing: Some(object(
+            "Crossing",
+            "bac-luan-2",
+            json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh"}),
+            Value::Null,
+        )),
+        devices: vec![(lane.spec.slots[0].clone(), Some(plc.clone())), (lane.spec.slots[1].clone(), Some(sign))],
+        controller: Some(Controller { device: plc, model: Some(model), agent: Some(agent), agent_id: Some(agent_id) }),
+        shared: vec![],
+        held: false,
+        facts: Some(AgentFacts {
+            presence: Presence::Present,
+            reported: true,
+            synced: true,
+            clock: Clock::Synced,
+            version: None,
+            outbox_full: false,
+            orphans: vec![],
+            duplicate: false,
+            term_implausible: false,
+        }),
+        report: None,
+        holding: Holding::Held,
+        strays: vec![],
+        order: None,
+        patience: None,
+        lane,
+    };
+    seen.order = compose(&seen);
+    seen.report = Some(Arc::new(report(order(&seen), LaneAdmission::Open)));
+    seen
+}
+
+fn order(seen: &Seen) -> &Item {
+    seen.order.as_ref().unwrap().as_ref().unwrap()
+}
+
+fn report(item: &Item, admission: LaneAdmission) -> ReportedItem {
+    ReportedItem {
+        uid: item.uid.clone(),
+        kind: ItemKind::Lane,
+        generation: item.generation,
+        hash: item.hash.clone(),
+        applied: item.generation,
+        state: ItemState::Applied,
+        reason: String::new(),
+        message: String::new(),
+        device: None,
+        lane: Some(LaneReport { admission, held_by_offline_policy: false }),
+    }
+}
+
+fn status(seen: &Seen) -> LaneStatus {
+    plan::plan(seen).status.unwrap()
+}
+
+fn is(status: &LaneStatus, kind: ConditionType, word: &str, reason: Reason) {
+    let found = status.conditions.iter().find(|c| c.type_ == kind.as_str());
+    assert_eq!(
+        found.map(|c| (c.status.as_str(), c.reason.as_str())),
+        Some((word, reason.as_str())),
+        "{:#?}",
+        status.conditions
+    );
+}
+
+#[test]
+fn open_lane_with_sound_devices_is_ready_and_available() {
+    let status = status(&seen());
+    is(&status, ConditionType::Ready, "True", Reason::InForce);
+    is(&status, ConditionType::Available, "True", Reason::Open);
+    assert_eq!(status.admission, LaneAdmission::Open);
+}
+
+#[test]
+fn lane_serves_without_an_optional_device_and_not_without_a_required_one() {
+    let broken = [
+        ("Ready", "False", "DeviceUnreachable"),
+        ("Available", "False", "DeviceUnreachable"),
+        ("FirmwareUpToDate", "True", "UpToDate"),
+    ];
+    let mut optional = seen();
+    optional.devices[1].1 = Some(device("sign-1", &broken));
+    is(&status(&optional), ConditionType::Available, "True", Reason::Open);
+    is(&status(&optional), ConditionType::Ready, "False", Reason::DeviceNotReady);
+    let mut required = seen();
+    required.devices[0].1 = Some(device("plc-1", &broken));
+    is(&status(&required), ConditionType::Available, "False", Reason::DeviceNotAvailable);
+}
+
+#[test]
+fn lane_stays_closed_while_one_of_its_devices_is_being_changed() {
+    let mut held = seen();
+    held.held = true;
+    held.order = compose(&held);
+    let order: LaneOrder = serde_json::from_value(order(&held).spec.clone()).unwrap();
+    assert_eq!(order.admission, kalong_crds::lane::Admission::Closed);
+    held.report = Some(Arc::new(report(held.order.as_ref().unwrap().as_ref().unwrap(), LaneAdmission::Closed)));
+    let status = status(&held);
+    is(&status, ConditionType::Ready, "False", Reason::Drained);
+    assert_eq!(status.blocked_by.len(), 1);
+}
+
+#[test]
+fn silent_agent_makes_a_lane_unknown_and_takes_no_order_back() {
+    let mut silent = seen();
+    silent.facts.as_mut().unwrap().presence = Presence::Silent;
+    let plan = plan::plan(&silent);
+    assert!(plan.want.is_some() && plan.remove.is_empty());
+    let status = plan.status.unwrap();
+    is(&status, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
+    is(&status, ConditionType::Available, "Unknown", Reason::AgentUnreachable);
+    assert_eq!(status.admission, LaneAdmission::Unknown);
+}
+
+#[test]
+fn fresh_leader_leaves_the_status_of_a_lane_alone() {
+    let mut fresh = seen();
+    fresh.facts.as_mut().unwrap().presence = Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
+    assert!(plan::plan(&fresh).status.is_none());
+}
+
+#[test]
+fn contradictions_are_stalled_and_not_sent() {
+    let mut shared = seen();
+    shared.shared = vec!["plc-1".into()];
+    shared.order = compose(&shared);
+    assert!(plan::plan(&shared).want.is_none());
+    is(&status(&shared), ConditionType::Stalled, "True", Reason::SlotConflict);
+
+    let mut homeless = seen();
+    homeless.crossing = None;
+    homeless.order = compose(&homeless);
+    assert!(plan::plan(&homeless).want.is_none());
+    is(&status(&homeless), ConditionType::Stalled, "True", Reason::MissingReference);
+
+    let mut misfit = seen();
+    let barrier =
+        object("DeviceModel", "m", json!({"class": "Barrier", "protocol": {"name": "ModbusTcp"}}), Value::Null);
+    misfit.controller.as_mut().unwrap().model = Some(barrier);
+    misfit.order = compose(&misfit);
+    assert!(plan::plan(&misfit).want.is_none());
+    is(&status(&misfit), ConditionType::Stalled, "True", Reason::InvalidSpec);
+}
+
+#[test]
+fn planned_lane_is_ready_closed_and_silent() {
+    let mut planned = seen();
+    planned.live = false;
+    planned.holding = Holding::NotHeld;
+    planned.order = compose(&planned);
+    let plan = plan::plan(&planned);
+    assert!(plan.want.is_none() && plan.remove.is_empty());
+    is(&plan.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
+}
