@@ -59,7 +59,7 @@ pub struct CrossingSpec {
     pub time_zone: String,
     /// Capacity that must stay in service, one entry for each service and direction.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 12))]
     pub capacity_floors: Vec<CapacityFloor>,
     /// The legal act under which the smart lanes of this crossing operate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,7 +149,7 @@ pub struct Authority {
 #[serde(rename_all = "camelCase")]
 pub struct CrossingStatus {
     /// The generation of the spec that this status speaks of; -1 before the first visit.
-    #[schemars(range(min = -1))]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
     /// What is true of this crossing, one entry for each condition type.
     #[serde(default)]
@@ -161,7 +161,7 @@ pub struct CrossingStatus {
     pub open_lanes: i64,
     /// Lanes counted by service and direction of travel.
     #[serde(default)]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 12))]
     pub lanes: Vec<LaneCount>,
     /// Why this crossing does not move, and on whom it waits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -49,7 +49,10 @@ use crate::units::{Name, Value};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.modelRef == oldSelf.modelRef").message("`modelRef` must not change: another model is another Device").field_path(".modelRef"))]
+#[x_kube(
+    validation = Rule::new("self.modelRef == oldSelf.modelRef").message("`modelRef` must not change: another model is another Device").field_path(".modelRef"),
+    validation = Rule::new("!has(self.config) || self.config.all(name, name.matches('^[a-z][A-Za-z0-9]{0,62}$'))").message("`config` must have property names of the model as keys: a lower-case letter, then letters and digits, at most 63 in all").field_path(".config")
+)]
 pub struct DeviceSpec {
     /// Name of the DeviceModel that says what this instrument is.
     pub model_ref: Name,
@@ -78,6 +81,7 @@ pub struct DeviceSpec {
 /// Where and how an instrument is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.parameters) || self.parameters.all(name, name.matches('^[a-z][A-Za-z0-9]{0,62}$'))").message("`parameters` must have names of the protocol's page as keys: a lower-case letter, then letters and digits, at most 63 in all").field_path(".parameters"))]
 pub struct Connection {
     /// Host and port of the instrument in the lane's network, for example 10.20.3.5:502.
     #[schemars(length(min = 3, max = 253), regex(pattern = r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"))]
@@ -126,7 +130,7 @@ pub struct WantedFirmware {
 #[serde(rename_all = "camelCase")]
 pub struct DeviceStatus {
     /// The generation of the spec that this status speaks of; -1 before the first visit.
-    #[schemars(range(min = -1))]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
     /// What is true of this instrument, one entry for each condition type.
     #[serde(default)]
@@ -134,7 +138,7 @@ pub struct DeviceStatus {
     pub conditions: Vec<Condition>,
     /// The generation of the spec that the agent confirmed to be in force on the device.
     #[serde(default)]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
     pub applied: i64,
     /// What the instrument says of itself, without measured values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -205,7 +209,7 @@ pub struct FirmwareStatus {
     pub last_error: Option<String>,
     /// Security counter that the device has reached and never falls below.
     #[serde(default)]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 4_294_967_295_i64))]
     pub security_counter: i64,
 }
 

@@ -41,7 +41,8 @@ use crate::units::Name;
 #[x_kube(
     validation = Rule::new("self.class == oldSelf.class").message("`class` must not change: declare a new DeviceModel").field_path(".class"),
     validation = Rule::new("self.update.slots != 'External' || self.update.rollback == 'None'").message("`update.rollback` must be None when `update.slots` is External: the vendor's tool decides").field_path(".update.rollback"),
-    validation = Rule::new("self.protocol.name == 'ModbusTcp' || !has(self.protocol.registers) || self.protocol.registers.size() == 0").message("`protocol.registers` may be given only when `protocol.name` is ModbusTcp").field_path(".protocol.registers")
+    validation = Rule::new("self.protocol.name == 'ModbusTcp' || !has(self.protocol.registers) || self.protocol.registers.size() == 0").message("`protocol.registers` may be given only when `protocol.name` is ModbusTcp").field_path(".protocol.registers"),
+    validation = Rule::new("self.update.slots == 'External' || self.protocol.name in ['OnvifHttp', 'GenericHttp']").message("`update.slots` must be External when `protocol.name` is ModbusTcp or ToledoContinuous: these protocols carry no firmware").field_path(".update.slots")
 )]
 pub struct DeviceModelSpec {
     /// The class of instrument in the words of the field.
@@ -70,28 +71,48 @@ pub struct DeviceModelSpec {
 
 /// Classes of instruments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the names are the field's own terms")]
 pub enum DeviceClass {
+    /// A boom that stops vehicles.
     Barrier,
+    /// A camera that reads number plates.
     AnprCamera,
+    /// A portal that reads container and seal numbers.
     OcrPortal,
+    /// A camera that overlooks a place.
     Camera,
+    /// A scale for vehicles.
     Weighbridge,
+    /// A scanner that looks through cargo.
     XRayScanner,
+    /// A portal that detects radiation.
     RadiationPortal,
+    /// A gate that people pass by themselves.
     EGate,
+    /// A reader of bar codes and radio tags.
     CodeReader,
+    /// The controller that runs a lane.
     LanePlc,
+    /// A belt that moves baggage or parcels.
     Conveyor,
+    /// A station that disinfects vehicles.
     Disinfection,
+    /// A beacon by which vehicles find their way.
     GuidanceBeacon,
+    /// A station that charges vehicles.
     Charger,
+    /// A meter of electrical energy.
     PowerMeter,
+    /// The controller of a fleet of unmanned vehicles.
     IgvFleetController,
+    /// A reader of faces or fingers.
     BiometricReader,
+    /// A panel that shows words or signs.
     Display,
+    /// A traffic light or horn.
     Signal,
+    /// A switch of the lane's network.
     NetworkSwitch,
+    /// A power supply that bridges an outage.
     Ups,
 }
 
@@ -145,6 +166,10 @@ pub enum ProtocolName {
 /// Where a property stands in a Modbus instrument.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(self.table in ['Coil', 'DiscreteInput']) || self.words == 1").message("`words` must be 1 when `table` is Coil or DiscreteInput: they hold one bit").field_path(".words"),
+    validation = Rule::new("self.address + self.words <= 65536").message("`address` and `words` must not reach beyond address 65535").field_path(".address")
+)]
 pub struct Register {
     /// Name of the property that stands here, one of the model's or a well-known one.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$"))]
@@ -309,7 +334,7 @@ pub struct Update {
     pub soak_seconds: i64,
     /// Probes that the new image must pass, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 4))]
     pub probes: Vec<Probe>,
 }
 
@@ -424,6 +449,8 @@ pub enum Calibration {
 #[serde(rename_all = "camelCase")]
 pub struct Interlock {
     /// Name of the property that shows the state of the interlock.
+    // A property's name, which has upper-case letters, not an object's.
+    #[schemars(with = "String", length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$"))]
     pub name: Name,
     /// Value of the property at which a change is safe.
     #[schemars(length(min = 1, max = 63))]
@@ -435,7 +462,7 @@ pub struct Interlock {
 #[serde(rename_all = "camelCase")]
 pub struct DeviceModelStatus {
     /// The generation of the spec that this status speaks of; -1 before the first visit.
-    #[schemars(range(min = -1))]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
     /// What is true of this model, one entry for each condition type.
     #[serde(default)]

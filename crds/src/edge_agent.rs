@@ -26,7 +26,7 @@ use crate::units::Name;
     doc = "The box at the gate that talks to devices: its identity, its certificate and what it does when it is cut off.",
     selectable = ".spec.phase",
     printcolumn(name = "Identity", type_ = "string", json_path = ".status.agentId"),
-    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version", priority = 1),
     printcolumn(name = "Devices", type_ = "integer", json_path = ".status.devices"),
     printcolumn(
         name = "Connected",
@@ -128,7 +128,7 @@ impl Default for Enrolment {
 #[serde(rename_all = "camelCase")]
 pub struct EdgeAgentStatus {
     /// The generation of the spec that this status speaks of; -1 before the first visit.
-    #[schemars(range(min = -1))]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
     /// What is true of this box, one entry for each condition type.
     #[serde(default)]

@@ -123,7 +123,7 @@ pub struct ReleaseSignature {
 #[serde(rename_all = "camelCase")]
 pub struct FirmwareReleaseStatus {
     /// The generation of the spec that this status speaks of; -1 before the first visit.
-    #[schemars(range(min = -1))]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
     /// What is true of this release, one entry for each condition type.
     #[serde(default)]

@@ -55,7 +55,7 @@ use crate::units::{Digest, Name};
 #[x_kube(
     validation = Rule::new("self.slots.filter(s, s.role == 'Controller').size() == 1").message("`slots` must hold exactly one slot with role Controller: the LanePlc or EGate that runs this lane").field_path(".slots"),
     validation = Rule::new("self.slots.all(s, self.slots.filter(t, t.deviceRef == s.deviceRef).size() == 1)").message("`slots` must not name one device twice: a device fills one slot").field_path(".slots"),
-    validation = Rule::new("self.slots.all(s, s.role != 'Controller' || s.need == 'Required')").message("the slot with role Controller must have need Required").field_path(".slots"),
+    validation = Rule::new("self.slots.all(s, s.role != 'Controller' || s.need == 'Required')").message("`slots` must hold the slot with role Controller with need Required: nothing runs the lane without it").field_path(".slots"),
     validation = Rule::new("self.crossingRef == oldSelf.crossingRef").message("`crossingRef` must not change: declare a new Lane").field_path(".crossingRef"),
     validation = Rule::new("oldSelf.admission == 'Closed' || self.direction == oldSelf.direction").message("`direction` must not change while the lane is Open: close it first").field_path(".direction")
 )]
@@ -77,7 +77,7 @@ pub struct LaneSpec {
     pub rated_passages_per_hour: i64,
     /// Cargo classes that may use this lane; none means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 4))]
     pub allowed_cargo_classes: Vec<CargoClass>,
     /// How this lane is emptied before it is changed or closed.
     #[serde(default)]
@@ -196,8 +196,9 @@ pub enum CargoClass {
 }
 
 /// How a lane is emptied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.strategy == 'Divert') == has(self.divertTo)").message("`divertTo` must name a lane when `strategy` is Divert and must be absent otherwise").field_path(".divertTo"))]
 pub struct Drain {
     /// What happens to the traffic that waits before the lane.
     #[serde(default)]
@@ -238,7 +239,7 @@ pub enum DrainStrategy {
 #[serde(rename_all = "camelCase")]
 pub struct LaneStatus {
     /// The generation of the spec that this status speaks of; -1 before the first visit.
-    #[schemars(range(min = -1))]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
     /// What is true of this lane, one entry for each condition type.
     #[serde(default)]

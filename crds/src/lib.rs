@@ -1,6 +1,10 @@
 //! What things are: the API types of `kalong.dev/v1alpha1`, conditions, units, and what operator and agent say to each other.
 //!
 //! No I/O, no runtime, no Kubernetes client: everything here can be judged in a unit test.
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "the columns of a CRD repeat the keys of `kube`, which clippy takes for a mistake"
+)]
 
 pub mod blocked;
 pub mod condition;

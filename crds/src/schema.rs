@@ -2,16 +2,24 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use crate::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
 
 /// The CRDs of all kinds, in the order of the documentation.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    [Crossing::crd(), Lane::crd(), Device::crd(), DeviceModel::crd(), EdgeAgent::crd(), FirmwareRelease::crd()]
-        .into_iter()
-        .map(complete)
-        .collect()
+    [
+        complete::<Crossing>(),
+        complete::<Lane>(),
+        complete::<Device>(),
+        complete::<DeviceModel>(),
+        complete::<EdgeAgent>(),
+        complete::<FirmwareRelease>(),
+    ]
+    .into_iter()
+    .collect()
 }
 
 /// The CRDs as documents, with the empty `status` that kube's types always carry taken out.
@@ -19,8 +27,8 @@ pub fn crd_documents() -> Result<Vec<Value>, serde_json::Error> {
     crds()?.iter().map(serde_json::to_value).collect()
 }
 
-fn complete(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
-    let mut value = serde_json::to_value(crd)?;
+fn complete<K: CustomResourceExt + JsonSchema>() -> Result<CustomResourceDefinition, serde_json::Error> {
+    let mut value = serde_json::to_value(K::crd())?;
     if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         // Deleting a kind deletes every object of it: neither an uninstall nor a rename of the chart may do that.
         meta.insert("annotations".into(), json!({"helm.sh/resource-policy": "keep"}));
@@ -34,10 +42,56 @@ fn complete(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, s
                 .entry("description")
                 .or_insert_with(|| json!("What is true of the object now; written by the operator alone."));
         }
+        let documented = SchemaSettings::draft07()
+            .with(|settings| settings.inline_subschemas = true)
+            .into_generator()
+            .into_root_schema_for::<K>();
+        meanings(schema, &Schema::to_value(documented));
+        refuse_null(schema);
         list_types(schema);
         condition_bounds(schema);
     }
     serde_json::from_value(value)
+}
+
+/// What each word of an enumeration means goes into the description of the property: kube makes plain enumerations, as the API server
+/// wants them, and drops the comments of their words. `documented` is the same schema before that.
+fn meanings(property: &mut Value, documented: &Value) {
+    // An optional property is one of two: the property, or null.
+    let either = documented.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    let documented = either.into_iter().find(|one| one.get("type") != Some(&json!("null"))).unwrap_or(documented);
+    let Some(map) = property.as_object_mut() else { return };
+    let words = documented.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    for word in words {
+        let (word, meaning) =
+            (word.get("const").and_then(Value::as_str), word.get("description").and_then(Value::as_str));
+        if let (Some(word), Some(meaning), Some(Value::String(text))) = (word, meaning, map.get_mut("description")) {
+            text.push_str(&format!(" {word}: {meaning}"));
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let (Some(property), Some(documented)) = (map.get_mut(key), documented.get(key)) {
+            meanings(property, documented);
+        }
+    }
+    let properties = map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
+    for (name, property) in properties {
+        if let Some(documented) = documented.get("properties").and_then(|all| all.get(name)) {
+            meanings(property, documented);
+        }
+    }
+}
+
+/// A null is dropped at the door instead of being stored: a rule asks `has(self.x)`, and a stored null would be there.
+fn refuse_null(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.remove("nullable");
+            map.values_mut().for_each(refuse_null);
+        }
+        Value::Array(list) => list.iter_mut().for_each(refuse_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Lists of objects are maps by their key, lists of scalars are sets: two appliers never overwrite each other's entries.
@@ -84,7 +138,7 @@ fn condition_bounds(schema: &mut Value) {
         ("status", json!({"enum": ["True", "False", "Unknown"]})),
         ("reason", json!({"minLength": 1, "maxLength": 1024})),
         ("message", json!({"maxLength": 32768})),
-        ("observedGeneration", json!({"minimum": 0})),
+        ("observedGeneration", json!({"minimum": 0, "maximum": 9_007_199_254_740_991_i64})),
     ] {
         if let (Some(Value::Object(property)), Value::Object(bounds)) = (conditions.get_mut(field), bounds) {
             property.extend(bounds);
