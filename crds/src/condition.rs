@@ -18,6 +18,11 @@ macro_rules! words {
                 match self { $(Self::$variant => stringify!($variant),)+ }
             }
 
+            /// The word that this text is, if it is one.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().find(|word| word.as_str() == text).copied()
+            }
+
             /// What the word means, as one sentence.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($doc),+),)+ }

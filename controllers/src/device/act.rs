@@ -2,8 +2,8 @@
 
 use kube::ResourceExt;
 
-use super::observe::{Credential, Seen};
 use super::plan::Plan;
+use super::seen::{Credential, Seen};
 use crate::kit::Error;
 use crate::kit::status::Written;
 use crate::kit::world::World;

@@ -16,8 +16,8 @@ use kube::{Api, ResourceExt};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::observe::Credential;
-use crate::kit::status::within;
+use super::seen::Credential;
+use crate::kit::within;
 use crate::kit::world::World;
 
 /// The credential that the device names, sealed to its agent.

@@ -8,8 +8,7 @@ use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
 use kube::ResourceExt;
 
 use super::config;
-use super::observe::{Credential, Leave, Seen};
-use super::plan::{Knowledge, carried, disabled};
+use super::seen::{Credential, Knowledge, Leave, Seen};
 use crate::kit::readiness::{Verdict, first, ready};
 
 /// Objections that stand whatever an agent says.
@@ -46,7 +45,7 @@ pub(super) fn declared(seen: &Seen) -> Option<Verdict> {
             _ => None,
         },
         release(seen),
-        not_enrolled(seen).then(|| {
+        seen.not_enrolled().then(|| {
             let say =
                 format!("Agent {} has not enrolled: run `kubectl kalong enrol {}`.", spec.agent_ref, spec.agent_ref);
             Verdict::Converging(Reason::NotEnrolled, say)
@@ -72,8 +71,7 @@ fn release(seen: &Seen) -> Option<Verdict> {
         return Some(Verdict::Stuck(Reason::Incompatible, say));
     }
     if let Some(stalled) = release.condition(ConditionType::Stalled) {
-        let reason =
-            Reason::ALL.iter().find(|r| r.as_str() == stalled.reason).copied().unwrap_or(Reason::SignatureInvalid);
+        let reason = Reason::parse(&stalled.reason).unwrap_or(Reason::SignatureInvalid);
         return Some(Verdict::Stuck(
             reason,
             format!("Release {name} is refused and the device keeps its firmware: {}", stalled.message),
@@ -82,10 +80,6 @@ fn release(seen: &Seen) -> Option<Verdict> {
     (!release.is(ConditionType::Ready)).then(|| {
         Verdict::Converging(Reason::Fetching, format!("Release {name} is being checked and fetched by the operator."))
     })
-}
-
-pub(super) fn not_enrolled(seen: &Seen) -> bool {
-    seen.agent.as_ref().is_some_and(|a| a.status.as_ref().is_none_or(|s| s.certificate.is_none()))
 }
 
 /// Objections that rest on what the agent says.
@@ -111,7 +105,7 @@ pub(super) fn realised(seen: &Seen, known: Knowledge<'_>) -> Option<Verdict> {
         (!confirmed).then(|| {
             Verdict::Converging(Reason::Applying, format!("Waiting for agent {agent} to confirm what it was told."))
         }),
-        disabled(seen).then_some(Verdict::Resting(Reason::Disabled)),
+        seen.disabled().then_some(Verdict::Resting(Reason::Disabled)),
         item(report, agent.as_str()),
         attempt(seen, report),
     ])
@@ -145,11 +139,7 @@ fn in_change(report: &ReportedItem) -> bool {
 }
 
 fn reason_of(report: &ReportedItem, otherwise: Reason) -> Reason {
-    Reason::ALL.iter().find(|r| r.as_str() == report.reason).copied().unwrap_or(otherwise)
-}
-
-pub(super) fn step(seen: &Seen) -> Option<Step> {
-    Some(seen.report.as_ref()?.device.as_ref()?.firmware.as_ref()?.step)
+    Reason::parse(&report.reason).unwrap_or(otherwise)
 }
 
 /// How far the attempt is, if one is under way or ended without success.
@@ -239,7 +229,7 @@ fn fact<'k>(seen: &Seen, known: Knowledge<'k>, kind: ConditionType) -> Result<&'
         Knowledge::Heard(Some(report)) => Ok(report),
         Knowledge::Silent => Err(Judgement::unknown(kind, Reason::AgentUnreachable, "")),
         Knowledge::Heard(None) => Err(Judgement::unknown(kind, Reason::Initializing, "")),
-        Knowledge::Wait => Err(carried(seen, kind)),
+        Knowledge::Wait => Err(seen.carried(kind)),
     }
 }
 
@@ -250,7 +240,7 @@ fn connected(seen: &Seen, known: Knowledge<'_>) -> Judgement {
         Ok(report) if report.device.as_ref().is_some_and(|d| d.connected) => {
             Judgement::yes(kind, Reason::DeviceConnected)
         }
-        Ok(_) if disabled(seen) => {
+        Ok(_) if seen.disabled() => {
             Judgement::no(kind, Reason::Disabled, "The device is not contacted while `spec.admin` is Disabled.")
         }
         Ok(_) => Judgement::no(
@@ -266,7 +256,7 @@ fn available(seen: &Seen, known: Knowledge<'_>) -> Judgement {
     if !seen.live {
         return Judgement::no(kind, Reason::Planned, "");
     }
-    if disabled(seen) {
+    if seen.disabled() {
         return Judgement::no(kind, Reason::Disabled, "Set `spec.admin` to Enabled to use the device.");
     }
     let report = match fact(seen, known, kind) {
@@ -326,7 +316,7 @@ fn firmware(seen: &Seen, known: Knowledge<'_>) -> Judgement {
     if seen.device.spec.firmware.is_none() {
         return Judgement::yes(kind, Reason::NotDeclared);
     }
-    if step(seen) == Some(Step::Quarantined) {
+    if seen.step() == Some(Step::Quarantined) {
         return Judgement::unknown(kind, Reason::Quarantined, "Nobody can tell what the device runs.");
     }
     match release(seen).or_else(|| attempt(seen, report)) {
@@ -343,7 +333,7 @@ fn applied(seen: &Seen, known: Knowledge<'_>) -> Judgement {
     let generation = seen.device.metadata.generation.unwrap_or_default();
     match fact(seen, known, kind) {
         Err(otherwise) => otherwise,
-        Ok(_) if disabled(seen) => Judgement::unknown(kind, Reason::Disabled, ""),
+        Ok(_) if seen.disabled() => Judgement::unknown(kind, Reason::Disabled, ""),
         Ok(report) if report.applied >= generation => Judgement::yes(kind, Reason::ConfigInForce),
         Ok(report) if report.state == ItemState::Rejected => {
             Judgement::no(kind, reason_of(report, Reason::RejectedByAgent), report.message.clone())

@@ -12,6 +12,7 @@ mod order;
 mod permit;
 mod plan;
 mod report;
+mod seen;
 #[cfg(test)]
 mod tests;
 

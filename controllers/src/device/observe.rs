@@ -1,75 +1,17 @@
 //! Everything that a decision about a Device rests on, in one struct.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use kalong_crds::lane::{Admission, LaneAdmission};
-use kalong_crds::units::{AgentId, AgentIdError};
-use kalong_crds::wire::desired::Item;
-use kalong_crds::wire::digest::CanonicalError;
-use kalong_crds::wire::order::{Permit, Sealed};
-use kalong_crds::wire::reported::ReportedItem;
-use kalong_crds::{Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
+use kalong_crds::units::AgentId;
+use kalong_crds::{Device, Lane};
 use kube::ResourceExt;
 
+use super::seen::{Credential, Seen};
 use super::{credential, order, permit};
-use crate::kit::Error;
 use crate::kit::caches;
-use crate::kit::link::{AgentFacts, Holding};
+use crate::kit::link::Holding;
 use crate::kit::world::World;
-
-/// The world as one Device sees it.
-pub(super) struct Seen {
-    pub(super) device: Arc<Device>,
-    pub(super) now: Timestamp,
-    pub(super) live: bool,
-    pub(super) model: Option<Arc<DeviceModel>>,
-    pub(super) agent: Option<Arc<EdgeAgent>>,
-    pub(super) agent_id: Result<AgentId, AgentIdError>,
-    /// None while the identity is impossible.
-    pub(super) facts: Option<AgentFacts>,
-    /// Lanes with a slot for this device; more than one is a contradiction.
-    pub(super) lanes: Vec<Arc<Lane>>,
-    pub(super) release: Option<Arc<FirmwareRelease>>,
-    pub(super) report: Option<Arc<ReportedItem>>,
-    /// Agents that hold this device and should not.
-    pub(super) strays: Vec<AgentId>,
-    pub(super) holding: Holding,
-    pub(super) credential: Credential,
-    /// Leave to touch the device, if it asked and may.
-    pub(super) permit: Leave,
-    /// The order as it would be sent now; none while something that it needs is missing.
-    pub(super) order: Option<Result<Item, CanonicalError>>,
-    /// How much longer to wait for the confirmation of that order before the status says so.
-    pub(super) patience: Option<Duration>,
-}
-
-/// The credential that the declaration names.
-#[derive(Debug)]
-pub(super) enum Credential {
-    /// None is named.
-    NotNamed,
-    /// Sealed to the agent.
-    Sealed(Sealed),
-    /// It cannot be used as it is, and what to do.
-    Unusable(String),
-    /// The agent has not given its sealing key yet.
-    NoKeyYet,
-    /// The API server could not be asked.
-    Failed(Error),
-}
-
-/// Leave to touch the device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Leave {
-    /// It does not ask.
-    NotAsked,
-    /// It may.
-    Given(Permit),
-    /// It asked and has to wait, and for what.
-    Waits(String),
-}
 
 /// Gathers what there is. Reads caches and memory; asks the API server only for a credential that was never read.
 pub(super) async fn observe(world: &World, device: Arc<Device>) -> Seen {

@@ -8,7 +8,7 @@ use kalong_crds::{Device, RELEASE_QUARANTINE, RETRY};
 use kube::ResourceExt;
 
 use super::config;
-use super::observe::{Credential, Leave, Seen};
+use super::seen::{Credential, Leave, Seen};
 
 /// The order as it should be now, or none while something that it needs is missing or invalid: then the agent keeps its old one.
 pub(super) fn compose(seen: &Seen) -> Option<Result<Item, CanonicalError>> {

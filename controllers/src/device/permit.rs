@@ -10,7 +10,7 @@ use kalong_crds::wire::reported::ReportedItem;
 use kalong_crds::{Device, DeviceModel, Lane};
 use kube::ResourceExt;
 
-use super::observe::Leave;
+use super::seen::Leave;
 use crate::kit::world::World;
 
 /// Leave lasts this much longer than what the model says that the change takes.

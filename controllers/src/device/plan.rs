@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kalong_crds::FINALIZER;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
-use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, settle};
-use kalong_crds::device::{Admin, DeviceStatus, FirmwareStatus, Step};
+use kalong_crds::condition::settle;
+use kalong_crds::device::{DeviceStatus, FirmwareStatus, Step};
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::Item;
-use kalong_crds::wire::reported::ReportedItem;
-use kalong_crds::{ABANDON, FINALIZER};
 use kube::ResourceExt;
 
 use super::judge;
-use super::observe::{Leave, Seen};
-use crate::kit::link::{Holding, Presence};
+use super::seen::{Knowledge, Leave, Seen};
+use crate::kit::finalizer;
+use crate::kit::link::Holding;
 
 /// A state of an attempt that lasts longer than this is worth a status write of its own.
 const WORTH_SAYING: Duration = Duration::from_secs(10);
@@ -32,29 +32,6 @@ pub(super) struct Plan {
     pub(super) status: Option<DeviceStatus>,
     /// When to look again.
     pub(super) again: Option<Duration>,
-}
-
-/// What can be said of the agent, and so of the device.
-#[derive(Clone, Copy)]
-pub(super) enum Knowledge<'a> {
-    /// Not yet, after a start: what was said before stands.
-    Wait,
-    /// It has been silent for longer than the grace time.
-    Silent,
-    /// It said this, or nothing yet of this device.
-    Heard(Option<&'a ReportedItem>),
-}
-
-pub(super) fn knowledge(seen: &Seen) -> Knowledge<'_> {
-    match &seen.facts {
-        None => Knowledge::Wait,
-        Some(facts) => match facts.presence {
-            Presence::Unheard { .. } => Knowledge::Wait,
-            Presence::Silent => Knowledge::Silent,
-            Presence::Present if facts.reported => Knowledge::Heard(seen.report.as_deref()),
-            Presence::Present => Knowledge::Wait,
-        },
-    }
 }
 
 /// Decides.
@@ -76,30 +53,26 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     Plan { finalizers, want, remove, status, again }
 }
 
-/// On when the device can be wanted, off when the agent let go of it, or can never say so.
+/// On when the device can be wanted, off when its agent let go of it, or can never say so.
 fn finalizers(seen: &Seen, deleting: bool) -> Option<Vec<String>> {
     let present = seen.device.finalizers();
-    let guarded = present.iter().any(|f| f == FINALIZER);
-    if !deleting {
-        let wanted = seen.live && seen.order.is_some();
-        return (wanted && !guarded).then(|| present.iter().cloned().chain([FINALIZER.to_owned()]).collect());
+    if deleting {
+        finalizer::without(present, seen.holding, seen.agent.as_deref())
+    } else {
+        finalizer::with(present, seen.order.is_some())
     }
-    let abandoned = seen.agent.as_ref().is_none_or(|a| a.annotations().contains_key(ABANDON));
-    let enrolled = seen.agent.as_ref().and_then(|a| a.status.as_ref()).is_some_and(|s| s.certificate.is_some());
-    let let_go = seen.holding == Holding::NotHeld || abandoned || !enrolled;
-    (guarded && let_go).then(|| present.iter().filter(|f| *f != FINALIZER).cloned().collect())
 }
 
 fn status(seen: &Seen) -> (Option<DeviceStatus>, Option<Duration>) {
     let device = &seen.device;
     let generation = device.metadata.generation.unwrap_or_default();
     let old = device.status.clone().unwrap_or_default();
-    let known = knowledge(seen);
+    let known = seen.knowledge();
     let verdict = judge::declared(seen).or_else(|| judge::realised(seen, known));
     let first_visit = old.conditions.is_empty();
     let waits = matches!(known, Knowledge::Wait) && judge::declared(seen).is_none();
     if waits && !first_visit && old.observed_generation == generation {
-        return (None, grace_left(seen));
+        return (None, seen.facts.as_ref().and_then(|f| f.grace_left(seen.now)));
     }
     // A prompt confirmation costs one write, not two; kstatus sees from the generation that work is under way.
     let prompt = !first_visit && judge::declared(seen).is_none() && matches!(known, Knowledge::Heard(_));
@@ -126,15 +99,6 @@ fn status(seen: &Seen) -> (Option<DeviceStatus>, Option<Duration>) {
         blocked_by: carry_since(&old.blocked_by, blocked),
     };
     (Some(status), soon)
-}
-
-fn grace_left(seen: &Seen) -> Option<Duration> {
-    match seen.facts.as_ref().map(|f| f.presence) {
-        Some(Presence::Unheard { until }) => {
-            Some(Duration::try_from(until.duration_since(seen.now)).unwrap_or_default() + Duration::from_millis(100))
-        }
-        _ => None,
-    }
 }
 
 /// Which firmware facts to publish. A step that passes by in a moment is left to metrics and to the agent's journal.
@@ -186,7 +150,7 @@ fn blocked(seen: &Seen, known: Knowledge<'_>) -> Vec<BlockedBy> {
     }
     if seen.agent.is_none() {
         blocked.push(block(BlockCode::MissingReference, agent.clone(), "Declare the agent, or name another one."));
-    } else if judge::not_enrolled(seen) {
+    } else if seen.not_enrolled() {
         let say = format!("Run `kubectl kalong enrol {}` and the command that it prints on the box.", spec.agent_ref);
         blocked.push(block(BlockCode::AgentNotEnrolled, agent.clone(), &say));
     } else if matches!(known, Knowledge::Silent) {
@@ -206,7 +170,7 @@ fn blocked(seen: &Seen, known: Knowledge<'_>) -> Vec<BlockedBy> {
         let lane = seen.lanes.first().map_or_else(String::new, |l| format!("Lane/{}", l.name_any()));
         blocked.push(block(BlockCode::LaneOpen, lane, why));
     }
-    match judge::step(seen) {
+    match seen.step() {
         Some(Step::Quarantined) => {
             let say = "Look at the device; when it is sound, set the annotation kalong.dev/release-quarantine to `<attempt>, <name>`.";
             blocked.push(block(BlockCode::Quarantine, format!("Device/{}", seen.device.name_any()), say));
@@ -218,23 +182,4 @@ fn blocked(seen: &Seen, known: Knowledge<'_>) -> Vec<BlockedBy> {
         _ => {}
     }
     blocked
-}
-
-/// Carries a condition over from the last status, while nothing new can be said.
-pub(super) fn carried(seen: &Seen, kind: ConditionType) -> Judgement {
-    let old = seen.device.condition(kind);
-    let reason = old.and_then(|c| Reason::ALL.iter().find(|r| r.as_str() == c.reason)).copied();
-    match (old, reason) {
-        (Some(old), Some(reason)) if old.status == "True" => {
-            Judgement { message: old.message.clone(), ..Judgement::yes(kind, reason) }
-        }
-        (Some(old), Some(reason)) if old.status == "False" => Judgement::no(kind, reason, old.message.clone()),
-        (Some(old), Some(reason)) => Judgement::unknown(kind, reason, old.message.clone()),
-        _ => Judgement::unknown(kind, Reason::Initializing, ""),
-    }
-}
-
-/// Whether the device is switched off on purpose.
-pub(super) fn disabled(seen: &Seen) -> bool {
-    seen.device.spec.admin == Admin::Disabled
 }

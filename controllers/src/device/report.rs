@@ -3,8 +3,8 @@
 use kalong_crds::device::DeviceStatus;
 
 use super::act::{Done, failure};
-use super::observe::Seen;
 use super::plan::Plan;
+use super::seen::Seen;
 use crate::kit::driver::Report;
 
 pub(super) fn report(seen: Seen, plan: Plan, done: Done) -> Report<DeviceStatus> {

@@ -14,7 +14,7 @@ use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
 use kalong_crds::{Device, DeviceModel, EdgeAgent, FINALIZER, FirmwareRelease};
 use serde_json::{Value, json};
 
-use super::observe::{Credential, Leave, Seen};
+use super::seen::{Credential, Leave, Seen};
 use super::{order, plan};
 use crate::kit::link::{AgentFacts, Holding, Presence};
 

@@ -5,7 +5,6 @@ mod judge;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
@@ -20,7 +19,7 @@ use kube::ResourceExt;
 
 use crate::kit::caches;
 use crate::kit::driver::{Controlled, Report};
-use crate::kit::link::{Admittance, AgentFacts, Presence};
+use crate::kit::link::{Admittance, AgentFacts, Hearing, Presence};
 use crate::kit::world::World;
 use crate::kit::{Error, status::Written};
 
@@ -46,7 +45,7 @@ impl Controlled for EdgeAgent {
         if changed {
             return Report { status: None, again: None, error: None };
         }
-        let (status, again) = (status(&seen), next_look(&seen));
+        let (status, again) = (status(&seen), seen.facts.as_ref().and_then(|f| f.grace_left(seen.now)));
         let keep = waits(&seen)
             && !seen.agent.conditions().is_empty()
             && seen.agent.metadata.generation == seen.agent.status.as_ref().map(|s| s.observed_generation);
@@ -113,24 +112,11 @@ fn order(world: &World, seen: &Seen) -> Result<Item, Error> {
 
 /// After a start nothing may be concluded until the agent was heard or its grace is over.
 fn waits(seen: &Seen) -> bool {
-    enrolled(seen)
-        && seen.facts.as_ref().is_some_and(|f| {
-            matches!(f.presence, Presence::Unheard { .. }) || (f.presence == Presence::Present && !f.reported)
-        })
+    enrolled(seen) && seen.facts.as_ref().is_some_and(|f| f.hearing() == Hearing::Wait)
 }
 
 pub(crate) fn enrolled(seen: &Seen) -> bool {
     seen.agent.status.as_ref().is_some_and(|s| s.certificate.is_some())
-}
-
-/// The end of the grace time, or the day on which the certificate begins to be old: nothing else wakes an agent at these moments.
-fn next_look(seen: &Seen) -> Option<Duration> {
-    match seen.facts.as_ref().map(|f| f.presence) {
-        Some(Presence::Unheard { until }) => {
-            Some(Duration::try_from(until.duration_since(seen.now)).unwrap_or_default() + Duration::from_millis(100))
-        }
-        _ => None,
-    }
 }
 
 fn status(seen: &Seen) -> EdgeAgentStatus {

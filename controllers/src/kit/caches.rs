@@ -20,8 +20,8 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use super::readiness::{Verdict, ready};
-use super::status::within;
 use super::wakes::WakeSet;
+use super::within;
 
 /// A kind that this crate controls.
 pub trait Kind:

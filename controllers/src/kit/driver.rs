@@ -209,7 +209,7 @@ async fn announce<K: Controlled>(world: &World, before: &K, after: &K) {
     };
     let about = after.object_ref(&());
     let publish = world.recorder.publish(&event, &about);
-    if let Ok(Err(error)) = tokio::time::timeout(super::status::API_DEADLINE, publish).await {
+    if let Ok(Err(error)) = tokio::time::timeout(super::API_DEADLINE, publish).await {
         tracing::warn!(%error, reason, "The Event could not be written; the condition says the same.");
     }
 }

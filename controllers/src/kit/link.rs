@@ -9,6 +9,7 @@ use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::reported::{Orphan, ReportedItem};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The object that a wake-up concerns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +56,41 @@ pub struct AgentFacts {
     /// It claims a term more than a year ahead.
     pub term_implausible: bool,
 }
+
+/// What can be concluded from an agent's words, or from its silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    /// Nothing yet, after a start: what was said before stands.
+    Wait,
+    /// It has been silent for longer than the grace time: what depends on it is unknown.
+    Silent,
+    /// It speaks, and what it says holds.
+    Heard,
+}
+
+impl AgentFacts {
+    /// What can be concluded now.
+    pub fn hearing(&self) -> Hearing {
+        match self.presence {
+            Presence::Silent => Hearing::Silent,
+            Presence::Present if self.reported => Hearing::Heard,
+            Presence::Present | Presence::Unheard { .. } => Hearing::Wait,
+        }
+    }
+
+    /// When to look again because a grace time ends then: nothing else wakes anybody at that moment.
+    pub fn grace_left(&self, now: Timestamp) -> Option<Duration> {
+        match self.presence {
+            Presence::Unheard { until } => {
+                Some(Duration::try_from(until.duration_since(now)).unwrap_or_default() + MOMENT)
+            }
+            Presence::Present | Presence::Silent => None,
+        }
+    }
+}
+
+/// Enough for the end of a grace time to lie in the past when it is looked at.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Whether an agent may talk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ pub mod caches;
 pub mod clock;
 pub mod conditions;
 pub mod driver;
+pub mod finalizer;
 pub mod link;
 pub mod metrics;
 pub mod mirror;
@@ -44,5 +45,17 @@ impl Error {
             Self::Deadline { .. } => "deadline",
             Self::Order(_) => "order",
         }
+    }
+}
+
+/// How long one request to the API server may take.
+pub const API_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Runs a request under the deadline.
+pub async fn within<T>(what: &'static str, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(API_DEADLINE, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(Error::Api { what, source: Box::new(source) }),
+        Err(_) => Err(Error::Deadline { what, after: API_DEADLINE }),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use kalong_crds::manager;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -10,11 +9,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
 
-use super::Error;
 use super::caches::Kind;
-
-/// How long one request to the API server may take.
-pub const API_DEADLINE: Duration = Duration::from_secs(10);
+use super::{Error, within};
 
 /// A kind with a status that can be taken out and put in.
 pub trait HasStatus: Kind + Serialize {
@@ -145,13 +141,4 @@ fn is_conflict(error: &kube::Error) -> bool {
 
 fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found())
-}
-
-/// Runs a request under the deadline.
-pub async fn within<T>(what: &'static str, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(API_DEADLINE, request).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(Error::Api { what, source: Box::new(source) }),
-        Err(_) => Err(Error::Deadline { what, after: API_DEADLINE }),
-    }
 }

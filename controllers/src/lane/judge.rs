@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use std::sync::Arc;
 
 use super::observe::Seen;
-use super::plan::Knowledge;
+use crate::kit::link::Hearing;
 use crate::kit::readiness::{Verdict, first, ready};
 
 /// Objections that stand whatever an agent says.
@@ -61,19 +61,19 @@ fn planned_member(seen: &Seen) -> Option<Verdict> {
     ))
 }
 
-fn realised(seen: &Seen, known: Knowledge) -> Option<Verdict> {
+fn realised(seen: &Seen, known: Hearing) -> Option<Verdict> {
     let agent = seen.controller.as_ref().map(|c| c.device.spec.agent_ref.0.clone()).unwrap_or_default();
     match known {
-        Knowledge::Wait => {
+        Hearing::Wait => {
             return Some(Verdict::Converging(Reason::Applying, format!("Waiting to hear agent {agent}.")));
         }
-        Knowledge::Silent => {
+        Hearing::Silent => {
             let say = format!(
                 "Agent {agent} has been silent for longer than the grace time; the lane goes on as it was last told."
             );
             return Some(Verdict::Unknown(Reason::AgentUnreachable, say));
         }
-        Knowledge::Heard => {}
+        Hearing::Heard => {}
     }
     let Some(report) = &seen.report else {
         return Some(Verdict::Converging(Reason::Applying, format!("Agent {agent} is being told.")));
@@ -114,7 +114,7 @@ fn not(seen: &Seen, kind: ConditionType) -> impl Iterator<Item = String> {
 
 pub(super) fn conditions(
     seen: &Seen,
-    known: Knowledge,
+    known: Hearing,
     admission: LaneAdmission,
     declared: Option<&Verdict>,
 ) -> Vec<Judgement> {
@@ -123,12 +123,12 @@ pub(super) fn conditions(
     vec![is_ready, available(seen, known, admission), devices_ready(seen), up_to_date(seen), reconciling, stalled]
 }
 
-fn available(seen: &Seen, known: Knowledge, admission: LaneAdmission) -> Judgement {
+fn available(seen: &Seen, known: Hearing, admission: LaneAdmission) -> Judgement {
     let kind = ConditionType::Available;
     if !seen.live {
         return Judgement::no(kind, Reason::Planned, "");
     }
-    if known == Knowledge::Silent {
+    if known == Hearing::Silent {
         return Judgement::unknown(
             kind,
             Reason::AgentUnreachable,

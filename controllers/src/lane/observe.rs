@@ -14,7 +14,7 @@ use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, Lane};
 use kube::ResourceExt;
 
 use crate::kit::caches::{self, Caches};
-use crate::kit::link::{AgentFacts, Holding};
+use crate::kit::link::{AgentFacts, Hearing, Holding};
 use crate::kit::world::World;
 
 /// The world as one Lane sees it.
@@ -36,6 +36,13 @@ pub(super) struct Seen {
     pub(super) strays: Vec<AgentId>,
     pub(super) order: Option<Result<Item, CanonicalError>>,
     pub(super) patience: Option<Duration>,
+}
+
+impl Seen {
+    /// What can be said of the agent that runs the lane.
+    pub(super) fn hearing(&self) -> Hearing {
+        self.facts.as_ref().map_or(Hearing::Wait, AgentFacts::hearing)
+    }
 }
 
 /// The device that runs the lane.

@@ -14,7 +14,8 @@ use kube::ResourceExt;
 
 use super::judge;
 use super::observe::Seen;
-use crate::kit::link::{Holding, Presence};
+use crate::kit::finalizer;
+use crate::kit::link::{Hearing, Holding};
 
 /// What to do.
 pub(super) struct Plan {
@@ -25,29 +26,10 @@ pub(super) struct Plan {
     pub(super) again: Option<Duration>,
 }
 
-/// What can be said of the agent that runs the lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Knowledge {
-    /// Not yet, after a start: what was said before stands.
-    Wait,
-    /// Silent for longer than the grace time.
-    Silent,
-    /// It speaks.
-    Heard,
-}
-
-pub(super) fn knowledge(seen: &Seen) -> Knowledge {
-    match seen.facts.as_ref().map(|f| (f.presence, f.reported)) {
-        Some((Presence::Silent, _)) => Knowledge::Silent,
-        Some((Presence::Present, true)) => Knowledge::Heard,
-        Some((Presence::Unheard { .. }, _) | (Presence::Present, false)) | None => Knowledge::Wait,
-    }
-}
-
 pub(super) fn plan(seen: &Seen) -> Plan {
     let deleting = seen.lane.metadata.deletion_timestamp.is_some();
     let guarded = seen.lane.finalizers().iter().any(|f| f == FINALIZER);
-    let finalizers = finalizers(seen, deleting, guarded);
+    let finalizers = finalizers(seen, deleting);
     let leaves = deleting || !seen.live;
     let agent = seen.controller.as_ref().and_then(|c| c.agent_id.clone());
     let mut remove = seen.strays.clone();
@@ -62,29 +44,25 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     Plan { finalizers, want, remove, status, again }
 }
 
-fn finalizers(seen: &Seen, deleting: bool, guarded: bool) -> Option<Vec<String>> {
+fn finalizers(seen: &Seen, deleting: bool) -> Option<Vec<String>> {
     let present = seen.lane.finalizers();
-    if !deleting {
-        let wanted = seen.order.is_some() && !guarded;
-        return wanted.then(|| present.iter().cloned().chain([FINALIZER.to_owned()]).collect());
+    if deleting {
+        finalizer::without(present, seen.holding, seen.controller.as_ref().and_then(|c| c.agent.as_deref()))
+    } else {
+        finalizer::with(present, seen.order.is_some())
     }
-    let agent = seen.controller.as_ref().and_then(|c| c.agent.as_ref());
-    let abandoned = agent.is_none_or(|a| a.annotations().contains_key(kalong_crds::ABANDON));
-    let enrolled = agent.and_then(|a| a.status.as_ref()).is_some_and(|s| s.certificate.is_some());
-    let let_go = seen.holding == Holding::NotHeld || abandoned || !enrolled;
-    (guarded && let_go).then(|| present.iter().filter(|f| *f != FINALIZER).cloned().collect())
 }
 
 fn status(seen: &Seen) -> (Option<LaneStatus>, Option<Duration>) {
     let generation = seen.lane.metadata.generation.unwrap_or_default();
     let old = seen.lane.status.clone().unwrap_or_default();
-    let known = knowledge(seen);
+    let known = seen.hearing();
     let first_visit = old.conditions.is_empty();
     let declared = judge::declared(seen);
-    if known == Knowledge::Wait && declared.is_none() && !first_visit && old.observed_generation == generation {
-        return (None, grace_left(seen));
+    if known == Hearing::Wait && declared.is_none() && !first_visit && old.observed_generation == generation {
+        return (None, seen.facts.as_ref().and_then(|f| f.grace_left(seen.now)));
     }
-    if let Some(left) = seen.patience.filter(|_| !first_visit && declared.is_none() && known == Knowledge::Heard) {
+    if let Some(left) = seen.patience.filter(|_| !first_visit && declared.is_none() && known == Hearing::Heard) {
         return (None, Some(left));
     }
     let admission = admission(seen, known, &old);
@@ -100,23 +78,14 @@ fn status(seen: &Seen) -> (Option<LaneStatus>, Option<Duration>) {
     (Some(status), None)
 }
 
-fn grace_left(seen: &Seen) -> Option<Duration> {
-    match seen.facts.as_ref().map(|f| f.presence) {
-        Some(Presence::Unheard { until }) => {
-            Some(Duration::try_from(until.duration_since(seen.now)).unwrap_or_default() + Duration::from_millis(100))
-        }
-        _ => None,
-    }
-}
-
-fn admission(seen: &Seen, known: Knowledge, old: &LaneStatus) -> LaneAdmission {
+fn admission(seen: &Seen, known: Hearing, old: &LaneStatus) -> LaneAdmission {
     match known {
         _ if !seen.live => LaneAdmission::Closed,
-        Knowledge::Heard => {
+        Hearing::Heard => {
             seen.report.as_ref().and_then(|r| r.lane.as_ref()).map_or(LaneAdmission::Unknown, |l| l.admission)
         }
-        Knowledge::Wait => old.admission,
-        Knowledge::Silent => LaneAdmission::Unknown,
+        Hearing::Wait => old.admission,
+        Hearing::Silent => LaneAdmission::Unknown,
     }
 }
 
@@ -135,7 +104,7 @@ fn firmware(seen: &Seen) -> Option<Digest> {
     (!set.is_empty()).then(|| Digest::of(set.join("\n").as_bytes()))
 }
 
-fn blocked(seen: &Seen, known: Knowledge) -> Vec<BlockedBy> {
+fn blocked(seen: &Seen, known: Hearing) -> Vec<BlockedBy> {
     let since = Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string();
     let block = |code, subject: String, message: &str| BlockedBy {
         code,
@@ -161,7 +130,7 @@ fn blocked(seen: &Seen, known: Knowledge) -> Vec<BlockedBy> {
         .collect();
     if let Some(controller) = &seen.controller {
         let agent = format!("EdgeAgent/{}", controller.device.spec.agent_ref);
-        if known == Knowledge::Silent {
+        if known == Hearing::Silent {
             blocked.push(block(
                 BlockCode::AgentUnreachable,
                 agent,

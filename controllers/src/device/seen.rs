@@ -1,0 +1,119 @@
+//! The world as one Device sees it: what observing gathers and what deciding rests on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason};
+use kalong_crds::device::{Admin, Step};
+use kalong_crds::units::{AgentId, AgentIdError};
+use kalong_crds::wire::desired::Item;
+use kalong_crds::wire::digest::CanonicalError;
+use kalong_crds::wire::order::{Permit, Sealed};
+use kalong_crds::wire::reported::ReportedItem;
+use kalong_crds::{Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
+
+use crate::kit::Error;
+use crate::kit::link::{AgentFacts, Hearing, Holding};
+
+/// Everything that a decision about a Device rests on.
+pub(super) struct Seen {
+    pub(super) device: Arc<Device>,
+    pub(super) now: Timestamp,
+    pub(super) live: bool,
+    pub(super) model: Option<Arc<DeviceModel>>,
+    pub(super) agent: Option<Arc<EdgeAgent>>,
+    pub(super) agent_id: Result<AgentId, AgentIdError>,
+    /// None while the identity is impossible.
+    pub(super) facts: Option<AgentFacts>,
+    /// Lanes with a slot for this device; more than one is a contradiction.
+    pub(super) lanes: Vec<Arc<Lane>>,
+    pub(super) release: Option<Arc<FirmwareRelease>>,
+    pub(super) report: Option<Arc<ReportedItem>>,
+    /// Agents that hold this device and should not.
+    pub(super) strays: Vec<AgentId>,
+    pub(super) holding: Holding,
+    pub(super) credential: Credential,
+    /// Leave to touch the device, if it asked and may.
+    pub(super) permit: Leave,
+    /// The order as it would be sent now; none while something that it needs is missing.
+    pub(super) order: Option<Result<Item, CanonicalError>>,
+    /// How much longer to wait for the confirmation of that order before the status says so.
+    pub(super) patience: Option<Duration>,
+}
+
+/// The credential that the declaration names.
+#[derive(Debug)]
+pub(super) enum Credential {
+    /// None is named.
+    NotNamed,
+    /// Sealed to the agent.
+    Sealed(Sealed),
+    /// It cannot be used as it is, and what to do.
+    Unusable(String),
+    /// The agent has not given its sealing key yet.
+    NoKeyYet,
+    /// The API server could not be asked.
+    Failed(Error),
+}
+
+/// Leave to touch the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// It does not ask.
+    NotAsked,
+    /// It may.
+    Given(Permit),
+    /// It asked and has to wait, and for what.
+    Waits(String),
+}
+
+/// What can be said of the device.
+#[derive(Clone, Copy)]
+pub(super) enum Knowledge<'a> {
+    /// Not yet, after a start: what was said before stands.
+    Wait,
+    /// Its agent has been silent for longer than the grace time.
+    Silent,
+    /// Its agent said this, or nothing yet of this device.
+    Heard(Option<&'a ReportedItem>),
+}
+
+impl Seen {
+    pub(super) fn knowledge(&self) -> Knowledge<'_> {
+        match self.facts.as_ref().map(AgentFacts::hearing) {
+            None | Some(Hearing::Wait) => Knowledge::Wait,
+            Some(Hearing::Silent) => Knowledge::Silent,
+            Some(Hearing::Heard) => Knowledge::Heard(self.report.as_deref()),
+        }
+    }
+
+    /// A condition as it was last written, while nothing new can be said.
+    pub(super) fn carried(&self, kind: ConditionType) -> Judgement {
+        let old = self.device.condition(kind);
+        let reason = old.and_then(|c| Reason::parse(&c.reason));
+        match (old, reason) {
+            (Some(old), Some(reason)) if old.status == "True" => {
+                Judgement { message: old.message.clone(), ..Judgement::yes(kind, reason) }
+            }
+            (Some(old), Some(reason)) if old.status == "False" => Judgement::no(kind, reason, old.message.clone()),
+            (Some(old), Some(reason)) => Judgement::unknown(kind, reason, old.message.clone()),
+            _ => Judgement::unknown(kind, Reason::Initializing, ""),
+        }
+    }
+
+    /// Whether the device is switched off on purpose.
+    pub(super) fn disabled(&self) -> bool {
+        self.device.spec.admin == Admin::Disabled
+    }
+
+    /// Whether its agent has no certificate yet.
+    pub(super) fn not_enrolled(&self) -> bool {
+        self.agent.as_ref().is_some_and(|a| a.status.as_ref().is_none_or(|s| s.certificate.is_none()))
+    }
+
+    /// How far the agent's attempt is.
+    pub(super) fn step(&self) -> Option<Step> {
+        Some(self.report.as_ref()?.device.as_ref()?.firmware.as_ref()?.step)
+    }
+}
