@@ -3,16 +3,27 @@
 //! A driver is used by one task at a time. It keeps no truth of its own: what it cannot ask the device, it does not know.
 //! Every call ends within [`CALL_DEADLINE`], firmware transfer and installation apart, and may be repeated after a power cut.
 
+mod camera;
+mod http;
+mod http_device;
+mod modbus;
+pub(crate) mod shape;
+mod weighing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kalong_crds::device_model::ProtocolName;
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::wire::order::DeviceOrder;
 
 /// Longest time that a call other than [`Driver::transfer`] and [`Driver::install`] may take.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Most objections that one reading carries.
+pub const MAX_OBJECTIONS: usize = 8;
 
 /// What a device says that it is and runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +47,9 @@ pub struct Reading {
     pub properties: BTreeMap<String, Value>,
     /// Active health codes, of the model's list.
     pub health: BTreeSet<String>,
+    /// What the device told beside that its model does not know or allow, in words, at most [`MAX_OBJECTIONS`]. Such values are in
+    /// neither of the lists above: they age until they are stale.
+    pub objections: Vec<String>,
 }
 
 /// What a device holds in its image slots.
@@ -162,4 +176,57 @@ pub struct Connect<'a> {
     pub order: &'a DeviceOrder,
     /// The opened credential, where one is declared.
     pub credential: Option<Credential>,
+}
+
+/// The driver for this device. Nothing is sent yet: the first call connects, and a broken connection is made anew by the next.
+///
+/// # Errors
+/// [`DriverError::Invalid`] where the order cannot be carried out at all: a malformed endpoint, parameter or register.
+pub fn connect(order: &DeviceOrder, credential: Option<Credential>) -> Result<Box<dyn Driver>, DriverError> {
+    let connect = Connect { order, credential };
+    Ok(match order.protocol.name {
+        ProtocolName::ModbusTcp => Box::new(modbus::Modbus::new(&connect)?),
+        ProtocolName::ToledoContinuous => Box::new(weighing::Weighing::new(&connect)?),
+        ProtocolName::OnvifHttp => Box::new(camera::Camera::new(connect)?),
+        ProtocolName::GenericHttp => Box::new(http_device::HttpDevice::new(connect)?),
+    })
+}
+
+impl Connect<'_> {
+    /// The endpoint, once it is seen to be a host and a port.
+    fn endpoint(&self) -> Result<String, DriverError> {
+        let endpoint = &self.order.endpoint;
+        let good = endpoint.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]%".contains(&b))
+                && port.parse::<u16>().is_ok_and(|port| port != 0)
+        });
+        if good {
+            Ok(endpoint.clone())
+        } else {
+            Err(DriverError::Invalid(format!("`connection.endpoint` is `{endpoint}`: write host:port")))
+        }
+    }
+
+    /// A whole number of `connection.parameters`, or its default.
+    fn integer<T: TryFrom<i64>>(&self, name: &str, default: T) -> Result<T, DriverError> {
+        let value = match self.order.parameters.get(name) {
+            None => return Ok(default),
+            Some(Value::Integer(n)) => T::try_from(*n).ok(),
+            Some(Value::Text(t)) => t.parse::<i64>().ok().and_then(|n| T::try_from(n).ok()),
+        };
+        value.ok_or_else(|| {
+            DriverError::Invalid(format!(
+                "`connection.parameters.{name}` must be a whole number that the protocol allows: see docs/device-contract"
+            ))
+        })
+    }
+
+    /// A text of `connection.parameters`, or its default.
+    fn text<'b>(&'b self, name: &str, default: &'b str) -> &'b str {
+        match self.order.parameters.get(name) {
+            Some(Value::Text(text)) => text,
+            _ => default,
+        }
+    }
 }

@@ -1,0 +1,3 @@
+//! The gate.
+pub mod driver;
+pub mod probe;

@@ -1,0 +1,115 @@
+//! What a probe found, and how it is printed.
+
+use std::io::{self, Write};
+
+/// How one check ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It passed.
+    Passed,
+    /// It failed, and why.
+    Failed(String),
+    /// It does not apply, and why.
+    Skipped(String),
+}
+
+/// One line of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What should be so.
+    pub name: &'static str,
+    /// Whether it is.
+    pub outcome: Outcome,
+}
+
+/// Whether lines carry colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// For a terminal.
+    Colours,
+    /// For a file, and wherever `NO_COLOR` is set.
+    Plain,
+}
+
+/// The whole list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The checks in the order in which they were made.
+    pub checks: Vec<Check>,
+}
+
+impl Check {
+    /// Prints the line.
+    ///
+    /// # Errors
+    /// As the writer.
+    pub fn print(&self, out: &mut impl Write, paint: Paint) -> io::Result<()> {
+        let (mark, colour, why) = match &self.outcome {
+            Outcome::Passed => ("✔", "32", None),
+            Outcome::Failed(why) => ("✖", "31", Some(why)),
+            Outcome::Skipped(why) => ("–", "2", Some(why)),
+        };
+        match paint {
+            Paint::Colours => write!(out, "\x1b[{colour}m{mark}\x1b[0m {}", self.name)?,
+            Paint::Plain => write!(out, "{mark} {}", self.name)?,
+        }
+        match why {
+            Some(why) => writeln!(out, ": {why}"),
+            None => writeln!(out),
+        }
+    }
+}
+
+impl Report {
+    /// Whether nothing failed.
+    pub fn passed(&self) -> bool {
+        self.failures() == 0
+    }
+
+    fn failures(&self) -> usize {
+        self.checks.iter().filter(|check| matches!(check.outcome, Outcome::Failed(_))).count()
+    }
+
+    /// Prints the last line.
+    ///
+    /// # Errors
+    /// As the writer.
+    pub fn print_summary(&self, out: &mut impl Write) -> io::Result<()> {
+        let passed = self.checks.iter().filter(|check| check.outcome == Outcome::Passed).count();
+        let skipped = self.checks.len() - passed - self.failures();
+        match self.failures() {
+            0 => writeln!(out, "The device conforms: {passed} passed, {skipped} not applicable."),
+            failed => writeln!(
+                out,
+                "The device does not conform: {failed} failed, {passed} passed, {skipped} not applicable."
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_lines_carry_no_escape() {
+        let report = Report {
+            checks: vec![
+                Check { name: "a", outcome: Outcome::Passed },
+                Check { name: "b", outcome: Outcome::Failed("why".into()) },
+                Check { name: "c", outcome: Outcome::Skipped("no".into()) },
+            ],
+        };
+        let mut out = Vec::new();
+        for check in &report.checks {
+            check.print(&mut out, Paint::Plain).unwrap();
+        }
+        report.print_summary(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "✔ a\n✖ b: why\n– c: no\nThe device does not conform: 1 failed, 1 passed, 1 not applicable.\n"
+        );
+        assert!(!report.passed());
+    }
+}
