@@ -1,0 +1,153 @@
+//! What the documentation says, held against the types: examples parse, fields and reasons are there, links lead somewhere.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy exempts only functions marked as tests, not what they share"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kalong_crds::condition::{ConditionType, Reason};
+use kalong_crds::schema::crd_documents;
+use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every Markdown page that this part of the project keeps.
+fn pages() -> Vec<PathBuf> {
+    let docs = root().join("docs");
+    let mut pages = vec![root().join("README.md"), root().join("charts/README.md")];
+    for folder in [docs.clone(), docs.join("kinds"), docs.join("decisions")] {
+        pages.extend(
+            fs::read_dir(folder)
+                .unwrap()
+                .map(|e| e.unwrap().path())
+                .filter(|p| p.extension().is_some_and(|e| e == "md")),
+        );
+    }
+    pages.sort();
+    pages
+}
+
+fn yaml_blocks(text: &str) -> Vec<String> {
+    text.split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"))
+        .map(|(block, _)| block.to_owned())
+        .collect()
+}
+
+/// Whether the types carry everything that is written, with the values that are written.
+fn kept(written: &Value, kept_by_types: &Value) -> bool {
+    match (written, kept_by_types) {
+        (Value::Object(written), Value::Object(have)) => {
+            written.iter().all(|(key, value)| have.get(key).is_some_and(|h| kept(value, h)))
+        }
+        (Value::Array(written), Value::Array(have)) => {
+            written.len() == have.len() && written.iter().zip(have).all(|(w, h)| kept(w, h))
+        }
+        (written, have) => written == have,
+    }
+}
+
+fn round<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, serde_json::Error> {
+    serde_json::to_value(serde_json::from_value::<T>(value.clone())?)
+}
+
+#[test]
+fn every_example_is_what_the_types_say() {
+    let mut seen = 0;
+    for page in pages() {
+        for block in yaml_blocks(&fs::read_to_string(&page).unwrap()) {
+            for value in serde_saphyr::from_multiple::<Value>(&block).unwrap() {
+                let typed = match value.get("kind").and_then(Value::as_str).unwrap_or_default() {
+                    "Crossing" => round::<Crossing>(&value),
+                    "Lane" => round::<Lane>(&value),
+                    "Device" => round::<Device>(&value),
+                    "DeviceModel" => round::<DeviceModel>(&value),
+                    "EdgeAgent" => round::<EdgeAgent>(&value),
+                    "FirmwareRelease" => round::<FirmwareRelease>(&value),
+                    _ => continue,
+                };
+                let typed = typed.unwrap_or_else(|e| panic!("{}: {e}\n{block}", page.display()));
+                assert!(
+                    kept(&value, &typed),
+                    "{}: a field of this example is not in the type\n{block}",
+                    page.display()
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 11, "only {seen} examples were found");
+}
+
+#[test]
+fn the_page_of_a_kind_names_every_field_and_condition() {
+    for crd in crd_documents().unwrap() {
+        let kind = crd.pointer("/spec/names/singular").and_then(Value::as_str).unwrap();
+        let page = fs::read_to_string(root().join("docs/kinds").join(format!("{kind}.md"))).unwrap();
+        let fields = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap();
+        for field in fields.as_object().unwrap().keys() {
+            assert!(page.contains(&format!("| `{field}` |")), "docs/kinds/{kind}.md has no row for `{field}`");
+        }
+        for part in ["## Example", "## Writing a spec", "## Status and conditions", "## Common tasks"] {
+            assert!(page.contains(part), "docs/kinds/{kind}.md has no part `{part}`");
+        }
+    }
+}
+
+#[test]
+fn a_word_of_a_condition_table_is_one_of_the_code() {
+    let known = |word: &str| {
+        Reason::ALL.iter().any(|r| r.as_str() == word) || ConditionType::ALL.iter().any(|c| c.as_str() == word)
+    };
+    for page in fs::read_dir(root().join("docs/kinds")).unwrap().map(|e| e.unwrap().path()) {
+        let text = fs::read_to_string(&page).unwrap();
+        let (_, rest) = text.split_once("| condition | True | not True |").unwrap();
+        for line in rest.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            for word in line.split('`').skip(1).step_by(2) {
+                assert!(known(word), "{}: `{word}` is neither a condition nor a reason", page.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_reason_is_listed_with_its_meaning() {
+    let mut text = String::from(
+        "# Reasons\n\nEvery word that can stand as `reason` of a condition or an Event. Generated from `crds/src/condition.rs` by\n`UPDATE_GOLDEN=1 cargo test -p kubectl-kalong --test docs`.\n\n| reason | meaning |\n| --- | --- |\n",
+    );
+    let mut reasons: Vec<&Reason> = Reason::ALL.iter().collect();
+    reasons.sort_by_key(|r| r.as_str());
+    for reason in reasons {
+        text.push_str(&format!("| `{reason}` | {} |\n", reason.meaning().trim()));
+    }
+    let path = root().join("docs/reasons.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
+        fs::write(&path, &text).unwrap();
+    }
+    assert!(fs::read_to_string(&path).unwrap() == text, "docs/reasons.md is not current: run with UPDATE_GOLDEN=1");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
+            let file = target.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let path = page.parent().unwrap().join(file);
+            assert!(path.exists(), "{}: {target} leads nowhere", page.display());
+        }
+    }
+}
