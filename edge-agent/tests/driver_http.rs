@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use kalong_crds::units::{Digest, Value};
 use kalong_edge_agent::driver::{self, CALL_DEADLINE, Credential, Driver, DriverError, MAX_OBJECTIONS, SelfTest};
+use kalong_edge_agent::probe::{self, Outcome, Subject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -255,6 +256,48 @@ async fn activating_again_after_a_power_cut_does_not_swap_back() {
     let script = Script::start(&[("GET /slots", json(200, &slots))]).await;
     timely(script.device().activate()).await.unwrap();
     assert!(!script.seen.lock().unwrap().iter().any(|head| head.starts_with("POST")));
+}
+
+#[tokio::test]
+async fn the_probe_names_each_promise_that_is_broken() {
+    let digest = Digest::of(b"one");
+    let script = Script::start(&[
+        (
+            "GET /identity",
+            json(200, &format!(r#"{{"contract": "v1", "serial": "s", "version": "1", "digest": "{digest}"}}"#)),
+        ),
+        ("GET /properties", json(200, r#"{"energyKilovolts": 160}"#)),
+        ("GET /health", json(200, r#"{"codes": ["Unheard"]}"#)),
+        ("GET /interlocks", json(404, r#"{"title": "Not found"}"#)),
+        ("PUT /properties", "HTTP/1.1 204 x\r\n\r\n".into()),
+        ("GET /slots", json(200, r#"{"running": null, "written": null, "committed": true}"#)),
+    ])
+    .await;
+    let subject = Subject {
+        model: driver_order::model(MODEL),
+        endpoint: script.address.to_string(),
+        parameters: BTreeMap::new(),
+        credential: None,
+        image: None,
+    };
+    let mut told = 0;
+    let report = timely(probe::run(&subject, &mut |_| told += 1)).await;
+    let failed: Vec<&str> = report
+        .checks
+        .iter()
+        .filter(|check| matches!(check.outcome, Outcome::Failed(_)))
+        .map(|check| check.name)
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            "all properties are told",
+            "values and health codes are those of the model",
+            "an unknown property is refused",
+            "image slots agree with the identity"
+        ]
+    );
+    assert_eq!((told, report.passed()), (report.checks.len(), false));
 }
 
 #[test]

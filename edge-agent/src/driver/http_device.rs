@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use super::http::{Answer, Peer, authorisation_of};
-use super::{Connect, Driver, DriverError, Identity, Reading, SelfTest, Slots, shape};
+use super::{Connect, Driver, DriverError, Identity, MAX_OBJECTIONS, Reading, SelfTest, Slots, shape};
 
 /// Where the contract begins; the version stands in it.
 const BASE: &str = "/kalong/v1";
@@ -208,14 +208,24 @@ impl Driver for HttpDevice {
         let value = |json: serde_json::Value| serde_json::from_value::<Value>(json).ok();
         let mut properties: BTreeMap<String, Value> =
             told.into_iter().filter_map(|(name, json)| Some((name, value(json)?))).collect();
+        let mut objections = Vec::new();
         if self.interlocks.iter().any(|name| !properties.contains_key(name)) {
-            let states: BTreeMap<String, String> = self.get("/interlocks").await?;
-            properties.extend(states.into_iter().map(|(name, state)| (name, Value::Text(state))));
+            match self.get::<BTreeMap<String, String>>("/interlocks").await {
+                Ok(states) => properties.extend(states.into_iter().map(|(name, state)| (name, Value::Text(state)))),
+                // Without them nothing may be changed, yet the device can be watched.
+                Err(DriverError::Refused(why)) => {
+                    objections.push(format!("the interlocks of the model are not told: {why}"))
+                }
+                Err(error) => return Err(error),
+            }
         }
         let HealthAnswer { codes } = self.get("/health").await?;
         let shown = |name: &str| shape::WELL_KNOWN.contains(&name) || self.interlocks.iter().any(|known| known == name);
         let known = |code: &str| self.codes.iter().any(|known| known.name == code);
-        Ok(shape::reading(&self.properties, shown, properties, known, codes))
+        let mut reading = shape::reading(&self.properties, shown, properties, known, codes);
+        objections.append(&mut reading.objections);
+        objections.truncate(MAX_OBJECTIONS);
+        Ok(Reading { objections, ..reading })
     }
 
     async fn set(&mut self, values: &BTreeMap<String, Value>) -> Result<(), DriverError> {
