@@ -8,10 +8,10 @@ mod trust;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kalong_crds::EdgeAgent;
 use kalong_crds::units::{AgentId, AgentIdError};
 use kalong_crds::wire::enrol::TRUST_CONFIG_MAP;
-use kube::{Api, Client};
+use kalong_crds::{ABANDON, EdgeAgent};
+use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -75,6 +75,11 @@ pub(crate) enum EnrolError {
     /// The box is shut out.
     #[error("EdgeAgent `{0}` is suspended: set `spec.suspend: false` where it is declared, then enrol again")]
     Suspended(AgentId),
+    /// The box was given up.
+    #[error(
+        "EdgeAgent `{0}` is given up for good: take the annotation {ABANDON} away where it is declared, then enrol again"
+    )]
+    Abandoned(AgentId),
     /// The box is being removed.
     #[error("EdgeAgent `{0}` is being deleted: wait until it is gone, declare it again, then enrol")]
     Deleting(AgentId),
@@ -109,6 +114,7 @@ impl EnrolError {
             Self::Output(e) => e.category(),
             Self::NotDeclared(..) => "not-declared",
             Self::Suspended(_) => "suspended",
+            Self::Abandoned(_) => "abandoned",
             Self::Deleting(_) => "deleting",
             Self::NoTrust(_) | Self::BadTrust(..) => "trust",
             Self::Random | Self::Runtime(_) => "machine",
@@ -161,7 +167,7 @@ async fn enrol(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, Enr
 
     if let Some(certificate) = declared.status.as_ref().and_then(|s| s.certificate.as_ref()) {
         terminal.warn(&format!(
-            "{id} has a certificate until {}: the box that holds it is replaced by the one that runs this command",
+            "{id} has a certificate until {}: if another box runs with it, switch that one off first, or the two shut each other out",
             certificate.not_after
         ));
     }
@@ -190,6 +196,9 @@ async fn declared(client: &Client, id: &AgentId) -> Result<EdgeAgent, EnrolError
     }
     if agent.spec.suspend {
         return Err(EnrolError::Suspended(id.clone()));
+    }
+    if agent.annotations().contains_key(ABANDON) {
+        return Err(EnrolError::Abandoned(id.clone()));
     }
     Ok(agent)
 }
