@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Conditioned;
-use crate::units::Name;
 
 /// What instruments of this type are, how they are spoken to, how they are updated and what the law says of them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -226,7 +225,8 @@ pub enum Encoding {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.min) || !has(self.max) || self.min <= self.max").message("`min` must not be greater than `max`").field_path(".min"),
-    validation = Rule::new("self.type != 'Enumeration' || (has(self.values) && self.values.size() > 0)").message("`values` must list the words when `type` is Enumeration").field_path(".values")
+    validation = Rule::new("(self.type == 'Enumeration') == (has(self.values) && self.values.size() > 0)").message("`values` must list the words when `type` is Enumeration and must be absent otherwise").field_path(".values"),
+    validation = Rule::new("self.type == 'Integer' || !(has(self.min) || has(self.max) || has(self.unit))").message("`min`, `max` and `unit` may be given only when `type` is Integer").field_path(".type")
 )]
 pub struct Property {
     /// Name of the property in lower camel case, unique within the model.
@@ -449,9 +449,8 @@ pub enum Calibration {
 #[serde(rename_all = "camelCase")]
 pub struct Interlock {
     /// Name of the property that shows the state of the interlock.
-    // A property's name, which has upper-case letters, not an object's.
-    #[schemars(with = "String", length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$"))]
-    pub name: Name,
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$"))]
+    pub name: String,
     /// Value of the property at which a change is safe.
     #[schemars(length(min = 1, max = 63))]
     pub safe: String,
