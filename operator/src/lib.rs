@@ -3,11 +3,14 @@
 //! `run` is the story: what starts when, and in which order it ends. Everything else is one concern a folder.
 
 pub mod artifacts;
+pub mod broker;
 pub mod client;
 pub mod enrol;
 pub mod health;
+pub mod http;
 pub mod keys;
 pub mod lease;
 pub mod logging;
 pub mod metrics;
 pub mod settings;
+pub mod uplink;

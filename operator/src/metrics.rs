@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use prometheus::core::Collector;
 use prometheus::{
     Encoder, GaugeVec, HistogramVec, IntCounterVec, IntGauge, Registry, TextEncoder, exponential_buckets,
     histogram_opts, opts,
@@ -104,9 +103,9 @@ impl Metrics {
         })
     }
 
-    /// Adds metrics of another part; their names get the prefix `kalong_`.
-    pub fn register(&self, collector: Box<dyn Collector>) -> Result<(), MetricsError> {
-        Ok(self.registry.register(collector)?)
+    /// Where other parts register theirs.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// All metrics as text.

@@ -1,2 +1,11 @@
-//! x
+//! Firmware on its way to the gate: fetched once by digest, kept on a bounded volume, served to agents by range.
+
+pub mod cache;
 pub mod fetch;
+pub mod mirror;
+pub mod range;
+pub mod serve;
+
+pub use cache::Cache;
+pub use fetch::Fetcher;
+pub use mirror::ArtifactMirror;

@@ -1,3 +1,305 @@
-//! x
+//! How a box becomes an agent: a single-use token once, and the certificate that it renews over its session.
+//!
+//! The name in a certificate comes from the token or the session, never from the request. A token is burnt before anything is
+//! signed, by a delete that only one of two concurrent requests can win.
+
 pub mod certificate;
+mod record;
+mod request;
 pub mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use kalong_crds::condition::Reason;
+use kalong_crds::units::AgentId;
+use kalong_crds::wire::enrol::{EnrolRequest, EnrolResponse, token_secret_name};
+use kalong_crds::wire::release::ReleaseKeys;
+use kalong_crds::{ABANDON, EdgeAgent};
+use kube::api::{DeleteParams, Preconditions};
+use kube::runtime::events::Recorder;
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::timeout;
+
+use crate::client::{ApiError, call};
+use crate::keys::Keys;
+use crate::metrics::{Issue, Metrics};
+use crate::settings::{Advertise, Sites};
+use certificate::{Issued, RequestError};
+use request::Record;
+use token::{StoredToken, TokenError};
+
+pub use request::SIGNER;
+
+/// Requests that are worked on at once; each costs the API server about six calls.
+const AT_ONCE: usize = 8;
+/// Time that a request waits for its turn.
+const TURN_DEADLINE: Duration = Duration::from_secs(20);
+/// Bytes of an X25519 public key.
+const SEALING_KEY: usize = 32;
+
+/// Why no certificate is given.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// The certificate request is refused.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The token is refused.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Not an X25519 key.
+    #[error("the sealing key is no X25519 public key: send 32 bytes in base64")]
+    SealingKey,
+    /// Two requests came with one token, and the other was first.
+    #[error("the token was used by another request in this moment: if that was not you, suspend the agent; make a new one with `kubectl kalong enrol`")]
+    Burnt,
+    /// This operator does not serve the site.
+    #[error("site `{0}` is not served by this operator: use the address of the one that serves it")]
+    ForeignSite(String),
+    /// Nobody declared this agent. Said after the token was right, or by a session.
+    #[error("there is no EdgeAgent `{0}`: declare it first")]
+    Undeclared(AgentId),
+    /// The agent is shut out.
+    #[error("EdgeAgent `{0}` is suspended or on its way out: end that before it can get a certificate")]
+    ShutOut(AgentId),
+    /// Too many at once.
+    #[error("too many requests at once: try again in a minute")]
+    Busy,
+    /// The API server failed.
+    #[error("the control plane cannot be reached now: try again in a minute ({0})")]
+    Api(#[from] ApiError),
+    /// The certificate could not be made.
+    #[error("the certificate could not be signed: look at the Secret kalong-ca ({0})")]
+    Sign(#[from] rcgen::Error),
+}
+
+impl EnrolError {
+    /// The word for logs and metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Request(error) => error.category(),
+            Self::Token(error) => error.category(),
+            Self::SealingKey => "sealing-key",
+            Self::Burnt => "token-burnt",
+            Self::ForeignSite(_) => "foreign-site",
+            Self::Undeclared(_) => "undeclared",
+            Self::ShutOut(_) => "shut-out",
+            Self::Busy => "busy",
+            Self::Api(error) => error.category(),
+            Self::Sign(_) => "sign",
+        }
+    }
+
+    /// What HTTP says of it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Request(RequestError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Request(_) | Self::SealingKey | Self::Token(TokenError::Malformed) => StatusCode::BAD_REQUEST,
+            Self::Token(_) | Self::ForeignSite(_) | Self::Undeclared(_) | Self::ShutOut(_) => StatusCode::FORBIDDEN,
+            Self::Burnt => StatusCode::CONFLICT,
+            Self::Busy | Self::Api(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Sign(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// A renewed certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// In PEM.
+    pub certificate: String,
+    /// The authorities to trust from now on, in PEM.
+    pub authorities: String,
+}
+
+/// What enrolment needs.
+pub struct Parts {
+    /// The API server.
+    pub client: Client,
+    /// The keys, as they are now.
+    pub keys: watch::Receiver<Arc<Keys>>,
+    /// What agents judge releases by.
+    pub release_keys: ReleaseKeys,
+    /// How agents reach us.
+    pub advertise: Advertise,
+    /// Which sites are ours.
+    pub sites: Sites,
+    /// Where Events go.
+    pub recorder: Recorder,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Told of every agent that enrolled with a token: a fight over its identity is settled by that.
+    pub enrolled: Box<dyn Fn(&AgentId) + Send + Sync>,
+}
+
+/// Gives certificates.
+pub struct Enroller {
+    parts: Parts,
+    turns: Semaphore,
+}
+
+impl Enroller {
+    /// An enroller of these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, turns: Semaphore::new(AT_ONCE) }
+    }
+
+    /// Enrols a box that has a token.
+    pub async fn enrol(&self, request: EnrolRequest) -> Result<EnrolResponse, EnrolError> {
+        let agent = request.agent.clone();
+        let result = self.with_token(request).await;
+        let word = result.as_ref().map_or_else(EnrolError::category, |_| "issued");
+        self.parts.metrics.certificate(Issue::Enrolment, word);
+        match &result {
+            Ok(_) => tracing::info!(%agent, "an agent enrolled"),
+            Err(error) => tracing::warn!(%agent, category = word, %error, "an enrolment was refused"),
+        }
+        result
+    }
+
+    /// Renews the certificate of the agent whose session asks. The session proves the current key, the request the new one.
+    pub async fn renew(&self, agent: &AgentId, csr_pem: &str) -> Result<Renewed, EnrolError> {
+        let result = self.over_session(agent, csr_pem).await;
+        let word = result.as_ref().map_or_else(EnrolError::category, |_| "issued");
+        self.parts.metrics.certificate(Issue::Renewal, word);
+        match &result {
+            Ok(_) => tracing::info!(%agent, "a certificate was renewed"),
+            Err(error) => tracing::warn!(%agent, category = word, %error, "a renewal was refused"),
+        }
+        result
+    }
+
+    async fn with_token(&self, request: EnrolRequest) -> Result<EnrolResponse, EnrolError> {
+        let EnrolRequest { agent, token, csr, sealing_key } = request;
+        // What can be refused without the API server never reaches it.
+        let checked = certificate::check(&csr, &agent)?;
+        check_sealing_key(&sealing_key)?;
+        token::check_form(&token)?;
+        let _turn = self.turn().await?;
+        let secret = self.token(&agent, &token).await?;
+        let object = self.declared(&agent).await?;
+        let validity = validity(&object);
+
+        let requester = format!("Secret {}/{} uid {}", agent.namespace(), secret.name_any(), secret.uid().unwrap_or_default());
+        let record = Record::create(&self.parts.client, &agent, &csr, validity, &requester).await?;
+        if let Err(error) = self.burn(&agent, &secret).await {
+            // The record of a refused request would otherwise stand open for a day.
+            if let Err(error) = record.deny("The token could not be used up; another request may have used it.").await {
+                tracing::warn!(%agent, category = error.category(), %error, "a refused request could not be denied");
+            }
+            return Err(error);
+        }
+        record.approve().await?;
+        let keys = Arc::clone(&self.parts.keys.borrow());
+        let issued = certificate::issue(&keys.authority, &checked, &agent, validity, Timestamp::now())?;
+        record.complete(&issued).await?;
+        self.remember(&object, &agent, &issued, Some(&sealing_key)).await?;
+        (self.parts.enrolled)(&agent);
+        Ok(EnrolResponse {
+            certificate: issued.pem,
+            authorities: keys.authority.bundle_pem().to_owned(),
+            operator_keys: vec![keys.signing.public().clone()],
+            release_keys: self.parts.release_keys.clone(),
+            gateway: self.parts.advertise.gateway.clone(),
+            artifacts: self.parts.advertise.https.clone(),
+        })
+    }
+
+    async fn over_session(&self, agent: &AgentId, csr_pem: &str) -> Result<Renewed, EnrolError> {
+        let checked = certificate::check(csr_pem, agent)?;
+        let _turn = self.turn().await?;
+        let object = self.declared(agent).await?;
+        let keys = Arc::clone(&self.parts.keys.borrow());
+        let issued = certificate::issue(&keys.authority, &checked, agent, validity(&object), Timestamp::now())?;
+        self.remember(&object, agent, &issued, None).await?;
+        Ok(Renewed { certificate: issued.pem, authorities: keys.authority.bundle_pem().to_owned() })
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, EnrolError> {
+        match timeout(TURN_DEADLINE, self.turns.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(EnrolError::Busy),
+        }
+    }
+
+    /// The Secret of the token, if this is the token.
+    async fn token(&self, agent: &AgentId, presented: &str) -> Result<Secret, EnrolError> {
+        if !self.parts.sites.serves(agent.namespace()) {
+            return Err(EnrolError::ForeignSite(agent.namespace().to_owned()));
+        }
+        let name = token_secret_name(agent.name());
+        // No token, a wrong one and no such agent sound alike: names of a site are nobody's business.
+        let secret = call("read the enrolment token", self.secrets(agent).get_opt(&name)).await?.ok_or(TokenError::Wrong)?;
+        StoredToken::read(secret.data.as_ref())?.check(presented, Timestamp::now())?;
+        Ok(secret)
+    }
+
+    /// The EdgeAgent, if it may have a certificate.
+    async fn declared(&self, agent: &AgentId) -> Result<EdgeAgent, EnrolError> {
+        let object = call("read the EdgeAgent", self.agents(agent).get_opt(agent.name())).await?;
+        let object = object.ok_or_else(|| EnrolError::Undeclared(agent.clone()))?;
+        if shut_out(&object) { Err(EnrolError::ShutOut(agent.clone())) } else { Ok(object) }
+    }
+
+    /// Deletes the Secret as it was checked. Of two requests with one token one gets a conflict or finds nothing.
+    async fn burn(&self, agent: &AgentId, secret: &Secret) -> Result<(), EnrolError> {
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions { uid: secret.uid(), resource_version: secret.resource_version() }),
+            ..DeleteParams::default()
+        };
+        match call("use up the enrolment token", self.secrets(agent).delete(&secret.name_any(), &parameters)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_conflict() || error.is_not_found() => Err(EnrolError::Burnt),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn remember(
+        &self,
+        object: &EdgeAgent,
+        agent: &AgentId,
+        issued: &Issued,
+        sealing_key: Option<&str>,
+    ) -> Result<(), EnrolError> {
+        record::status(&self.agents(agent), agent, issued, sealing_key).await?;
+        let reason = if sealing_key.is_some() { Reason::Enrolled } else { Reason::CertificateRenewed };
+        record::event(&self.parts.recorder, object, reason, issued).await;
+        Ok(())
+    }
+
+    fn secrets(&self, agent: &AgentId) -> Api<Secret> {
+        Api::namespaced(self.parts.client.clone(), agent.namespace())
+    }
+
+    fn agents(&self, agent: &AgentId) -> Api<EdgeAgent> {
+        Api::namespaced(self.parts.client.clone(), agent.namespace())
+    }
+}
+
+/// A box that is suspended, given up or on its way out gets nothing new.
+fn shut_out(object: &EdgeAgent) -> bool {
+    object.spec.suspend
+        || object.metadata.deletion_timestamp.is_some()
+        || object.annotations().get(ABANDON).is_some_and(|words| !words.is_empty())
+}
+
+fn validity(object: &EdgeAgent) -> SignedDuration {
+    SignedDuration::from_hours(object.spec.enrolment.validity_hours.clamp(1, 720))
+}
+
+fn check_sealing_key(text: &str) -> Result<(), EnrolError> {
+    // An all-zero key has no secret half; sealing to it would seal to everybody (RFC 7748 section 6.1).
+    match STANDARD.decode(text) {
+        Ok(key) if key.len() == SEALING_KEY && key.iter().any(|b| *b != 0) => Ok(()),
+        _ => Err(EnrolError::SealingKey),
+    }
+}
+
+#[cfg(test)]
+mod tests;

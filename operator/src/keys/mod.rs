@@ -6,6 +6,7 @@
 pub mod authority;
 mod document;
 pub mod refresh;
+mod signing;
 pub mod store;
 pub mod trust;
 
@@ -13,10 +14,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kalong_crds::wire::signature::Signer;
 
 pub use authority::{Authority, Pair};
 pub use document::read_release_keys;
+pub use signing::SigningKey;
 pub use store::KeyStore;
 
 use crate::client::ApiError;
@@ -52,7 +53,7 @@ pub struct Keys {
     /// What servers show.
     pub server: Arc<ServerCertificate>,
     /// Signs what agents are told.
-    pub signer: Arc<Signer>,
+    pub signing: Arc<SigningKey>,
 }
 
 /// Why keys cannot be used.

@@ -14,7 +14,7 @@ use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::authority::Facts;
-use super::{Authority, CA_SECRET, Keys, KeysError, Pair, SERVER_SECRET, SIGNING_SECRET, ServerCertificate};
+use super::{Authority, CA_SECRET, Keys, KeysError, Pair, SERVER_SECRET, SIGNING_SECRET, ServerCertificate, SigningKey};
 use crate::client::call;
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -46,15 +46,15 @@ impl KeyStore {
     pub async fn load(&self) -> Result<Keys, KeysError> {
         let authority = self.authority().await?;
         let server = self.server(&authority).await?;
-        let signer = self.signer().await?;
-        Ok(Keys { authority: Arc::new(authority), server: Arc::new(server), signer: Arc::new(signer) })
+        let signing = self.signing().await?;
+        Ok(Keys { authority: Arc::new(authority), server: Arc::new(server), signing: Arc::new(signing) })
     }
 
     /// Reads authority and server certificate again. The signing key stays: agents pinned it, a new one needs a restart.
     pub async fn reload(&self, keys: &Keys) -> Result<Keys, KeysError> {
         let authority = self.authority().await?;
         let server = self.server(&authority).await?;
-        Ok(Keys { authority: Arc::new(authority), server: Arc::new(server), signer: Arc::clone(&keys.signer) })
+        Ok(Keys { authority: Arc::new(authority), server: Arc::new(server), signing: Arc::clone(&keys.signing) })
     }
 
     async fn authority(&self) -> Result<Authority, KeysError> {
@@ -97,7 +97,7 @@ impl KeyStore {
         Ok(server)
     }
 
-    async fn signer(&self) -> Result<Signer, KeysError> {
+    async fn signing(&self) -> Result<SigningKey, KeysError> {
         let secret = self.get_or_make(SIGNING_SECRET, || {
             let key = Signer::generate()?;
             let public = Signer::from_pkcs8("", &key)?.public().public_key;
@@ -113,7 +113,7 @@ impl KeyStore {
             return Err(unusable(SIGNING_SECRET, SIGNING_KEY_ID, &"letters, digits, `-`, `.`, `_`, at most 63"));
         }
         let key = bytes(&secret, SIGNING_SECRET, SIGNING_KEY)?;
-        Signer::from_pkcs8(id, key).map_err(|e| unusable(SIGNING_SECRET, SIGNING_KEY, &e))
+        SigningKey::read(id, key.to_vec()).map_err(|e| unusable(SIGNING_SECRET, SIGNING_KEY, &e))
     }
 
     async fn get_or_make(

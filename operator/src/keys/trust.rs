@@ -47,7 +47,7 @@ fn document(
 ) -> Result<BTreeMap<String, String>, KeysError> {
     Ok([
         ("ca.crt".to_owned(), keys.authority.bundle_pem().to_owned()),
-        ("operator.pub".to_owned(), serde_json::to_string(&[keys.signer.public()])?),
+        ("operator.pub".to_owned(), serde_json::to_string(&[keys.signing.public()])?),
         ("enrol-url".to_owned(), format!("{}/{ENROL_PATH}", advertise.https)),
         ("mqtt-endpoint".to_owned(), advertise.gateway.clone()),
         ("releaseKeys".to_owned(), serde_json::to_string(release_keys)?),

@@ -1,0 +1,211 @@
+//! Keeps wanted artifacts in the cache: fetched in the background, two at a time, and tried again for as long as they are wanted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use kalong_controllers::kit::mirror::{Mirror, MirrorState};
+use kalong_crds::condition::Reason;
+use kalong_crds::firmware_release::Artifact;
+use kalong_crds::units::Digest;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::cache::{Cache, CacheError, Trust};
+use super::fetch::{FetchError, Fetcher};
+use crate::metrics::Metrics;
+
+/// Downloads at a time: an uplink of a site is shared with its agents.
+const AT_ONCE: usize = 2;
+/// First pause after a failure; it doubles.
+const PAUSE_FIRST: Duration = Duration::from_secs(10);
+/// Longest pause.
+const PAUSE_LAST: Duration = Duration::from_secs(600);
+/// Pause where only a change of the file can help.
+const PAUSE_FINAL: Duration = Duration::from_secs(3600);
+/// An artifact that nobody has asked for since is not tried again; releases ask every 10 min.
+const WANTED: Duration = Duration::from_secs(1800);
+
+/// What is known of an artifact that is not cached yet.
+#[derive(Debug)]
+struct Work {
+    artifact: Artifact,
+    asked: Instant,
+    failure: Option<(Reason, String)>,
+}
+
+struct Shared {
+    cache: Arc<Cache>,
+    fetcher: Fetcher,
+    metrics: Arc<Metrics>,
+    turns: Semaphore,
+    work: Mutex<HashMap<Digest, Work>>,
+    changed: watch::Sender<u64>,
+    stopping: CancellationToken,
+}
+
+/// The operator's copy of artifacts.
+#[derive(Clone)]
+pub struct ArtifactMirror {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+impl ArtifactMirror {
+    /// A mirror into this cache.
+    pub fn new(cache: Arc<Cache>, fetcher: Fetcher, metrics: Arc<Metrics>) -> Self {
+        let shared = Shared {
+            cache,
+            fetcher,
+            metrics,
+            turns: Semaphore::new(AT_ONCE),
+            work: Mutex::default(),
+            changed: watch::channel(0).0,
+            stopping: CancellationToken::new(),
+        };
+        Self { shared: Arc::new(shared), tasks: TaskTracker::new() }
+    }
+
+    /// Gives up downloads under way and waits for their tasks; half files go.
+    pub async fn stop(&self) {
+        self.shared.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Mirror for ArtifactMirror {
+    fn ensure(&self, release: &str, artifact: &Artifact) -> MirrorState {
+        let size = u64::try_from(artifact.size).ok();
+        if size.is_some() && self.shared.cache.find(&artifact.digest, size) == Some(Trust::Verified) {
+            return MirrorState::Cached;
+        }
+        // What needs no network to be refused is refused at once, and is right again as soon as the settings are.
+        if let Err(error) = self.shared.admit(artifact) {
+            return MirrorState::Failed { reason: error.reason(), message: sentence(&error) };
+        }
+        let mut begun = false;
+        let state = self.shared.with(|work| {
+            let entry = work.entry(artifact.digest.clone()).or_insert_with(|| {
+                begun = true;
+                Work { artifact: artifact.clone(), asked: Instant::now(), failure: None }
+            });
+            entry.asked = Instant::now();
+            entry.artifact = artifact.clone();
+            entry.failure.clone()
+        });
+        if begun && !self.shared.stopping.is_cancelled() {
+            tracing::info!(release, digest = %artifact.digest, size = artifact.size, "an artifact is fetched");
+            self.tasks.spawn(Arc::clone(&self.shared).provide(artifact.digest.clone()));
+        }
+        // A failure is shown until the artifact is there: a state that went to and fro would be a status write each time.
+        state.map_or(MirrorState::Fetching, |(reason, message)| MirrorState::Failed { reason, message })
+    }
+
+    fn changes(&self) -> BoxStream<'static, ()> {
+        let changed = self.shared.changed.subscribe();
+        futures::stream::unfold(changed, |mut changed| async move {
+            changed.changed().await.ok().map(|()| ((), changed))
+        })
+        .boxed()
+    }
+}
+
+impl Shared {
+    fn with<T>(&self, read: impl FnOnce(&mut HashMap<Digest, Work>) -> T) -> T {
+        read(&mut self.work.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn admit(&self, artifact: &Artifact) -> Result<u64, FetchError> {
+        let size = u64::try_from(artifact.size).ok().filter(|s| *s > 0).ok_or(FetchError::BadSize(artifact.size))?;
+        if size > self.cache.bound() {
+            return Err(FetchError::TooLarge { size, bound: self.cache.bound() });
+        }
+        self.fetcher.admit(artifact).map(|_| size)
+    }
+
+    /// Works until the artifact is there, nobody wants it any more, or the process ends.
+    async fn provide(self: Arc<Self>, digest: Digest) {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let wanted = self.with(|work| work.get(&digest).filter(|w| w.asked.elapsed() < WANTED).map(|w| w.artifact.clone()));
+            let Some(artifact) = wanted else { break };
+            let attempt = tokio::select! {
+                () = self.stopping.cancelled() => break,
+                attempt = self.attempt(&artifact) => attempt,
+            };
+            let Err(error) = attempt else {
+                self.metrics.artifact_fetch("cached");
+                tracing::info!(%digest, "an artifact is cached");
+                break;
+            };
+            self.metrics.artifact_fetch(error.category());
+            tracing::warn!(%digest, category = error.category(), %error, "an artifact could not be fetched");
+            self.fail(&digest, &error);
+            let rest = if error.is_final() { PAUSE_FINAL } else { pause };
+            pause = (pause * 2).min(PAUSE_LAST);
+            tokio::select! {
+                () = self.stopping.cancelled() => break,
+                () = sleep(rest) => {}
+            }
+        }
+        self.with(|work| work.remove(&digest));
+        self.announce();
+    }
+
+    async fn attempt(&self, artifact: &Artifact) -> Result<(), FetchError> {
+        let size = self.admit(artifact)?;
+        // Only closed at the end of the process.
+        let Ok(_turn) = self.turns.acquire().await else { return Err(FetchError::Deadline) };
+        if self.cache.find(&artifact.digest, Some(size)).is_some() && self.verified(&artifact.digest).await? {
+            return Ok(());
+        }
+        let room = self.cache.room(&artifact.digest, size).map_err(disk)?;
+        self.fetcher.download(artifact, &room.partial).await?;
+        self.cache.keep(&artifact.digest, &room).map_err(disk)
+    }
+
+    async fn verified(&self, digest: &Digest) -> Result<bool, FetchError> {
+        let (cache, digest) = (Arc::clone(&self.cache), digest.clone());
+        let verified = spawn_blocking(move || cache.verify(&digest)).await;
+        verified.map_err(|e| FetchError::Disk(std::io::Error::other(e)))?.map_err(disk)
+    }
+
+    fn fail(&self, digest: &Digest, error: &FetchError) {
+        let failure = (error.reason(), sentence(error));
+        let news = self.with(|work| {
+            let entry = work.get_mut(digest)?;
+            (entry.failure.as_ref() != Some(&failure)).then(|| entry.failure = Some(failure))
+        });
+        if news.is_some() {
+            self.announce();
+        }
+    }
+
+    fn announce(&self) {
+        self.changed.send_modify(|n| *n = n.wrapping_add(1));
+    }
+}
+
+fn disk(error: CacheError) -> FetchError {
+    match error {
+        CacheError::TooLarge { size, bound } => FetchError::TooLarge { size, bound },
+        CacheError::Folder(_, error) | CacheError::Disk(error) => FetchError::Disk(error),
+    }
+}
+
+fn sentence(error: &FetchError) -> String {
+    let mut text = error.to_string();
+    if let Some(first) = text.get(..1).map(str::to_uppercase) {
+        text.replace_range(..1, &first);
+    }
+    text + "."
+}
+
+#[cfg(test)]
+mod tests;

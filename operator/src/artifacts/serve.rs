@@ -1,0 +1,154 @@
+//! `GET /artifacts/<digest>`: to agents that may talk, whole or by range, from the cache alone.
+
+use std::io::SeekFrom;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode};
+use kalong_crds::units::{AgentId, Digest};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::time::timeout;
+use tokio_util::io::ReaderStream;
+use warp::Reply;
+
+use super::cache::Cache;
+use super::range::{Selection, select};
+
+/// Time for the disk to open a file and find a place in it.
+const DISK_DEADLINE: Duration = Duration::from_secs(10);
+const BLOCK: usize = 64 * 1024;
+
+/// Whether an agent may talk; the gateway knows.
+pub type Admitted = Arc<dyn Fn(&AgentId) -> bool + Send + Sync>;
+
+/// Why a request is not answered with bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No certificate, or one that names no agent.
+    #[error("artifacts are for agents: connect with the certificate of one")]
+    NoIdentity,
+    /// The agent may not talk.
+    #[error("agent `{0}` is suspended or not declared: artifacts are not for it")]
+    NotAdmitted(AgentId),
+    /// Not a digest.
+    #[error("this is no artifact: ask for /artifacts/ and 64 lower-case hexadecimal digits")]
+    NoDigest,
+    /// Not in the cache, or not verified yet.
+    #[error("artifact {0} is not cached now: try again in a minute")]
+    NotCached(Digest),
+    /// The disk failed.
+    #[error("the cache cannot be read now: try again in a minute")]
+    Disk,
+}
+
+impl ServeError {
+    /// The word for logs.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::NoIdentity => "no-identity",
+            Self::NotAdmitted(_) => "not-admitted",
+            Self::NoDigest => "no-digest",
+            Self::NotCached(_) => "not-cached",
+            Self::Disk => "disk",
+        }
+    }
+
+    /// What HTTP says of it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NoIdentity => StatusCode::UNAUTHORIZED,
+            Self::NotAdmitted(_) => StatusCode::FORBIDDEN,
+            Self::NoDigest | Self::NotCached(_) => StatusCode::NOT_FOUND,
+            Self::Disk => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// Serves artifacts.
+#[derive(Clone)]
+pub struct ArtifactServer {
+    cache: Arc<Cache>,
+    admitted: Admitted,
+}
+
+impl ArtifactServer {
+    /// Serves from this cache to these agents.
+    pub fn new(cache: Arc<Cache>, admitted: Admitted) -> Self {
+        Self { cache, admitted }
+    }
+
+    /// Answers one request.
+    pub async fn answer(
+        &self,
+        peer: Option<AgentId>,
+        method: &Method,
+        hex: &str,
+        headers: &HeaderMap,
+    ) -> Result<warp::reply::Response, ServeError> {
+        let peer = peer.ok_or(ServeError::NoIdentity)?;
+        if !(self.admitted)(&peer) {
+            return Err(ServeError::NotAdmitted(peer));
+        }
+        let digest: Digest = format!("sha256:{hex}").parse().map_err(|_| ServeError::NoDigest)?;
+        let (path, length) = self.cache.verified(&digest).ok_or_else(|| ServeError::NotCached(digest.clone()))?;
+        let etag = format!("\"{}\"", digest.hex());
+        let header = |name| headers.get(name).and_then(|v| v.to_str().ok());
+        if header(IF_NONE_MATCH).is_some_and(|known| known.split(',').any(|tag| tag.trim() == "*" || tag.trim() == etag)) {
+            return Ok(bare(StatusCode::NOT_MODIFIED, &etag, None, None));
+        }
+        let (status, first, count, range) = match select(header(RANGE), header(IF_RANGE), &etag, length) {
+            Selection::Whole => (StatusCode::OK, 0, length, None),
+            Selection::Part { first, last } => {
+                let range = format!("bytes {first}-{last}/{length}");
+                (StatusCode::PARTIAL_CONTENT, first, last.saturating_sub(first).saturating_add(1), Some(range))
+            }
+            Selection::Unsatisfiable => {
+                let range = format!("bytes */{length}");
+                return Ok(bare(StatusCode::RANGE_NOT_SATISFIABLE, &etag, Some(range), None));
+            }
+        };
+        if *method == Method::HEAD {
+            return Ok(bare(status, &etag, range, Some(count)));
+        }
+        let opened = timeout(DISK_DEADLINE, async {
+            let mut file = File::open(&path).await?;
+            file.seek(SeekFrom::Start(first)).await?;
+            Ok::<_, std::io::Error>(file)
+        });
+        let file = opened.await.map_err(|_| ServeError::Disk)?.map_err(|_| ServeError::NotCached(digest))?;
+        let bytes = ReaderStream::with_capacity(file.take(count), BLOCK).map_err(std::io::Error::other);
+        let mut response = warp::reply::stream(bytes).into_response();
+        dress(&mut response, status, &etag, range, Some(count));
+        Ok(response)
+    }
+}
+
+fn bare(status: StatusCode, etag: &str, range: Option<String>, length: Option<u64>) -> warp::reply::Response {
+    let mut response = warp::reply::reply().into_response();
+    dress(&mut response, status, etag, range, length);
+    response
+}
+
+fn dress<B>(response: &mut Response<B>, status: StatusCode, etag: &str, range: Option<String>, length: Option<u64>) {
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let mut put = |name, value: String| {
+        if let Ok(value) = value.parse() {
+            headers.insert(name, value);
+        }
+    };
+    put(ETAG, etag.to_owned());
+    put(ACCEPT_RANGES, "bytes".to_owned());
+    put(CONTENT_TYPE, "application/octet-stream".to_owned());
+    // The bytes of a digest never change.
+    put(CACHE_CONTROL, "private, immutable".to_owned());
+    if let Some(range) = range {
+        put(CONTENT_RANGE, range);
+    }
+    if let Some(length) = length {
+        put(CONTENT_LENGTH, length.to_string());
+    }
+}

@@ -1,0 +1,218 @@
+//! The accept loop of HTTPS. warp 0.4 takes no TLS acceptor, so connections are accepted, bounded and ended here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use kalong_crds::units::AgentId;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use warp::{Filter, Rejection, Reply};
+
+use super::stream::{Unstalled, WRITE_STALL};
+use crate::broker::access;
+use crate::keys::Keys;
+use crate::metrics::Metrics;
+
+/// Time for the whole TLS handshake.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for the head of a request, and how long a connection may stand idle between two.
+const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// Time from a request's head to its answer's head; the body of an answer has [`WRITE_STALL`].
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+/// How often an HTTP/2 peer is asked whether it is still there, and how long it has to answer.
+const PING: Duration = Duration::from_secs(20);
+/// Time for requests under way at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Out of file descriptors must not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections at once, handshakes included.
+pub const CONNECTIONS: usize = 2048;
+const STREAMS: u32 = 8;
+
+/// Who is at the other end of a connection; every request carries it as an extension.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// The agent whose certificate it showed, if it showed one.
+    pub agent: Option<AgentId>,
+}
+
+/// Why no TLS can be spoken with these keys.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The PEM cannot be read.
+    #[error("the server certificate, its key or the authorities are no PEM: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// rustls refuses them.
+    #[error("the server certificate and its key cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+    /// The authorities cannot be used.
+    #[error("the authorities cannot be used: {0}")]
+    Authorities(#[from] rustls::server::VerifierBuilderError),
+}
+
+impl TlsError {
+    /// The word for logs and metrics.
+    pub fn category(&self) -> &'static str {
+        "tls"
+    }
+}
+
+/// A configuration that shows our certificate and asks for the client's, without insisting: whoever enrols has none yet.
+pub fn configuration(keys: &Keys) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(keys.authority.bundle_pem().as_bytes()) {
+        roots.add(authority?)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()?;
+    let chain = CertificateDer::pem_slice_iter(keys.server.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(keys.server.key_pem.as_bytes())?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A resumed session would not look at the client's certificate again.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// What the loop needs.
+pub struct TlsServer {
+    /// Where it accepts.
+    pub listener: TcpListener,
+    /// The TLS configuration; new connections use the newest.
+    pub tls: watch::Receiver<Arc<ServerConfig>>,
+    /// Most connections at once.
+    pub connections: usize,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl TlsServer {
+    /// Serves until the end; then no connection is accepted, and those that are there have [`DRAIN`] to finish.
+    pub async fn run<F>(self, filter: F, end: CancellationToken)
+    where
+        F: Filter<Error = Rejection> + Clone + Send + Sync + 'static,
+        F::Extract: Reply,
+    {
+        let Self { listener, tls, connections, metrics } = self;
+        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(connections));
+        loop {
+            let (tcp, address) = tokio::select! {
+                biased;
+                () = end.cancelled() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                metrics.connection_refused("full");
+                continue;
+            };
+            let connection = Connection { tcp, address, place, watcher: graceful.watcher(), metrics: Arc::clone(&metrics) };
+            let config = Arc::clone(&tls.borrow());
+            tokio::spawn(connection.serve(config, filter.clone(), end.clone()));
+        }
+        drop(listener);
+        if timeout(DRAIN, graceful.shutdown()).await.is_err() {
+            tracing::warn!("requests under way at the end were cut; agents resume their downloads");
+        }
+    }
+}
+
+struct Connection {
+    tcp: TcpStream,
+    address: SocketAddr,
+    place: OwnedSemaphorePermit,
+    watcher: Watcher,
+    metrics: Arc<Metrics>,
+}
+
+impl Connection {
+    async fn serve<F>(self, config: Arc<ServerConfig>, filter: F, end: CancellationToken)
+    where
+        F: Filter<Error = Rejection> + Clone + Send + Sync + 'static,
+        F::Extract: Reply,
+    {
+        let Self { tcp, address, place: _place, watcher, metrics } = self;
+        // Small answers must not wait for more to send.
+        let _ = tcp.set_nodelay(true);
+        let handshake = TlsAcceptor::from(config).accept(Unstalled::new(tcp, WRITE_STALL));
+        let tls = tokio::select! {
+            () = end.cancelled() => return,
+            shaken = timeout(HANDSHAKE_DEADLINE, handshake) => match shaken {
+                Err(_) => return metrics.connection_refused("handshake-deadline"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%address, %error, "a TLS handshake failed");
+                    return metrics.connection_refused("handshake");
+                }
+                Ok(Ok(tls)) => tls,
+            },
+        };
+        let chain = tls.get_ref().1.peer_certificates();
+        // A certificate of ours that names no agent is worth as much as none.
+        let agent = chain.and_then(|chain| access::identity(Some(chain)).ok());
+        let peer = Peer { address: address.ip(), agent };
+        let service = tower::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            answer(filter.clone(), request)
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(HEADER_DEADLINE)
+            .max_concurrent_streams(STREAMS);
+        let connection = builder.serve_connection(TokioIo::new(tls), TowerToHyperService::new(service)).into_owned();
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%address, %error, "a connection ended");
+        }
+    }
+}
+
+async fn answer<F>(filter: F, request: Request<Incoming>) -> Result<warp::reply::Response, std::convert::Infallible>
+where
+    F: Filter<Error = Rejection> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+{
+    match timeout(ANSWER_DEADLINE, warp::service(filter).oneshot(request)).await {
+        Ok(answered) => answered,
+        Err(_) => {
+            let mut late: Response<_> = warp::reply::reply().into_response();
+            *late.status_mut() = StatusCode::REQUEST_TIMEOUT;
+            Ok(late)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
