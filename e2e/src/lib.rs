@@ -1,3 +1,4 @@
 //! How Kalong is proven: a real control plane, a simulated site, and what the tests and the demo share.
 
 pub mod cluster;
+pub mod site;

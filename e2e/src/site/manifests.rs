@@ -1,0 +1,341 @@
+//! The manifests of a site, as files: what `gitops/sites/` holds, and what the demo applies with its own addresses.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use kalong_crds::crossing::{Authority, CrossingSpec, Transport};
+use kalong_crds::device::{Admin, Connection, DeviceSpec, Ownership, WantedFirmware};
+use kalong_crds::device_model::DeviceClass;
+use kalong_crds::edge_agent::{EdgeAgentSpec, Enrolment, Offline, OfflinePolicy};
+use kalong_crds::lane::{Drain, LaneSpec, Slot};
+use kalong_crds::units::{Name, Value};
+use kalong_crds::wire::signature::SignatureError;
+use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane, SITE_LABEL};
+use kube::Resource;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::author::demo_release_keys;
+use super::layout::{Layout, LayoutError, Placed};
+use super::model::{Login, Model};
+use super::plan::{AgentPlan, CrossingPlan, LanePlan, SitePlan, Stage};
+use super::release::{self, ReleaseMakeError};
+
+/// What differs between the checked-in files and those of a run.
+#[derive(Clone, Debug)]
+pub struct Render {
+    /// Second number of the loopback addresses that the devices listen on.
+    pub network: u8,
+    /// Address of the server that has the images, without a slash at its end.
+    pub artifacts: String,
+    /// Namespace to put everything in, instead of the site's own.
+    pub namespace: Option<String>,
+}
+
+impl Default for Render {
+    fn default() -> Self {
+        Self { network: DEFAULT_NETWORK, artifacts: DEFAULT_ARTIFACTS.to_owned(), namespace: None }
+    }
+}
+
+/// The network of the checked-in files.
+pub const DEFAULT_NETWORK: u8 = 20;
+/// The artifact server of the checked-in files.
+pub const DEFAULT_ARTIFACTS: &str = "https://localhost:18443/artifacts";
+/// Name of the Secret with the login of the simulated devices that want one. It is never in Git.
+pub const LOGIN_SECRET: &str = "device-login-1";
+const TIME_ZONE: &str = "Asia/Ho_Chi_Minh";
+
+/// A file of manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Path below the site's folder, with slashes.
+    pub path: String,
+    /// The text.
+    pub yaml: String,
+}
+
+/// Why there are no manifests.
+#[derive(Debug, Error)]
+pub enum ManifestError {
+    /// The plan.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A release.
+    #[error(transparent)]
+    Release(#[from] ReleaseMakeError),
+    /// The key document.
+    #[error("the demo's author keys cannot be used")]
+    Keys(#[from] SignatureError),
+    /// An object that cannot be written.
+    #[error("an object cannot be written as YAML: {0}")]
+    Yaml(String),
+}
+
+impl ManifestError {
+    /// The word for logs.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Layout(e) => e.category(),
+            Self::Release(e) => e.category(),
+            Self::Keys(_) => "keys",
+            Self::Yaml(_) => "yaml",
+        }
+    }
+}
+
+/// The files of this site, in a stable order.
+///
+/// # Errors
+/// See [`ManifestError`].
+pub fn manifests(plan: &SitePlan, render: &Render) -> Result<Vec<Manifest>, ManifestError> {
+    let layout = Layout::of(plan.clone())?;
+    let writer = Writer { namespace: render.namespace.clone().unwrap_or_else(|| plan.site.clone()), plan, render };
+    let mut files = vec![writer.namespace_file()?];
+    files.extend(writer.model_files(&layout)?);
+    files.push(writer.release_file(&layout)?);
+    for stage in [Stage::Live, Stage::Planned] {
+        files.extend(writer.stage_files(&layout, stage)?);
+    }
+    files.insert(0, writer.kustomization(&files));
+    files.push(writer.key_document()?);
+    Ok(files)
+}
+
+/// Models that the devices of this site have, by name.
+pub fn models_in_use(layout: &Layout) -> Vec<&'static Model> {
+    let models: BTreeMap<&str, &'static Model> = layout.devices.iter().map(|d| (d.model.name, d.model)).collect();
+    models.into_values().collect()
+}
+
+struct Writer<'a> {
+    namespace: String,
+    plan: &'a SitePlan,
+    render: &'a Render,
+}
+
+/// An object as people write it: no status, no empty metadata.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a, S> {
+    api_version: String,
+    kind: String,
+    metadata: Metadata<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spec: Option<S>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    labels: BTreeMap<&'static str, &'a str>,
+}
+
+/// Which part of the site a file speaks of, for its first lines.
+struct File {
+    path: String,
+    text: String,
+}
+
+impl File {
+    fn new(path: String, about: &str) -> Self {
+        let text = format!("{GENERATED}# {about}\n");
+        Self { path, text }
+    }
+
+    fn finish(self) -> Manifest {
+        Manifest { path: self.path, yaml: self.text }
+    }
+}
+
+const GENERATED: &str =
+    "# Generated by `cargo run -p kalong-e2e --bin kalong-site -- manifests`; edit the preset, not this file.\n";
+
+impl Writer<'_> {
+    fn add<K: Resource<DynamicType = ()>>(
+        &self,
+        file: &mut File,
+        name: &str,
+        spec: impl Serialize,
+    ) -> Result<(), ManifestError> {
+        let labels = BTreeMap::from([(SITE_LABEL, self.plan.site.as_str())]);
+        let metadata = Metadata { name, namespace: Some(&self.namespace), labels };
+        let (api_version, kind) = (K::api_version(&()).into_owned(), K::kind(&()).into_owned());
+        file.text.push_str("---\n");
+        file.text.push_str(&yaml(&Document { api_version, kind, metadata, spec: Some(spec) })?);
+        Ok(())
+    }
+
+    fn namespace_file(&self) -> Result<Manifest, ManifestError> {
+        let mut file = File::new("namespace.yaml".into(), "The namespace is the site.");
+        let labels = BTreeMap::from([(SITE_LABEL, self.plan.site.as_str())]);
+        let document = Document::<()> {
+            api_version: "v1".into(),
+            kind: "Namespace".into(),
+            metadata: Metadata { name: &self.namespace, namespace: None, labels },
+            spec: None,
+        };
+        file.text.push_str("---\n");
+        file.text.push_str(&yaml(&document)?);
+        Ok(file.finish())
+    }
+
+    fn model_files(&self, layout: &Layout) -> Result<Vec<Manifest>, ManifestError> {
+        models_in_use(layout)
+            .into_iter()
+            .map(|model| {
+                let about = format!("A simulated type of instrument, class {:?}.", model.class);
+                let mut file = File::new(format!("models/{}.yaml", model.name), &about);
+                self.add::<DeviceModel>(&mut file, model.name, model.spec())?;
+                Ok(file.finish())
+            })
+            .collect()
+    }
+
+    fn release_file(&self, layout: &Layout) -> Result<Manifest, ManifestError> {
+        let about = "The versions that the simulated instruments leave the factory with, signed by the demo's authors (demo-keys).";
+        let mut file = File::new("releases/factory.yaml".into(), about);
+        for model in models_in_use(layout).into_iter().filter(|m| m.tells_version()) {
+            let release = release::factory(model, &self.render.artifacts)?;
+            self.add::<FirmwareRelease>(&mut file, &release.name, release.spec)?;
+        }
+        Ok(file.finish())
+    }
+
+    fn stage_files(&self, layout: &Layout, stage: Stage) -> Result<Vec<Manifest>, ManifestError> {
+        let mut files = Vec::new();
+        let phase = stage.phase();
+        for crossing in self.plan.crossings.iter().filter(|c| c.phase == stage) {
+            let about = format!("{}, with its lanes. Phase: {phase}.", capital(crossing.title));
+            let mut file = File::new(format!("{phase}/crossings/{}.yaml", crossing.name), &about);
+            self.add::<Crossing>(&mut file, &crossing.name, crossing_spec(crossing))?;
+            for (lane, _) in layout.lanes().filter(|(l, _)| l.crossing == crossing.name) {
+                self.add::<Lane>(&mut file, &lane.name, lane_spec(layout, lane, stage))?;
+            }
+            files.push(file.finish());
+        }
+        for agent in self.plan.agents.iter().filter(|a| a.phase == stage) {
+            let about = format!("{}: its box and the devices behind it. Phase: {phase}.", capital(&agent.title));
+            let mut file = File::new(format!("{phase}/agents/{}.yaml", agent.name), &about);
+            self.add::<EdgeAgent>(&mut file, &agent.name, agent_spec(agent))?;
+            for device in layout.devices.iter().filter(|d| d.agent == agent.name) {
+                self.add::<Device>(&mut file, &device.name, device_spec(device, self.render.network))?;
+            }
+            files.push(file.finish());
+        }
+        Ok(files)
+    }
+
+    fn kustomization(&self, files: &[Manifest]) -> Manifest {
+        let mut text = format!(
+            "{GENERATED}# Device counts are assumptions: docs/site-assumptions.md. The Secret `{LOGIN_SECRET}` with the devices' login is\n\
+             # not in Git: kubectl -n {} create secret generic {LOGIN_SECRET} --from-literal=username=... --from-literal=password=...\n\
+             ---\napiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n",
+            self.namespace
+        );
+        for file in files {
+            let _ = writeln!(text, "  - {}", file.path);
+        }
+        Manifest { path: "kustomization.yaml".into(), yaml: text }
+    }
+
+    /// Not an object of the cluster: what the operator is given with `--release-keys`.
+    fn key_document(&self) -> Result<Manifest, ManifestError> {
+        let keys = demo_release_keys()?;
+        let json = serde_json::to_string_pretty(&keys).map_err(|e| ManifestError::Yaml(e.to_string()))?;
+        Ok(Manifest { path: KEY_DOCUMENT.into(), yaml: format!("{json}\n") })
+    }
+}
+
+/// Path of the key document within a site's folder. The private halves follow from words in the source: demo only.
+pub const KEY_DOCUMENT: &str = "demo-keys/release-keys.json";
+
+fn yaml(value: &impl Serialize) -> Result<String, ManifestError> {
+    // Long addresses and signatures stay on one line, so that they can be searched for.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    let text = serde_saphyr::to_string_with_options(value, options);
+    text.map_err(|e| ManifestError::Yaml(e.to_string()))
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn phase_name(stage: Stage) -> Option<Name> {
+    Some(stage.phase().into())
+}
+
+fn crossing_spec(crossing: &CrossingPlan) -> CrossingSpec {
+    CrossingSpec {
+        traffic: crossing.traffic,
+        transport: Transport::Road,
+        time_zone: TIME_ZONE.into(),
+        capacity_floors: crossing.floors.clone(),
+        // The trial of smart gates ends with the year 2030; the document's number is an assumption.
+        authority: Some(Authority {
+            document: "Trial of the smart border gate (assumed title)".into(),
+            valid_from: "2026-01-01".into(),
+            valid_until: "2030-12-31".into(),
+        }),
+        change_calendars: vec![],
+        link_ref: None,
+        fallback: None,
+        phase: phase_name(crossing.phase),
+    }
+}
+
+fn lane_spec(layout: &Layout, lane: &LanePlan, stage: Stage) -> LaneSpec {
+    let slot = |(device, slot): (&Placed, &super::layout::PlacedSlot)| Slot {
+        name: slot.name.into(),
+        role: slot.role,
+        need: slot.need,
+        device_ref: Name(device.name.clone()),
+    };
+    LaneSpec {
+        crossing_ref: lane.crossing.as_str().into(),
+        direction: lane.direction,
+        service: lane.service,
+        admission: lane.admission,
+        slots: layout.members(&lane.name).map(slot).collect(),
+        rated_passages_per_hour: lane.passages_per_hour,
+        allowed_cargo_classes: lane.cargo.clone(),
+        drain: Drain::default(),
+        fallback: lane.fallback.iter().map(|f| Name(f.clone())).collect(),
+        phase: phase_name(stage),
+    }
+}
+
+fn agent_spec(agent: &AgentPlan) -> EdgeAgentSpec {
+    EdgeAgentSpec {
+        offline: Offline { policy: OfflinePolicy::Hold, ..Offline::default() },
+        enrolment: Enrolment::default(),
+        suspend: false,
+        ownership: Ownership::State,
+        phase: phase_name(agent.phase),
+    }
+}
+
+fn device_spec(device: &Placed, network: u8) -> DeviceSpec {
+    let model = device.model;
+    let config = model.settings.iter().map(|s| (s.name.to_owned(), Value::from(s.declared))).collect();
+    // Scanners came with the investor's money; everything else is the state's. An assumption, to have both.
+    let investor =
+        matches!(model.class, DeviceClass::XRayScanner | DeviceClass::IgvFleetController | DeviceClass::Charger);
+    DeviceSpec {
+        model_ref: model.name.into(),
+        agent_ref: Name(device.agent.clone()),
+        connection: Connection {
+            endpoint: device.endpoint(network).to_string(),
+            secret_ref: (model.login == Login::Password).then(|| LOGIN_SECRET.into()),
+            parameters: BTreeMap::new(),
+        },
+        config,
+        admin: Admin::Enabled,
+        firmware: release::factory_name(model).map(|release| WantedFirmware { release: Name(release) }),
+        ownership: if investor { Ownership::Investor } else { Ownership::State },
+        phase: phase_name(device.phase),
+    }
+}

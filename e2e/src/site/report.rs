@@ -1,0 +1,251 @@
+//! What the simulator's control port says and takes: JSON, the same types on both sides. No device protocol is in here.
+
+use std::collections::BTreeMap;
+
+use kalong_crds::units::{Digest, Value};
+use serde::{Deserialize, Serialize};
+
+/// What one simulated device holds and has been through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceReport {
+    /// Name of the Device.
+    pub name: String,
+    /// Name of its model.
+    pub model: String,
+    /// Name of its box.
+    pub agent: String,
+    /// Name of its phase.
+    pub phase: String,
+    /// Where it listens.
+    pub endpoint: String,
+    /// Serial number.
+    pub serial: String,
+    /// Version that it reports; empty where its protocol has none.
+    pub version: String,
+    /// Digest of the image that runs; absent where it has none.
+    pub digest: Option<Digest>,
+    /// Digest of the complete image that does not run.
+    pub written: Option<Digest>,
+    /// Whether what runs is permanent.
+    pub committed: bool,
+    /// Starts since manufacture.
+    pub boot_count: i64,
+    /// Settings as they are in force.
+    pub settings: BTreeMap<String, Value>,
+    /// What it does as the one that runs a lane.
+    pub lane: Option<LaneReport>,
+    /// Active health codes, sorted.
+    pub health: Vec<String>,
+    /// Whether it answers.
+    pub power: Power,
+    /// What was done to it.
+    pub counts: Counts,
+}
+
+/// What a lane's controller does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaneReport {
+    /// What it was last told.
+    pub admission: String,
+    /// What it does.
+    pub state: String,
+    /// Vehicles or people inside.
+    pub occupancy: i64,
+}
+
+/// Whether a device answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Power {
+    /// It runs.
+    On,
+    /// It is starting and not there.
+    Starting,
+    /// It takes connections and answers nothing.
+    Hung,
+    /// Its cable is cut.
+    Unreachable,
+}
+
+/// What was done to a device since the simulator started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Connections that were accepted.
+    pub connections: u64,
+    /// Requests of any kind; a weighbridge gets none.
+    pub requests: u64,
+    /// Requests that set something: settings or admission. Firmware counts below.
+    pub writes: u64,
+    /// Settings that were set, whether the value was new or not.
+    pub setting_writes: u64,
+    /// Orders to open or close, whether they were new or not.
+    pub admission_writes: u64,
+    /// Starts.
+    pub reboots: u64,
+    /// Images that arrived whole.
+    pub uploads: u64,
+    /// Images that were written.
+    pub installs: u64,
+}
+
+impl Counts {
+    /// The sum of both.
+    pub fn plus(&self, other: &Self) -> Self {
+        self.each(other, |a, b| a + b)
+    }
+
+    /// What came after `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.each(earlier, u64::saturating_sub)
+    }
+
+    fn each(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            connections: of(self.connections, other.connections),
+            requests: of(self.requests, other.requests),
+            writes: of(self.writes, other.writes),
+            setting_writes: of(self.setting_writes, other.setting_writes),
+            admission_writes: of(self.admission_writes, other.admission_writes),
+            reboots: of(self.reboots, other.reboots),
+            uploads: of(self.uploads, other.uploads),
+            installs: of(self.installs, other.installs),
+        }
+    }
+}
+
+/// What can go wrong with a device on demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Fault {
+    /// It takes connections and answers nothing; when the fault goes, it starts again.
+    Hang,
+    /// It starts over and over.
+    RebootLoop,
+    /// After the next change of its image it goes on reporting the version before.
+    WrongVersionAfterUpdate,
+    /// It cannot write images.
+    FlashError,
+    /// Its lens is dirty: health code `LensDirty`; only models that have the code.
+    DirtyLens,
+    /// Its clock is wrong by so many seconds; only models with a clock.
+    ClockStep {
+        /// Seconds ahead.
+        #[serde(default = "an_hour")]
+        seconds: i64,
+    },
+    /// It loses power once, the next time that it comes to this point.
+    PowerCutAt {
+        /// Where.
+        point: CutPoint,
+    },
+    /// Its cable is cut.
+    Unreachable,
+    /// Every answer takes so long.
+    Slow {
+        /// Milliseconds before each answer.
+        #[serde(default = "two_seconds")]
+        millis: u64,
+    },
+}
+
+fn an_hour() -> i64 {
+    3600
+}
+
+fn two_seconds() -> u64 {
+    2000
+}
+
+/// Where the power is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CutPoint {
+    /// When half of an image has arrived.
+    Upload,
+    /// While an image is written.
+    Install,
+    /// During the first start of a new image.
+    Activate,
+    /// Before a new image is made permanent.
+    Commit,
+}
+
+/// A fault, to be put on or taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultOrder {
+    /// Which.
+    #[serde(flatten)]
+    pub fault: Fault,
+    /// On or off.
+    #[serde(default)]
+    pub state: Switch,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Switch {
+    /// On.
+    #[default]
+    On,
+    /// Off.
+    Off,
+}
+
+/// Health codes to be active on one device, and no others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthOrder {
+    /// Names of the model's codes.
+    pub codes: Vec<String>,
+}
+
+/// Health codes of many devices at once, by name.
+pub type HealthOrders = BTreeMap<String, Vec<String>>;
+
+/// How many are inside a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OccupancyOrder {
+    /// Vehicles or people.
+    pub count: i64,
+}
+
+/// What stands on a weighbridge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// Gross weight.
+    pub kilograms: i64,
+    /// Tare that the indicator shows.
+    #[serde(default)]
+    pub tare_kilograms: i64,
+    /// Whether it moves.
+    #[serde(default)]
+    pub motion: Motion,
+}
+
+/// Whether the load moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Motion {
+    /// It stands still.
+    #[default]
+    Stable,
+    /// It moves.
+    Moving,
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What is wrong and what to do.
+    pub error: String,
+}
+
+/// The line that the simulator prints once everything listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyLine {
+    /// Address of the control port.
+    pub control: String,
+    /// Devices that listen.
+    pub devices: usize,
+}

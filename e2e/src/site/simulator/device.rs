@@ -1,0 +1,369 @@
+//! One simulated device: its state, which survives its restarts, and what may be done to it. Protocols only translate.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kalong_crds::device_model::{Access, DeviceModelSpec, Property, PropertyType, ProtocolName};
+use kalong_crds::units::{Digest, Value};
+use kalong_crds::well_known;
+use tokio::sync::watch;
+
+use super::slots::{Image, Slots};
+use crate::site::image::{self, Behaviour};
+use crate::site::layout::Placed;
+use crate::site::model::{ADMISSION_WORDS, Model};
+use crate::site::release;
+use crate::site::report::{Counts, CutPoint, DeviceReport, LaneReport, Load, Power};
+
+/// Last day of the calibration that simulated instruments carry.
+const CALIBRATED_UNTIL: &str = "2030-06-30";
+/// A clock that is wrong by more is a clock that skews, in seconds.
+const SKEW_SECONDS: i64 = 5;
+
+/// How long things take in the simulation.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// A device is away for so long when it starts.
+    pub boot: Duration,
+    /// Writing an image takes so long.
+    pub flash: Duration,
+    /// The own test takes so long.
+    pub self_test: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            boot: Duration::from_millis(800),
+            flash: Duration::from_millis(300),
+            self_test: Duration::from_millis(200),
+        }
+    }
+}
+
+/// A device of the simulated site.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub placed: Placed,
+    pub endpoint: SocketAddrV4,
+    pub spec: DeviceModelSpec,
+    pub timing: Timing,
+    pub serial: String,
+    state: Mutex<State>,
+    link: watch::Sender<Link>,
+}
+
+/// What a connection has to know: whether to stay, and whether to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub listening: bool,
+    pub answering: bool,
+    /// Rises whenever every connection is lost.
+    pub session: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub slots: Slots,
+    pub upload: Option<Upload>,
+    pub flashing: Option<(Digest, Instant)>,
+    pub self_test: SelfTest,
+    pub boot_count: i64,
+    pub settings: BTreeMap<String, Value>,
+    pub admission: &'static str,
+    pub occupancy: i64,
+    pub codes: BTreeSet<String>,
+    /// Seconds that the device's clock is ahead.
+    pub clock_ahead: i64,
+    pub hostname: String,
+    pub load: Load,
+    pub faults: Faults,
+    pub power: Power,
+    session: u64,
+    pub counts: Counts,
+}
+
+/// An image on its way to the device.
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub hex: String,
+    pub size: usize,
+    pub bytes: Vec<u8>,
+    /// The image, once it was whole and good; its bytes are gone then.
+    pub complete: Option<Image>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SelfTest {
+    NotRun,
+    RunningUntil(Instant),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    pub hang: bool,
+    pub reboot_loop: bool,
+    pub wrong_version: bool,
+    pub flash_error: bool,
+    pub unreachable: bool,
+    pub slow: Duration,
+    pub power_cut: Option<CutPoint>,
+}
+
+/// Why the device does not do it: what its protocol turns into an exception, a fault or a problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There is no such thing, or it cannot be set.
+    NotSettable(String),
+    /// The value is of another kind or out of bounds.
+    BadValue(String),
+}
+
+impl Device {
+    pub fn new(placed: &Placed, network: u8, seed: u64, timing: Timing) -> Arc<Self> {
+        let model = placed.model;
+        let number = image::seed(&format!("{seed} {}", placed.name));
+        let factory = if model.tells_version() {
+            Image {
+                version: model.version.into(),
+                digest: Some(Digest::of(&release::factory_image(model))),
+                behaviour: BTreeSet::new(),
+                size: model.image_size,
+            }
+        } else {
+            Image { version: String::new(), digest: None, behaviour: BTreeSet::new(), size: 0 }
+        };
+        let settings = model.settings.iter().map(|s| (s.name.to_owned(), Value::from(s.factory))).collect();
+        let state = State {
+            slots: Slots::new(model.slots, factory),
+            upload: None,
+            flashing: None,
+            self_test: SelfTest::NotRun,
+            boot_count: i64::try_from(number % 40).unwrap_or(0) + 1,
+            settings,
+            admission: "Closed",
+            occupancy: 0,
+            codes: BTreeSet::new(),
+            clock_ahead: 0,
+            hostname: placed.name.clone(),
+            load: Load::default(),
+            faults: Faults::default(),
+            power: Power::On,
+            session: 0,
+            counts: Counts::default(),
+        };
+        let link = Link { listening: true, answering: true, session: 0 };
+        Arc::new(Self {
+            endpoint: placed.endpoint(network),
+            spec: model.spec(),
+            serial: format!("SIM-{:08X}", number >> 32),
+            placed: placed.clone(),
+            timing,
+            state: Mutex::new(state),
+            link: watch::Sender::new(link),
+        })
+    }
+
+    pub fn model(&self) -> &'static Model {
+        self.placed.model
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the state was held is a bug of one request; the site goes on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+
+    /// Tells the connections what became of the state.
+    pub fn publish(&self, state: &State) {
+        let link = Link {
+            listening: !state.faults.unreachable && state.power != Power::Starting,
+            answering: state.power == Power::On,
+            session: state.session,
+        };
+        self.link.send_if_modified(|now| std::mem::replace(now, link) != link);
+    }
+
+    /// Every connection is lost.
+    pub fn cut_connections(&self, state: &mut State) {
+        state.session += 1;
+        self.publish(state);
+    }
+
+    /// Waits while the device does not answer, and as long as it is told to be slow; counts the request.
+    pub async fn answer_when_able(&self) {
+        let mut link = self.link();
+        // The sender lives as long as the device: there is nothing to miss.
+        let _ = link.wait_for(|l| l.answering).await;
+        let slow = {
+            let mut state = self.state();
+            state.counts.requests += 1;
+            state.faults.slow
+        };
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
+    }
+
+    pub fn report(&self) -> DeviceReport {
+        let state = self.state();
+        let model = self.model();
+        let lane = model.class.runs_lanes().then(|| LaneReport {
+            admission: state.admission.to_owned(),
+            state: state.admission_state().to_owned(),
+            occupancy: state.occupancy,
+        });
+        DeviceReport {
+            name: self.placed.name.clone(),
+            model: model.name.to_owned(),
+            agent: self.placed.agent.clone(),
+            phase: self.placed.phase.phase().to_owned(),
+            endpoint: self.endpoint.to_string(),
+            serial: self.serial.clone(),
+            version: state.slots.running.version.clone(),
+            digest: state.slots.running.digest.clone(),
+            written: state.slots.other.as_ref().and_then(|o| o.digest.clone()),
+            committed: state.slots.committed,
+            boot_count: state.boot_count,
+            settings: state.settings.clone(),
+            lane,
+            health: self.health(&state),
+            power: if state.faults.unreachable { Power::Unreachable } else { state.power },
+            counts: state.counts,
+        }
+    }
+
+    /// Active health codes, sorted.
+    pub fn health(&self, state: &State) -> Vec<String> {
+        let mut codes = state.codes.clone();
+        let mut derive = |code: &str, active: bool| {
+            if active && self.has_code(code) {
+                codes.insert(code.to_owned());
+            }
+        };
+        derive("ReadRateLow", state.slots.running.behaviour.contains(&Behaviour::LowReadRate));
+        derive("ClockSkew", state.clock_ahead.abs() > SKEW_SECONDS);
+        codes.into_iter().collect()
+    }
+
+    pub fn has_code(&self, code: &str) -> bool {
+        self.model().codes.iter().any(|(name, _)| *name == code)
+    }
+
+    /// Makes exactly these codes active.
+    pub fn set_health(&self, codes: &[String]) -> Result<(), String> {
+        if let Some(unknown) = codes.iter().find(|c| !self.has_code(c)) {
+            let known: Vec<_> = self.model().codes.iter().map(|(name, _)| *name).collect();
+            return Err(format!("{} has no health code `{unknown}`: use one of {known:?}", self.placed.name));
+        }
+        let mut state = self.state();
+        state.codes = codes.iter().cloned().collect();
+        if self.model().protocol == ProtocolName::OnvifHttp {
+            // A camera cannot say that its clock is wrong: the agent finds out.
+            let skewed = state.codes.remove("ClockSkew");
+            state.clock_ahead = if skewed { 3600 } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// The value of a property, as the device shows it now.
+    pub fn property(&self, state: &State, name: &str) -> Option<Value> {
+        let text = |t: &str| Some(Value::from(t));
+        match name {
+            well_known::SERIAL_NUMBER => text(&self.serial),
+            well_known::FIRMWARE_VERSION => text(&state.slots.running.version),
+            well_known::IMAGE_DIGEST => state.slots.running.digest.as_ref().map(|d| Value::from(d.hex())),
+            well_known::HEALTH_BITS => Some(Value::Integer(self.health_bits(state))),
+            well_known::BOOT_COUNT => Some(Value::Integer(state.boot_count)),
+            well_known::CALIBRATED_UNTIL => text(CALIBRATED_UNTIL),
+            well_known::ADMISSION => text(state.admission),
+            well_known::ADMISSION_STATE => text(state.admission_state()),
+            well_known::OCCUPANCY => Some(Value::Integer(state.occupancy)),
+            well_known::SELF_TEST => text(if state.fails_self_test() { "Failed" } else { "Passed" }),
+            _ => state
+                .settings
+                .get(name)
+                .cloned()
+                .or_else(|| self.model().readings.iter().find(|r| r.name == name).map(|r| Value::from(r.shown))),
+        }
+    }
+
+    fn health_bits(&self, state: &State) -> i64 {
+        let active = self.health(state);
+        self.spec.health_codes.iter().filter(|c| active.contains(&c.name)).map(|c| 1_i64 << c.bit).sum()
+    }
+
+    pub fn declared(&self, name: &str) -> Option<&Property> {
+        self.spec.properties.iter().find(|p| p.name == name)
+    }
+
+    /// Sets all of these or none, as one write.
+    pub fn set(&self, values: &BTreeMap<String, Value>) -> Result<(), Refusal> {
+        let mut state = self.state();
+        state.counts.writes += 1;
+        for (name, value) in values {
+            self.check(name, value)?;
+        }
+        for (name, value) in values {
+            if name == well_known::ADMISSION {
+                state.counts.admission_writes += 1;
+                let word = ADMISSION_WORDS.iter().find(|w| *value == Value::from(**w));
+                state.admission = word.copied().unwrap_or("Closed");
+            } else {
+                state.counts.setting_writes += 1;
+                state.settings.insert(name.clone(), value.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody changes settings on the device itself, past its protocol: no write is counted.
+    pub fn tamper(&self, values: BTreeMap<String, Value>) {
+        self.state().settings.extend(values);
+    }
+
+    /// Whether the property may be set to this value.
+    fn check(&self, name: &str, value: &Value) -> Result<(), Refusal> {
+        let property = self.declared(name).filter(|p| p.access == Access::ReadWrite).ok_or_else(|| {
+            Refusal::NotSettable(format!("`{name}` is not a property that can be set: see the model"))
+        })?;
+        let good = match (property.kind, value) {
+            (PropertyType::Integer, Value::Integer(n)) => {
+                property.min.is_none_or(|min| *n >= min) && property.max.is_none_or(|max| *n <= max)
+            }
+            (PropertyType::Text, Value::Text(t)) => t.chars().count() <= 256,
+            (PropertyType::Enumeration, Value::Text(t)) => property.values.contains(t),
+            (PropertyType::Integer | PropertyType::Text | PropertyType::Enumeration, _) => false,
+        };
+        let bounds = || match property.kind {
+            PropertyType::Integer => format!("a whole number from {:?} to {:?}", property.min, property.max),
+            PropertyType::Text => "a text of at most 256 characters".to_owned(),
+            PropertyType::Enumeration => format!("one of {:?}", property.values),
+        };
+        if good { Ok(()) } else { Err(Refusal::BadValue(format!("`{name}` is {value}: declare {}", bounds()))) }
+    }
+}
+
+impl State {
+    /// What the lane does: it is closed only once nobody is inside.
+    pub fn admission_state(&self) -> &'static str {
+        match (self.admission, self.occupancy) {
+            ("Open", _) => "Open",
+            (_, 0) => "Closed",
+            _ => "Draining",
+        }
+    }
+
+    pub fn fails_self_test(&self) -> bool {
+        self.slots.running.behaviour.contains(&Behaviour::FailsSelfTest)
+    }
+
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+}

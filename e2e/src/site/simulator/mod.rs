@@ -1,0 +1,119 @@
+//! The simulated site: one process, every device on its own loopback address in its own protocol.
+//!
+//! It is a peer of the edge agent and shares no protocol code with it: [`modbus`], [`toledo`], [`onvif`] and [`generic`] are
+//! written from the standards and from `docs/device-contract`. [`device`], [`slots`], [`firmware`] and [`power`] are what a device is
+//! whatever it speaks; [`control`] is how tests look at it and make trouble.
+
+mod control;
+mod device;
+mod firmware;
+mod generic;
+mod http;
+mod listen;
+mod modbus;
+mod onvif;
+mod power;
+mod slots;
+mod soap;
+mod toledo;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+
+use super::layout::{Layout, LayoutError};
+use super::plan::SitePlan;
+use super::report::ReadyLine;
+use device::Device;
+pub use device::Timing;
+
+/// What is simulated, and where.
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    /// The site.
+    pub plan: SitePlan,
+    /// Second number of the devices' loopback addresses.
+    pub network: u8,
+    /// Where the control port listens; port 0 takes a free one.
+    pub control: SocketAddr,
+    /// Serial numbers and boot counts follow from it.
+    pub seed: u64,
+    /// How long things take.
+    pub timing: Timing,
+}
+
+/// Why there is no simulated site.
+#[derive(Debug, Error)]
+pub enum SimulationError {
+    /// The plan.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// An address is not to be had.
+    #[error(
+        "{what} cannot listen on {address}: {source}. End what listens there, or take another network with --network"
+    )]
+    Bind {
+        /// The device, or the control port.
+        what: String,
+        /// Where it should listen.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl SimulationError {
+    /// The word for logs.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Layout(e) => e.category(),
+            Self::Bind { .. } => "bind",
+        }
+    }
+}
+
+/// A site whose devices all listen.
+#[derive(Debug)]
+pub struct RunningSite {
+    /// What to print for whoever started the process.
+    pub ready: ReadyLine,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+/// Binds every device and the control port, then serves them until the answer is dropped.
+///
+/// # Errors
+/// An address is taken, or the plan does not fit.
+pub async fn start(simulation: Simulation) -> Result<RunningSite, SimulationError> {
+    let layout = Layout::of(simulation.plan)?;
+    let mut bound = Vec::new();
+    for placed in &layout.devices {
+        let device = Device::new(placed, simulation.network, simulation.seed, simulation.timing);
+        let listener = bind(&device.placed.name, device.endpoint.into()).await?;
+        bound.push((device, listener));
+    }
+    let control = bind("the control port", simulation.control).await?;
+    let address = control.local_addr().unwrap_or(simulation.control);
+    let ready = ReadyLine { control: address.to_string(), devices: bound.len() };
+    let devices = bound.iter().map(|(d, _)| (d.placed.name.clone(), Arc::clone(d))).collect();
+    let mut tasks = tokio::task::JoinSet::new();
+    for (device, listener) in bound {
+        tasks.spawn(listen::serve(device, listener));
+    }
+    tasks.spawn(control::serve(control, Arc::new(devices)));
+    Ok(RunningSite { ready, tasks })
+}
+
+impl RunningSite {
+    /// Serves until the end of the process.
+    pub async fn serve(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, SimulationError> {
+    let failed = |source| SimulationError::Bind { what: what.to_owned(), address, source };
+    TcpListener::bind(address).await.map_err(failed)
+}
