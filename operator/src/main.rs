@@ -1,3 +1,37 @@
-//! The operator's entry: nothing is decided here.
+//! `kalong-operator`: runs the control plane, or writes the files that are made from its types.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use kalong_operator::settings::{Arguments, Command, RunArguments};
+use kalong_operator::{generate, logging, run};
+
+/// Something that was typed, or a file that is not current.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    // Only fails when a provider is there already, which then is the one to use.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = match Arguments::parse().command {
+        Command::Run(arguments) => operate(*arguments),
+        Command::Crds(arguments) => generate::crds(&arguments).map(|()| 0).map_err(|e| e.to_string()),
+        Command::Schema(arguments) => generate::schemas(&arguments).map(|()| 0).map_err(|e| e.to_string()),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(message) => {
+            eprintln!("kalong-operator: {message}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn operate(arguments: RunArguments) -> Result<u8, String> {
+    let settings = arguments.validate().map_err(|e| e.to_string())?;
+    logging::start(&settings.log).map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let ended = runtime.block_on(run::run(settings)).map(run::End::code).map_err(|e| e.to_string());
+    // What is still there after an ordered end, or after the Lease was lost, must not hold the process.
+    runtime.shutdown_background();
+    ended
+}

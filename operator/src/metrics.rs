@@ -37,7 +37,7 @@ impl Issue {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    process: Registry,
+    named: Registry,
     api_requests: IntCounterVec,
     api_duration: HistogramVec,
     leader: IntGauge,
@@ -55,9 +55,9 @@ impl Metrics {
     /// The metrics, registered once.
     pub fn new() -> Result<Self, MetricsError> {
         let registry = Registry::new_custom(Some("kalong".into()), None)?;
-        // Under their usual names, without our prefix, so that common dashboards find them.
-        let process = Registry::new();
-        process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        // Names as they are, without our prefix: those of the process, which common dashboards look for.
+        let named = Registry::new();
+        named.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, MetricsError> {
             let counter = IntCounterVec::new(opts!(name, help), labels)?;
             registry.register(Box::new(counter.clone()))?;
@@ -99,19 +99,24 @@ impl Metrics {
             certificate_end,
             api_duration,
             registry,
-            process,
+            named,
         })
     }
 
-    /// Where other parts register theirs.
+    /// Where parts register metrics whose names get the prefix `kalong_`.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Where parts register metrics whose names are complete.
+    pub fn named(&self) -> &Registry {
+        &self.named
     }
 
     /// All metrics as text.
     pub fn text(&self) -> Result<String, MetricsError> {
         let mut families = self.registry.gather();
-        families.extend(self.process.gather());
+        families.extend(self.named.gather());
         let mut buffer = Vec::new();
         TextEncoder::new().encode(&families, &mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer).into_owned())

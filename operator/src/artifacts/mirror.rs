@@ -109,9 +109,10 @@ impl Mirror for ArtifactMirror {
 
     fn changes(&self) -> BoxStream<'static, ()> {
         let changed = self.shared.changed.subscribe();
-        futures::stream::unfold(changed, |mut changed| async move {
-            changed.changed().await.ok().map(|()| ((), changed))
-        })
+        futures::stream::unfold(
+            changed,
+            |mut changed| async move { changed.changed().await.ok().map(|()| ((), changed)) },
+        )
         .boxed()
     }
 }
@@ -133,7 +134,8 @@ impl Shared {
     async fn provide(self: Arc<Self>, digest: Digest) {
         let mut pause = PAUSE_FIRST;
         loop {
-            let wanted = self.with(|work| work.get(&digest).filter(|w| w.asked.elapsed() < WANTED).map(|w| w.artifact.clone()));
+            let wanted =
+                self.with(|work| work.get(&digest).filter(|w| w.asked.elapsed() < WANTED).map(|w| w.artifact.clone()));
             let Some(artifact) = wanted else { break };
             let attempt = tokio::select! {
                 () = self.stopping.cancelled() => break,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE};
+use futures::future::BoxFuture;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
+};
 use http::{HeaderMap, Method, Response, StatusCode};
 use kalong_crds::units::{AgentId, Digest};
 use tokio::fs::File;
@@ -21,8 +24,11 @@ use super::range::{Selection, select};
 const DISK_DEADLINE: Duration = Duration::from_secs(10);
 const BLOCK: usize = 64 * 1024;
 
-/// Whether an agent may talk; the gateway knows.
-pub type Admitted = Arc<dyn Fn(&AgentId) -> bool + Send + Sync>;
+/// Time in which it must be known whether an agent may talk.
+const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Whether an agent may talk; waits while nobody can know yet.
+pub type Admitted = Arc<dyn Fn(&AgentId) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// Why a request is not answered with bytes.
 #[derive(Debug, thiserror::Error)]
@@ -89,14 +95,16 @@ impl ArtifactServer {
         headers: &HeaderMap,
     ) -> Result<warp::reply::Response, ServeError> {
         let peer = peer.ok_or(ServeError::NoIdentity)?;
-        if !(self.admitted)(&peer) {
+        if !timeout(ADMISSION_DEADLINE, (self.admitted)(&peer)).await.unwrap_or(false) {
             return Err(ServeError::NotAdmitted(peer));
         }
         let digest: Digest = format!("sha256:{hex}").parse().map_err(|_| ServeError::NoDigest)?;
         let (path, length) = self.cache.verified(&digest).ok_or_else(|| ServeError::NotCached(digest.clone()))?;
         let etag = format!("\"{}\"", digest.hex());
         let header = |name| headers.get(name).and_then(|v| v.to_str().ok());
-        if header(IF_NONE_MATCH).is_some_and(|known| known.split(',').any(|tag| tag.trim() == "*" || tag.trim() == etag)) {
+        if header(IF_NONE_MATCH)
+            .is_some_and(|known| known.split(',').any(|tag| tag.trim() == "*" || tag.trim() == etag))
+        {
             return Ok(bare(StatusCode::NOT_MODIFIED, &etag, None, None));
         }
         let (status, first, count, range) = match select(header(RANGE), header(IF_RANGE), &etag, length) {

@@ -57,7 +57,9 @@ pub enum EnrolError {
     #[error("the sealing key is no X25519 public key: send 32 bytes in base64")]
     SealingKey,
     /// Two requests came with one token, and the other was first.
-    #[error("the token was used by another request in this moment: if that was not you, suspend the agent; make a new one with `kubectl kalong enrol`")]
+    #[error(
+        "the token was used by another request in this moment: if that was not you, suspend the agent; make a new one with `kubectl kalong enrol`"
+    )]
     Burnt,
     /// This operator does not serve the site.
     #[error("site `{0}` is not served by this operator: use the address of the one that serves it")]
@@ -186,7 +188,8 @@ impl Enroller {
         let object = self.declared(&agent).await?;
         let validity = validity(&object);
 
-        let requester = format!("Secret {}/{} uid {}", agent.namespace(), secret.name_any(), secret.uid().unwrap_or_default());
+        let requester =
+            format!("Secret {}/{} uid {}", agent.namespace(), secret.name_any(), secret.uid().unwrap_or_default());
         let record = Record::create(&self.parts.client, &agent, &csr, validity, &requester).await?;
         if let Err(error) = self.burn(&agent, &secret).await {
             // The record of a refused request would otherwise stand open for a day.
@@ -235,7 +238,8 @@ impl Enroller {
         }
         let name = token_secret_name(agent.name());
         // No token, a wrong one and no such agent sound alike: names of a site are nobody's business.
-        let secret = call("read the enrolment token", self.secrets(agent).get_opt(&name)).await?.ok_or(TokenError::Wrong)?;
+        let secret =
+            call("read the enrolment token", self.secrets(agent).get_opt(&name)).await?.ok_or(TokenError::Wrong)?;
         StoredToken::read(secret.data.as_ref())?.check(presented, Timestamp::now())?;
         Ok(secret)
     }

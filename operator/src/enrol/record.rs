@@ -52,7 +52,8 @@ fn with_certificate(
     issued: &Issued,
     sealing_key: Option<&str>,
 ) -> EdgeAgentStatus {
-    let mut status = status.unwrap_or_else(|| EdgeAgentStatus { observed_generation: -1, ..EdgeAgentStatus::default() });
+    let mut status =
+        status.unwrap_or_else(|| EdgeAgentStatus { observed_generation: -1, ..EdgeAgentStatus::default() });
     status.agent_id = agent.to_string();
     status.certificate =
         Some(CertificateStatus { serial: issued.serial.clone(), not_after: issued.not_after.to_string() });
@@ -86,7 +87,8 @@ mod tests {
     #[test]
     fn only_the_certificate_changes_and_the_sealing_key_stays_at_a_renewal() {
         let agent: AgentId = "mong-cai.a".parse().unwrap();
-        let issued = Issued { pem: String::new(), serial: "0a".into(), not_after: "2026-09-08T00:00:00Z".parse().unwrap() };
+        let issued =
+            Issued { pem: String::new(), serial: "0a".into(), not_after: "2026-09-08T00:00:00Z".parse().unwrap() };
         let first = with_certificate(None, &agent, &issued, Some("key"));
         assert_eq!(first.observed_generation, -1);
         let mut known = first.clone();

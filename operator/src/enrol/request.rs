@@ -61,7 +61,9 @@ impl Record {
     async fn decide(&self, kind: &str, reason: &str, message: &str) -> Result<(), ApiError> {
         let condition = json!({"type": kind, "status": "True", "reason": reason, "message": message});
         let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
-        call("decide on the certificate request", self.api.patch_approval(&self.name, &by_us(), &patch)).await.map(|_| ())
+        call("decide on the certificate request", self.api.patch_approval(&self.name, &by_us(), &patch))
+            .await
+            .map(|_| ())
     }
 
     /// Puts the signed certificate into the record.
@@ -106,7 +108,8 @@ mod tests {
     #[test]
     fn the_record_names_agent_signer_and_reason_and_no_two_are_alike() {
         let agent: AgentId = "mong-cai.bl2-lane-03".parse().unwrap();
-        let make = || object(&agent, "pem", SignedDuration::from_hours(168), "Secret mong-cai/kalong-enrol-bl2-lane-03");
+        let make =
+            || object(&agent, "pem", SignedDuration::from_hours(168), "Secret mong-cai/kalong-enrol-bl2-lane-03");
         let one = make();
         assert_eq!(one.spec.signer_name, "kalong.dev/edge-agent");
         assert_eq!(one.spec.expiration_seconds, Some(604_800));

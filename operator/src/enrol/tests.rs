@@ -25,8 +25,11 @@ impl Server {
     fn with_agent(agent: &str, spec: Value) -> Self {
         let server = Self::default();
         let (site, name) = agent.split_once('.').unwrap();
-        server.put(&agent_path(site, name), json!({"apiVersion": "kalong.dev/v1alpha1", "kind": "EdgeAgent",
-            "metadata": {"name": name, "namespace": site, "uid": "u-1", "resourceVersion": "1"}, "spec": spec}));
+        server.put(
+            &agent_path(site, name),
+            json!({"apiVersion": "kalong.dev/v1alpha1", "kind": "EdgeAgent",
+            "metadata": {"name": name, "namespace": site, "uid": "u-1", "resourceVersion": "1"}, "spec": spec}),
+        );
         server
     }
 
@@ -239,19 +242,61 @@ async fn whatever_is_wrong_no_certificate_is_issued() {
         ("no token", Server::with_agent(LANE, json!({})), Sites::All, asks(LANE), "token-wrong"),
         ("another token", site(), Sites::All, change(&|r| r.token = TOKEN.replace('A', "B")), "token-wrong"),
         ("half a token", site(), Sites::All, change(&|r| r.token = TOKEN[..20].into()), "token-malformed"),
-        ("the hash as token", site(), Sites::All, change(&|r| r.token = Digest::of(TOKEN.as_bytes()).to_string()), "token-malformed"),
-        ("an expired token", Server::with_agent(LANE, json!({})).with_token(LANE, later(-1)), Sites::All, asks(LANE), "token-expired"),
-        ("a token for a year", Server::with_agent(LANE, json!({})).with_token(LANE, later(8760)), Sites::All, asks(LANE), "token-too-long"),
-        ("the token of another agent", Server::with_agent(LANE, json!({})).with_token(other, in_an_hour()), Sites::All, asks(LANE), "token-wrong"),
-        ("an agent that nobody declared", Server::default().with_token(LANE, in_an_hour()), Sites::All, asks(LANE), "undeclared"),
-        ("a suspended agent", Server::with_agent(LANE, json!({"suspend": true})).with_token(LANE, in_an_hour()), Sites::All, asks(LANE), "shut-out"),
+        (
+            "the hash as token",
+            site(),
+            Sites::All,
+            change(&|r| r.token = Digest::of(TOKEN.as_bytes()).to_string()),
+            "token-malformed",
+        ),
+        (
+            "an expired token",
+            Server::with_agent(LANE, json!({})).with_token(LANE, later(-1)),
+            Sites::All,
+            asks(LANE),
+            "token-expired",
+        ),
+        (
+            "a token for a year",
+            Server::with_agent(LANE, json!({})).with_token(LANE, later(8760)),
+            Sites::All,
+            asks(LANE),
+            "token-too-long",
+        ),
+        (
+            "the token of another agent",
+            Server::with_agent(LANE, json!({})).with_token(other, in_an_hour()),
+            Sites::All,
+            asks(LANE),
+            "token-wrong",
+        ),
+        (
+            "an agent that nobody declared",
+            Server::default().with_token(LANE, in_an_hour()),
+            Sites::All,
+            asks(LANE),
+            "undeclared",
+        ),
+        (
+            "a suspended agent",
+            Server::with_agent(LANE, json!({"suspend": true})).with_token(LANE, in_an_hour()),
+            Sites::All,
+            asks(LANE),
+            "shut-out",
+        ),
         ("a box that is gone for good", abandoned(), Sites::All, asks(LANE), "shut-out"),
         ("a site of another operator", site(), Sites::Some(vec!["lang-son".into()]), asks(LANE), "foreign-site"),
         ("a request for another name", site(), Sites::All, change(&|r| r.csr = csr(other)), "request-subject"),
         ("10 MB", site(), Sites::All, change(&|r| r.csr = "A".repeat(10_000_000)), "request-too-large"),
         ("no sealing key", site(), Sites::All, change(&|r| r.sealing_key = String::new()), "sealing-key"),
         ("a short sealing key", site(), Sites::All, change(&|r| r.sealing_key = "AQEB".into()), "sealing-key"),
-        ("a sealing key of zeros", site(), Sites::All, change(&|r| r.sealing_key = STANDARD.encode([0_u8; 32])), "sealing-key"),
+        (
+            "a sealing key of zeros",
+            site(),
+            Sites::All,
+            change(&|r| r.sealing_key = STANDARD.encode([0_u8; 32])),
+            "sealing-key",
+        ),
     ];
     for (attack, server, sites, request, category) in attacks {
         let error = enroller(&server, sites).enrol(request).await.expect_err(attack);
@@ -277,13 +322,18 @@ async fn a_session_renews_for_itself_while_its_agent_may_talk() {
     let enroller = enroller(&server, Sites::All);
     let agent: AgentId = LANE.parse().unwrap();
     enroller.enrol(asks(LANE)).await.unwrap();
-    let serial = |server: &Server| server.get(&agent_path("mong-cai", "lane-03")).unwrap().pointer("/status/certificate/serial").cloned();
+    let serial = |server: &Server| {
+        server.get(&agent_path("mong-cai", "lane-03")).unwrap().pointer("/status/certificate/serial").cloned()
+    };
     let first = serial(&server);
     enroller.renew(&agent, &csr(LANE)).await.unwrap();
     assert_ne!(serial(&server), first);
     assert_eq!(server.requests().len(), 1, "a renewal makes no CertificateSigningRequest");
     assert_eq!(enroller.renew(&agent, &csr("mong-cai.lane-04")).await.unwrap_err().category(), "request-subject");
-    server.put(&agent_path("mong-cai", "lane-03"), json!({"apiVersion": "kalong.dev/v1alpha1", "kind": "EdgeAgent",
-        "metadata": {"name": "lane-03", "namespace": "mong-cai"}, "spec": {"suspend": true}}));
+    server.put(
+        &agent_path("mong-cai", "lane-03"),
+        json!({"apiVersion": "kalong.dev/v1alpha1", "kind": "EdgeAgent",
+        "metadata": {"name": "lane-03", "namespace": "mong-cai"}, "spec": {"suspend": true}}),
+    );
     assert_eq!(enroller.renew(&agent, &csr(LANE)).await.unwrap_err().category(), "shut-out");
 }

@@ -21,10 +21,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Serves until the end.
 pub async fn serve(listener: TcpListener, health: Health, metrics: Arc<Metrics>, end: CancellationToken) {
     let ended = end.clone();
-    let server = warp::serve(routes(health, metrics))
-        .incoming(listener)
-        .graceful(async move { ended.cancelled().await })
-        .run();
+    let server =
+        warp::serve(routes(health, metrics)).incoming(listener).graceful(async move { ended.cancelled().await }).run();
     // `graceful` has no deadline of its own.
     tokio::select! {
         () = server => {}
@@ -84,7 +82,10 @@ mod tests {
 
     async fn get(address: std::net::SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer

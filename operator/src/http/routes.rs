@@ -35,7 +35,9 @@ pub struct Routes {
 }
 
 /// All routes. Whatever is refused is answered with a sentence.
-pub fn routes(parts: Routes) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone + Send + Sync + 'static {
+pub fn routes(
+    parts: Routes,
+) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone + Send + Sync + 'static {
     let Routes { enroller, artifacts, metrics } = parts;
     let limit = Arc::new(RateLimit::default());
     let counted = Arc::clone(&metrics);
@@ -75,7 +77,10 @@ async fn enrol(enroller: &Enroller, limit: &RateLimit, peer: &Peer, body: &[u8])
         // The words of the parser may repeat what was sent, the token included.
         Err(error) => {
             let (line, column) = (error.line(), error.column());
-            return refuse(StatusCode::BAD_REQUEST, &format!("the request cannot be read (line {line}, column {column}): see docs/wire"));
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                &format!("the request cannot be read (line {line}, column {column}): see docs/wire"),
+            );
         }
     };
     match enroller.enrol(request).await {

@@ -136,7 +136,8 @@ impl TlsServer {
                 metrics.connection_refused("full");
                 continue;
             };
-            let connection = Connection { tcp, address, place, watcher: graceful.watcher(), metrics: Arc::clone(&metrics) };
+            let connection =
+                Connection { tcp, address, place, watcher: graceful.watcher(), metrics: Arc::clone(&metrics) };
             let config = Arc::clone(&tls.borrow());
             tokio::spawn(connection.serve(config, filter.clone(), end.clone()));
         }

@@ -14,7 +14,9 @@ use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::authority::Facts;
-use super::{Authority, CA_SECRET, Keys, KeysError, Pair, SERVER_SECRET, SIGNING_SECRET, ServerCertificate, SigningKey};
+use super::{
+    Authority, CA_SECRET, Keys, KeysError, Pair, SERVER_SECRET, SIGNING_SECRET, ServerCertificate, SigningKey,
+};
 use crate::client::call;
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
