@@ -1,3 +1,17 @@
-//! The gate.
+//! The gate: one process beside the devices. It realises what it was told, reports what is, and needs nobody in between.
+
+pub mod backoff;
+pub mod clock;
+pub mod crash;
 pub mod driver;
+pub mod firmware;
+pub mod https;
 pub mod probe;
+pub mod realise;
+pub mod seal;
+pub mod settings;
+pub mod store;
+pub mod uplink;
+
+#[cfg(test)]
+pub(crate) mod testing;

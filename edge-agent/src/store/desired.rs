@@ -1,0 +1,325 @@
+//! What the box was told: items, whether each is still declared, and the highest fence.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kalong_crds::wire::desired::{Item, ItemKind, Tombstone, rev_of};
+use kalong_crds::wire::digest::Rev;
+use kalong_crds::wire::envelope::Fence;
+use kalong_crds::wire::reported::Orphan;
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::journal::Memory;
+use super::{META, StoreError, decode, encode, journal};
+
+const ITEMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("items");
+
+/// An item with its standing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// The item as it was told.
+    pub item: Item,
+    /// Whether it was in the last whole or came since. An orphan is kept and realised, and counts in no digest.
+    pub adopted: bool,
+    /// It was removed by a tombstone and goes as soon as its device is not being written.
+    #[serde(default)]
+    pub leaving: bool,
+}
+
+/// Everything that the box holds, by uid.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holdings {
+    items: BTreeMap<String, Arc<Held>>,
+}
+
+/// A complete message: all parts of one set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// The set that it builds on; none is the whole.
+    pub base: Option<Rev>,
+    /// The set afterwards; none only in tests of the store.
+    pub rev: Option<Rev>,
+    /// Things that ended.
+    pub removed: Vec<Tombstone>,
+    /// Things that are new or changed.
+    pub items: Vec<Item>,
+}
+
+/// What one message changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// Items that are new, changed or changed their standing.
+    pub put: Vec<Arc<Held>>,
+    /// UIDs that another uid took the place of: old, new.
+    pub renamed: Vec<(String, String)>,
+    /// UIDs that are gone.
+    pub dropped: Vec<String>,
+    /// Whether the message was the whole.
+    pub whole: bool,
+}
+
+/// A message that does not fit what the box holds; the whole is asked for.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Misfit {
+    /// It builds on another set.
+    #[error("the message builds on {told} and the box holds {held}")]
+    Base {
+        /// What it builds on.
+        told: Rev,
+        /// What the box holds.
+        held: Rev,
+    },
+    /// The result is not what the sender computed.
+    #[error("the message leads to {found} where the operator expects {told}")]
+    Result {
+        /// What the operator expects.
+        told: Rev,
+        /// What came out.
+        found: Rev,
+    },
+    /// An item is not what its own hash says.
+    #[error("the item `{0}` does not fit its hash")]
+    Hash(String),
+}
+
+impl Holdings {
+    /// The digest over the adopted items.
+    pub fn rev(&self) -> Rev {
+        rev_of(self.items.values().filter(|h| h.adopted && !h.leaving).map(|h| &h.item))
+    }
+
+    /// Everything held, in the order of uids.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Held>> {
+        self.items.values()
+    }
+
+    /// The item with this uid.
+    pub fn get(&self, uid: &str) -> Option<&Arc<Held>> {
+        self.items.get(uid)
+    }
+
+    /// Items without an owner.
+    pub fn orphans(&self) -> Vec<Orphan> {
+        let orphan = |h: &Arc<Held>| Orphan { kind: h.item.kind, name: h.item.name.clone(), uid: h.item.uid.clone() };
+        self.items.values().filter(|h| !h.adopted && !h.leaving).map(orphan).collect()
+    }
+
+    /// What the box would hold after this message, and what has to be written for it. Changes nothing by itself.
+    pub fn merged(&self, told: &Told) -> Result<(Self, Change), Misfit> {
+        if let Some(bad) = told.items.iter().find(|i| !i.hash_fits()) {
+            return Err(Misfit::Hash(bad.name.clone()));
+        }
+        let whole = told.base.is_none();
+        if let Some(base) = &told.base {
+            let held = self.rev();
+            if *base != held {
+                return Err(Misfit::Base { told: base.clone(), held });
+            }
+        } else if let Some(rev) = &told.rev {
+            // A whole must be consistent in itself; an item of it that is older than ours then stays as we have it.
+            let found = rev_of(&told.items);
+            if found != *rev {
+                return Err(Misfit::Result { told: rev.clone(), found });
+            }
+        }
+        let mut next = self.clone();
+        let mut change = Change { whole, ..Change::default() };
+        for tombstone in &told.removed {
+            next.end(&tombstone.uid, &mut change);
+        }
+        for item in &told.items {
+            next.take(item, &mut change);
+        }
+        if whole {
+            next.orphan_all_but(&told.items, &mut change);
+        } else if let Some(rev) = &told.rev {
+            let found = next.rev();
+            if found != *rev {
+                return Err(Misfit::Result { told: rev.clone(), found });
+            }
+        }
+        Ok((next, change))
+    }
+
+    fn end(&mut self, uid: &str, change: &mut Change) {
+        if let Some(held) = self.items.get_mut(uid) {
+            let leaving = Arc::new(Held { leaving: true, ..Held::clone(held) });
+            *held = leaving.clone();
+            change.put.push(leaving);
+        }
+    }
+
+    fn take(&mut self, item: &Item, change: &mut Change) {
+        let put = |held: &Item| Arc::new(Held { item: held.clone(), adopted: true, leaving: false });
+        if let Some(held) = self.items.get_mut(&item.uid) {
+            let older = item.generation < held.item.generation;
+            let kept = if older { held.item.clone() } else { item.clone() };
+            if held.item != kept || !held.adopted || held.leaving {
+                *held = put(&kept);
+                change.put.push(held.clone());
+            }
+            return;
+        }
+        let same_place =
+            |h: &&Arc<Held>| h.item.kind == item.kind && h.item.namespace == item.namespace && h.item.name == item.name;
+        if let Some(old) = self.items.values().find(same_place).map(|h| h.item.uid.clone()) {
+            self.items.remove(&old);
+            change.put.retain(|h| h.item.uid != old);
+            change.renamed.push((old, item.uid.clone()));
+        }
+        let held = put(item);
+        self.items.insert(item.uid.clone(), held.clone());
+        change.put.push(held);
+    }
+
+    fn orphan_all_but(&mut self, items: &[Item], change: &mut Change) {
+        for held in self.items.values_mut() {
+            if held.adopted && !held.leaving && !items.iter().any(|i| i.uid == held.item.uid) {
+                *held = Arc::new(Held { adopted: false, ..Held::clone(held) });
+                change.put.push(held.clone());
+            }
+        }
+    }
+
+    /// Lets go of an item for good.
+    pub fn drop_item(&mut self, uid: &str) -> Option<Change> {
+        self.items.remove(uid).map(|_| Change { dropped: vec![uid.to_owned()], ..Change::default() })
+    }
+}
+
+pub(super) fn prepare(tx: &WriteTransaction) -> Result<(), redb::Error> {
+    tx.open_table(ITEMS)?;
+    Ok(())
+}
+
+pub(super) fn write_fence(tx: &WriteTransaction, fence: Fence) -> Result<(), redb::Error> {
+    let mut meta = tx.open_table(META)?;
+    let stored = meta.get("fence")?.and_then(|v| decode::<Fence>(v.value()).ok()).unwrap_or_default();
+    if fence > stored {
+        meta.insert("fence", encode(&fence).as_slice())?;
+    }
+    Ok(())
+}
+
+/// Writes a change and its fence; gives the memories of devices that are new.
+pub(super) fn write(
+    tx: &WriteTransaction,
+    change: &Change,
+    fence: Fence,
+) -> Result<Vec<(String, Memory)>, redb::Error> {
+    write_fence(tx, fence)?;
+    let doubt = tx.open_table(META)?.get("doubt")?.is_some_and(|v| v.value() == [1]);
+    let mut items = tx.open_table(ITEMS)?;
+    for (old, new) in &change.renamed {
+        items.remove(old.as_str())?;
+        journal::rename(tx, old, new)?;
+    }
+    let mut fresh = Vec::new();
+    for held in &change.put {
+        items.insert(held.item.uid.as_str(), encode(held.as_ref()).as_slice())?;
+        if held.item.kind == ItemKind::Device
+            && let Some(memory) = journal::remember_new(tx, &held.item.uid, doubt)?
+        {
+            fresh.push((held.item.uid.clone(), memory));
+        }
+    }
+    for uid in &change.dropped {
+        items.remove(uid.as_str())?;
+        journal::forget(tx, uid)?;
+    }
+    if doubt && change.whole {
+        tx.open_table(META)?.remove("doubt")?;
+    }
+    Ok(fresh)
+}
+
+pub(super) fn load(tx: &ReadTransaction) -> Result<Result<(Holdings, Fence), StoreError>, redb::Error> {
+    let mut holdings = Holdings::default();
+    for row in tx.open_table(ITEMS)?.iter()? {
+        let (uid, value) = row?;
+        match decode::<Held>(value.value()) {
+            Ok(held) => holdings.items.insert(uid.value().to_owned(), Arc::new(held)),
+            Err(error) => return Ok(Err(error)),
+        };
+    }
+    let fence = tx.open_table(META)?.get("fence")?.and_then(|v| decode(v.value()).ok()).unwrap_or_default();
+    Ok(Ok((holdings, fence)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn item(uid: &str, name: &str, generation: i64, spec: i64) -> Item {
+        Item::new(ItemKind::Device, "mc", name, uid, generation, &json!({ "n": spec })).unwrap()
+    }
+
+    pub(crate) fn one_device(uid: &str) -> Change {
+        Holdings::default().merged(&whole(&[item(uid, uid, 1, 1)])).unwrap().1
+    }
+
+    fn whole(items: &[Item]) -> Told {
+        Told { base: None, rev: Some(rev_of(items)), removed: vec![], items: items.to_vec() }
+    }
+
+    fn holding(items: &[Item]) -> Holdings {
+        Holdings::default().merged(&whole(items)).unwrap().0
+    }
+
+    fn diff(from: &Holdings, items: &[Item], removed: &[&str], result: &[Item]) -> Told {
+        let removed = removed.iter().map(|uid| Tombstone { uid: (*uid).into(), generation: 9 }).collect();
+        Told { base: Some(from.rev()), rev: Some(rev_of(result)), removed, items: items.to_vec() }
+    }
+
+    #[test]
+    fn difference_on_a_wrong_base_or_with_a_wrong_result_changes_nothing() {
+        let (a, b) = (item("a", "a", 1, 1), item("b", "b", 1, 1));
+        let held = holding(std::slice::from_ref(&a));
+        let foreign = holding(std::slice::from_ref(&b));
+        assert!(matches!(held.merged(&diff(&foreign, &[], &[], &[])), Err(Misfit::Base { .. })));
+        assert!(matches!(held.merged(&diff(&held, &[b], &[], &[a])), Err(Misfit::Result { .. })));
+        let mut bent = item("c", "c", 1, 1);
+        bent.spec = json!({ "n": 2 });
+        assert!(matches!(held.merged(&whole(&[bent])), Err(Misfit::Hash(_))));
+    }
+
+    #[test]
+    fn absent_item_is_kept_as_orphan_and_adopted_again() {
+        let (a, b) = (item("a", "a", 1, 1), item("b", "b", 1, 1));
+        let held = holding(&[a.clone(), b.clone()]);
+        let (orphaned, _) = held.merged(&whole(std::slice::from_ref(&a))).unwrap();
+        assert_eq!(orphaned.orphans().len(), 1);
+        assert_eq!(orphaned.rev(), rev_of([&a]));
+        let (again, _) = orphaned.merged(&diff(&orphaned, std::slice::from_ref(&b), &[], &[a, b.clone()])).unwrap();
+        assert!(again.orphans().is_empty() && again.get("b").unwrap().adopted);
+    }
+
+    #[test]
+    fn another_uid_of_the_same_name_takes_the_place() {
+        let held = holding(&[item("old", "cam", 5, 1)]);
+        let (next, change) = held.merged(&whole(&[item("new", "cam", 1, 1)])).unwrap();
+        assert_eq!(change.renamed, [("old".to_owned(), "new".to_owned())]);
+        assert!(next.get("old").is_none() && next.get("new").is_some());
+    }
+
+    #[test]
+    fn lower_generation_is_ignored_and_same_generation_with_another_hash_is_taken() {
+        let held = holding(&[item("a", "a", 5, 1)]);
+        let (next, _) = held.merged(&whole(&[item("a", "a", 4, 9)])).unwrap();
+        assert_eq!(next.get("a").unwrap().item, item("a", "a", 5, 1));
+        let (next, _) = held.merged(&whole(&[item("a", "a", 5, 2)])).unwrap();
+        assert_eq!(next.get("a").unwrap().item, item("a", "a", 5, 2));
+    }
+
+    #[test]
+    fn only_a_tombstone_takes_away() {
+        let (a, b) = (item("a", "a", 1, 1), item("b", "b", 1, 1));
+        let held = holding(&[a.clone(), b]);
+        let (mut next, change) = held.merged(&diff(&held, &[], &["b"], &[a])).unwrap();
+        assert!(next.get("b").unwrap().leaving && change.put[0].leaving);
+        assert_eq!(next.drop_item("b").unwrap().dropped, ["b"]);
+        assert!(next.get("b").is_none());
+    }
+}

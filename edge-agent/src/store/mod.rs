@@ -1,0 +1,501 @@
+//! What survives a power cut: the desired items, the journal of firmware attempts, the outbox, and a little memory of each device.
+//!
+//! One thread owns the database and does every commit, so that the disk never holds up a device or the uplink. A state
+//! change and the event that reports it are one transaction. Nothing outside this folder knows which database it is.
+
+pub mod desired;
+pub mod identity;
+pub mod journal;
+pub mod outbox;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use jiff::Timestamp;
+use kalong_crds::wire::envelope::Fence;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use tokio::sync::oneshot;
+
+use crate::crash_point;
+use crate::firmware::attempt::Record;
+use desired::{Change, Holdings};
+use journal::Memory;
+use kalong_crds::wire::event::Event;
+use outbox::NewEvent;
+
+/// Page cache of the database, in bytes. The whole box shall stay below 12 MB.
+const CACHE_BYTES: usize = 512 * 1024;
+/// Name of the database file.
+const FILE: &str = "store.redb";
+/// Seconds from 1970 to 2026-01-01T00:00Z: a store that is made anew counts its boots from the seconds since then, so that
+/// a replaced box or a lost database never reuses an epoch.
+const EPOCH_ZERO: i64 = 1_767_225_600;
+/// The one version of stored values; a reader accepts this and the one before.
+const VALUE_VERSION: u8 = 1;
+
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// Why something could not be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed; nothing was changed.
+    #[error("the store at {0} failed: check that the disk has room and is not read-only")]
+    Database(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another process has it open.
+    #[error("the store at {0} is open in another process: stop the other agent of this box")]
+    InUse(PathBuf),
+    /// A stored value cannot be read.
+    #[error("a stored value cannot be read: {0}")]
+    Value(String),
+    /// The outbox has no room for an event that must not be lost.
+    #[error("the outbox is full: it drains as soon as the operator is reached")]
+    OutboxFull,
+    /// The storage thread has ended.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// The word for logs and metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Database(..) => "database",
+            Self::InUse(_) => "in-use",
+            Self::Value(_) => "value",
+            Self::OutboxFull => "outbox-full",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Books) + Send>;
+
+/// A handle to the storage thread. Every method returns once the change is durable.
+#[derive(Clone, Debug)]
+pub struct Store {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// What was found at start.
+#[derive(Debug)]
+pub struct Opened {
+    /// The handle.
+    pub store: Store,
+    /// This boot's number.
+    pub epoch: u64,
+    /// What the box was told before.
+    pub holdings: Holdings,
+    /// The highest verified (term, sequence).
+    pub fence: Fence,
+    /// The last record of each device's attempt, by uid.
+    pub records: std::collections::BTreeMap<String, Record>,
+    /// What was noted of each device or lane, by uid.
+    pub memories: std::collections::BTreeMap<String, Memory>,
+    /// Where an unreadable database was put aside.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// What one transaction writes of one device or lane.
+#[derive(Clone, Debug, Default)]
+pub struct Note {
+    /// The device or lane.
+    pub uid: String,
+    /// A new record of its attempt.
+    pub record: Option<Record>,
+    /// What is to be remembered of it.
+    pub memory: Option<Memory>,
+    /// What the operator is told of it.
+    pub events: Vec<NewEvent>,
+}
+
+/// The state of the storage thread.
+pub(crate) struct Books {
+    path: PathBuf,
+    db: Database,
+    epoch: u64,
+    next_event: u64,
+    outbox_bytes: u64,
+    #[cfg(test)]
+    pub(crate) fuse: Option<tests::Fuse>,
+}
+
+impl Books {
+    fn failed<E: Into<redb::Error>>(&self, error: E) -> StoreError {
+        StoreError::Database(self.path.clone(), Box::new(error.into()))
+    }
+
+    fn transact<T>(&mut self, work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        #[cfg(test)]
+        tests::burn(self, tests::Side::Before)?;
+        let tx = self.db.begin_write().map_err(|e| self.failed(e))?;
+        let out = work(&tx).map_err(|e| self.failed(e))?;
+        tx.commit().map_err(|e| self.failed(e))?;
+        #[cfg(test)]
+        tests::burn(self, tests::Side::After)?;
+        Ok(out)
+    }
+}
+
+pub(crate) fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = vec![VALUE_VERSION];
+    // Writing plain data into memory cannot fail; an empty value would be refused by `decode`.
+    if serde_json::to_writer(&mut bytes, value).is_err() {
+        bytes.clear();
+    }
+    bytes
+}
+
+pub(crate) fn decode<T: for<'de> serde::Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((version, json)) if *version == VALUE_VERSION || *version + 1 == VALUE_VERSION => {
+            serde_json::from_slice(json).map_err(|e| StoreError::Value(e.to_string()))
+        }
+        Some((version, _)) => Err(StoreError::Value(format!("version {version} is newer than this program"))),
+        None => Err(StoreError::Value("it is empty".to_owned())),
+    }
+}
+
+impl Store {
+    /// Opens or makes the store in this folder and raises the epoch. An unreadable database is set aside, never repaired by guessing.
+    pub fn open(folder: &Path) -> Result<Opened, StoreError> {
+        let path = folder.join(FILE);
+        match Self::open_file(&path) {
+            Ok(opened) => Ok(opened),
+            Err(error @ (StoreError::InUse(_) | StoreError::Closed | StoreError::OutboxFull)) => Err(error),
+            Err(error) if path.exists() => {
+                let aside = (1..u32::MAX)
+                    .map(|n| folder.join(format!("{FILE}.unreadable-{n}")))
+                    .find(|p| !p.exists())
+                    .ok_or(StoreError::Closed)?;
+                tracing::error!(category = error.category(), aside = %aside.display(), %error,
+                    "the store is unreadable and was set aside; every device is checked before it is called current");
+                std::fs::rename(&path, &aside).map_err(|e| StoreError::Database(path.clone(), Box::new(e)))?;
+                let mut opened = Self::open_file(&path)?;
+                opened.store.doubt_everything(&path)?;
+                opened.set_aside = Some(aside);
+                Ok(opened)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_file(path: &Path) -> Result<Opened, StoreError> {
+        let failed = |e: redb::Error| StoreError::Database(path.to_owned(), Box::new(e));
+        let existed = path.exists();
+        let db = match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
+            Ok(db) => db,
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse(path.to_owned())),
+            Err(error) => return Err(failed(error.into())),
+        };
+        if !existed {
+            private(path)
+                .and_then(|()| sync_folder(path))
+                .map_err(|e| StoreError::Database(path.to_owned(), Box::new(e)))?;
+        }
+        let mut books = Books {
+            path: path.to_owned(),
+            db,
+            epoch: 0,
+            next_event: 1,
+            outbox_bytes: 0,
+            #[cfg(test)]
+            fuse: None,
+        };
+        books.epoch = books.transact(raise_epoch)?;
+        crash_point!(EpochRaised);
+        let (holdings, fence, records, memories, outbox_bytes) = books.load()?;
+        books.outbox_bytes = outbox_bytes;
+        let epoch = books.epoch;
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        std::thread::Builder::new()
+            .name("store".into())
+            // The deepest call is a B-tree commit; the default of 2 MiB would only be address space, but is not needed.
+            .stack_size(512 * 1024)
+            .spawn(move || {
+                while let Ok(job) = inbox.recv() {
+                    job(&mut books);
+                }
+            })
+            .map_err(|e| StoreError::Database(path.to_owned(), Box::new(e)))?;
+        Ok(Opened { store: Self { jobs }, epoch, holdings, fence, records, memories, set_aside: None })
+    }
+
+    /// From now on every device that comes into the store is doubted until it was probed.
+    fn doubt_everything(&self, path: &Path) -> Result<(), StoreError> {
+        let (tx, rx) = mpsc::channel();
+        let job: Job = Box::new(move |books| {
+            let _ = tx.send(books.transact(|tx| {
+                tx.open_table(META)?.insert("doubt", [1_u8].as_slice())?;
+                Ok(())
+            }));
+        });
+        self.jobs.send(job).map_err(|_| StoreError::Closed)?;
+        rx.recv().map_err(|_| StoreError::Database(path.to_owned(), "the storage thread ended".into()))?
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Books) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tx, rx) = oneshot::channel();
+        let job: Job = Box::new(move |books| {
+            let _ = tx.send(work(books));
+        });
+        self.jobs.send(job).map_err(|_| StoreError::Closed)?;
+        rx.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Commits what the operator told, together with its fence. Gives the memories of devices that are new.
+    pub async fn hold(&self, change: Change, fence: Fence) -> Result<Vec<(String, Memory)>, StoreError> {
+        self.run(move |books| books.transact(|tx| desired::write(tx, &change, fence))).await
+    }
+
+    /// Raises the stored fence.
+    pub async fn raise(&self, fence: Fence) -> Result<(), StoreError> {
+        self.run(move |books| books.transact(|tx| desired::write_fence(tx, fence))).await
+    }
+
+    /// Commits a record, a memory and events of one device or lane: all or nothing.
+    pub async fn note(&self, note: Note) -> Result<(), StoreError> {
+        self.run(move |books| {
+            let (epoch, first, limit) = (books.epoch, books.next_event, outbox::MAX_BYTES);
+            let events: Vec<Event> =
+                note.events.iter().zip(first..).map(|(event, seq)| event.stamped(epoch, seq)).collect();
+            let rows: Vec<_> = events.iter().map(|e| (e.origin_seq, encode(e))).collect();
+            let bytes: u64 = rows.iter().map(|(_, row)| outbox::weight(row)).sum();
+            if !rows.is_empty() && books.outbox_bytes + bytes > limit {
+                return Err(StoreError::OutboxFull);
+            }
+            if note.record.is_some() {
+                crash_point!(RecordBefore);
+            }
+            books.transact(|tx| {
+                outbox::append(tx, epoch, &rows)?;
+                journal::write(tx, &note)
+            })?;
+            if note.record.is_some() {
+                crash_point!(RecordAfter);
+            }
+            if !rows.is_empty() {
+                crash_point!(OutboxAppended);
+            }
+            books.outbox_bytes += bytes;
+            books.next_event = events.last().map_or(first, |e| e.origin_seq + 1);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The oldest events, as many as fit into one message.
+    pub async fn oldest_events(&self, bytes: usize) -> Result<Vec<Event>, StoreError> {
+        self.run(move |books| {
+            let tx = books.db.begin_read().map_err(|e| books.failed(e))?;
+            outbox::oldest(&tx, bytes).map_err(|e| books.failed(e))?
+        })
+        .await
+    }
+
+    /// Drops events of this epoch up to this number: the operator has handled them. Gives how many were dropped.
+    pub async fn acknowledge(&self, epoch: u64, upto: u64, fence: Fence) -> Result<usize, StoreError> {
+        self.run(move |books| {
+            let (count, bytes) = books.transact(|tx| {
+                desired::write_fence(tx, fence)?;
+                outbox::drop_upto(tx, epoch, upto)
+            })?;
+            crash_point!(OutboxAcked);
+            books.outbox_bytes = books.outbox_bytes.saturating_sub(bytes);
+            Ok(count)
+        })
+        .await
+    }
+
+    /// How many bytes of this download are durable.
+    pub async fn bytes_durable(&self, digest: &str) -> Result<u64, StoreError> {
+        let digest = digest.to_owned();
+        self.run(move |books| {
+            let tx = books.db.begin_read().map_err(|e| books.failed(e))?;
+            journal::bytes_durable(&tx, &digest).map_err(|e| books.failed(e))
+        })
+        .await
+    }
+
+    /// Records how many bytes of this download are durable; none forgets the download.
+    pub async fn record_bytes(&self, digest: &str, bytes: Option<u64>) -> Result<(), StoreError> {
+        let digest = digest.to_owned();
+        self.run(move |books| books.transact(|tx| journal::record_bytes(tx, &digest, bytes))).await
+    }
+}
+
+fn raise_epoch(tx: &WriteTransaction) -> Result<u64, redb::Error> {
+    let mut meta = tx.open_table(META)?;
+    let last = meta.get("epoch")?.and_then(|v| v.value().try_into().ok().map(u64::from_be_bytes));
+    let fresh = u64::try_from(Timestamp::now().as_second() - EPOCH_ZERO).unwrap_or(1).max(1);
+    let epoch = last.map_or(fresh, |last| last.saturating_add(1));
+    meta.insert("epoch", epoch.to_be_bytes().as_slice())?;
+    drop(meta);
+    desired::prepare(tx)?;
+    journal::prepare(tx)?;
+    outbox::prepare(tx)?;
+    Ok(epoch)
+}
+
+type Loaded =
+    (Holdings, Fence, std::collections::BTreeMap<String, Record>, std::collections::BTreeMap<String, Memory>, u64);
+
+impl Books {
+    fn load(&self) -> Result<Loaded, StoreError> {
+        let tx = self.db.begin_read().map_err(|e| self.failed(e))?;
+        let (holdings, fence) = desired::load(&tx).map_err(|e| self.failed(e))??;
+        let (records, memories) = journal::load(&tx).map_err(|e| self.failed(e))??;
+        let bytes = outbox::bytes(&tx).map_err(|e| self.failed(e))?;
+        Ok((holdings, fence, records, memories, bytes))
+    }
+}
+
+fn private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+pub(crate) fn sync_folder(file: &Path) -> std::io::Result<()> {
+    match file.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// On which side of a commit the power goes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Side {
+        /// Nothing of it is written.
+        Before,
+        /// All of it is written, and nobody was told.
+        After,
+    }
+
+    /// Cuts the power at the n-th commit from now.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Fuse {
+        pub(crate) left: u32,
+        pub(crate) side: Side,
+    }
+
+    pub(super) fn burn(books: &mut Books, side: Side) -> Result<(), StoreError> {
+        if let Some(fuse) = &mut books.fuse {
+            if fuse.left == 0 {
+                return Err(StoreError::Closed);
+            }
+            if fuse.side == side {
+                fuse.left -= 1;
+                if fuse.left == 0 {
+                    return Err(StoreError::Closed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    impl Store {
+        pub(crate) async fn light(&self, fuse: Fuse) {
+            self.run(move |books| {
+                books.fuse = Some(fuse);
+                Ok(())
+            })
+            .await
+            .unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn epoch_rises_with_every_start_and_a_second_process_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Store::open(folder.path()).unwrap();
+        assert!(matches!(Store::open(folder.path()), Err(StoreError::InUse(_))));
+        let epoch = first.epoch;
+        close(first.store).await;
+        assert_eq!(reopen(folder.path()).await.epoch, epoch + 1);
+    }
+
+    #[tokio::test]
+    async fn unreadable_store_is_set_aside_and_doubted() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), b"no database at all, but long enough to be read as one".repeat(200))
+            .unwrap();
+        let opened = Store::open(folder.path()).unwrap();
+        assert!(opened.set_aside.as_ref().unwrap().exists());
+        let fresh = opened.store.hold(desired::tests::one_device("u1"), Fence { term: 1, seq: 1 }).await.unwrap();
+        assert!(fresh[0].1.doubt);
+    }
+
+    #[tokio::test]
+    async fn full_outbox_refuses_the_whole_note_and_an_ack_makes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let Opened { store, epoch, .. } = Store::open(folder.path()).unwrap();
+        let mut written = 0;
+        let refused = loop {
+            let note = Note { uid: "u".into(), events: vec![outbox::tests::event(8000)], ..Note::default() };
+            match store.note(note).await {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, StoreError::OutboxFull));
+        assert_eq!(store.acknowledge(epoch, 10, Fence::default()).await.unwrap(), 10);
+        let note = Note { uid: "u".into(), events: vec![outbox::tests::event(10)], ..Note::default() };
+        store.note(note).await.unwrap();
+        let mut seen = Vec::new();
+        loop {
+            let batch = store.oldest_events(60_000).await.unwrap();
+            let Some(last) = batch.last() else { break };
+            store.acknowledge(epoch, last.origin_seq, Fence::default()).await.unwrap();
+            seen.extend(batch.iter().map(|e| e.origin_seq));
+        }
+        assert_eq!(seen, (11..=written + 1).collect::<Vec<u64>>(), "no gap, none twice");
+    }
+
+    #[tokio::test]
+    async fn events_survive_a_restart_in_the_order_in_which_they_were_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Store::open(folder.path()).unwrap();
+        for _ in 0..3 {
+            first
+                .store
+                .note(Note { uid: "u".into(), events: vec![outbox::tests::event(5)], ..Note::default() })
+                .await
+                .unwrap();
+        }
+        let epoch = first.epoch;
+        close(first.store).await;
+        let second = reopen(folder.path()).await;
+        second
+            .store
+            .note(Note { uid: "u".into(), events: vec![outbox::tests::event(5)], ..Note::default() })
+            .await
+            .unwrap();
+        let order: Vec<_> =
+            second.store.oldest_events(60_000).await.unwrap().iter().map(|e| (e.origin_epoch, e.origin_seq)).collect();
+        assert_eq!(order, [(epoch, 1), (epoch, 2), (epoch, 3), (epoch + 1, 1)]);
+    }
+
+    /// Ends the storage thread; the file is free once the thread has gone.
+    pub(crate) async fn close(store: Store) {
+        drop(store);
+    }
+
+    /// Opens again as soon as the storage thread of the previous life has let go.
+    pub(crate) async fn reopen(folder: &Path) -> Opened {
+        for _ in 0..500 {
+            match Store::open(folder) {
+                Ok(opened) => return opened,
+                Err(StoreError::InUse(_)) => std::thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        panic!("the store was never let go");
+    }
+}

@@ -1,0 +1,123 @@
+//! Enrolment: one request with a single-use token, trusting the given authority alone.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::Method;
+use kalong_crds::units::AgentId;
+use kalong_crds::wire::enrol::{ENROL_PATH, EnrolRequest, EnrolResponse, Refusal};
+use kalong_crds::wire::signature::PublicKey;
+use tokio::time::timeout;
+
+use super::renewal::{self, RenewalError};
+use crate::https::{Address, HttpsError, send};
+use crate::seal::{self, SealError};
+use crate::store::identity::{Identity, IdentityError, anonymous_tls};
+
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 256 * 1024;
+/// Longest time for the body of the answer: a certificate may have to be approved and signed first.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why a box could not enrol.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// The operator was not reached.
+    #[error(transparent)]
+    Https(#[from] HttpsError),
+    /// Keys could not be made.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The request could not be made or the certificate does not fit.
+    #[error(transparent)]
+    Renewal(#[from] RenewalError),
+    /// The authority that was given cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The operator said no.
+    #[error("the operator refused: {0}")]
+    Refused(String),
+    /// The answer is not one.
+    #[error("the operator's answer cannot be read: check that --server is the operator's HTTPS address")]
+    Answer,
+    /// The operator signs with another key than the one given.
+    #[error("the operator does not own the key `{0}`: take the command from `kubectl kalong enrol` of this cluster")]
+    ForeignOperator(String),
+}
+
+impl EnrolError {
+    /// The word for logs.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Https(error) => error.category(),
+            Self::Seal(error) => error.category(),
+            Self::Renewal(error) => error.category(),
+            Self::Identity(error) => error.category(),
+            Self::Refused(_) => "refused",
+            Self::Answer => "answer",
+            Self::ForeignOperator(_) => "foreign-operator",
+        }
+    }
+}
+
+/// What a person gives a box, once.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// The operator's HTTPS address.
+    pub server: String,
+    /// Who the box shall be.
+    pub agent: AgentId,
+    /// The single-use token.
+    pub token: String,
+    /// The authority in PEM.
+    pub authority: String,
+    /// The operator's signing key.
+    pub operator: PublicKey,
+}
+
+/// Enrols and gives the identity, which is not stored yet.
+pub async fn enrol(ticket: Ticket) -> Result<Identity, EnrolError> {
+    let tls = anonymous_tls(&ticket.authority)?;
+    let asked = renewal::ask(&ticket.agent)?;
+    let (secret, public) = seal::generate()?;
+    let request = EnrolRequest {
+        agent: ticket.agent.clone(),
+        token: ticket.token.clone(),
+        csr: asked.csr.clone(),
+        sealing_key: STANDARD.encode(public),
+    };
+    let body = serde_json::to_vec(&request).map_err(|_| EnrolError::Answer)?;
+    let address = Address::parse(&ticket.server)?.join(ENROL_PATH);
+    let headers = [("content-type", "application/json".to_owned()), ("content-length", body.len().to_string())];
+    let answer = send(&tls, &address, Method::POST, &headers, Bytes::from(body)).await?;
+    let status = answer.status();
+    let body = timeout(BODY_DEADLINE, Limited::new(answer.into_body(), MAX_ANSWER).collect())
+        .await
+        .map_err(|_| EnrolError::Answer)?
+        .map_err(|_| EnrolError::Answer)?
+        .to_bytes();
+    if !status.is_success() {
+        let message = serde_json::from_slice::<Refusal>(&body).map_or_else(|_| status.to_string(), |r| r.message);
+        return Err(EnrolError::Refused(message));
+    }
+    let answer: EnrolResponse = serde_json::from_slice(&body).map_err(|_| EnrolError::Answer)?;
+    if !answer.operator_keys.contains(&ticket.operator) {
+        return Err(EnrolError::ForeignOperator(ticket.operator.key_id));
+    }
+    let identity = Identity {
+        agent: ticket.agent,
+        certificate: answer.certificate,
+        key: asked.key,
+        authorities: answer.authorities,
+        operator_keys: answer.operator_keys,
+        release_keys: answer.release_keys,
+        gateway: answer.gateway,
+        artifacts: answer.artifacts,
+        sealing_key: STANDARD.encode(secret),
+    };
+    renewal::check(&identity)?;
+    Ok(identity)
+}
