@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! `cargo demo`: see `kalong_e2e::demo`.
+
+fn main() -> std::process::ExitCode {
+    kalong_e2e::demo::main()
+}

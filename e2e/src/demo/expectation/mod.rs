@@ -1,0 +1,68 @@
+//! What the demo promises, one file each. Everything is read from the API server, its audit log, the simulator's control port and
+//! the lines between boxes and operator.
+
+mod cut_off;
+mod firmware;
+mod idle;
+mod killed;
+mod ready;
+mod refused;
+mod settled;
+mod timeline;
+
+use std::time::Instant;
+
+use super::finding::Verdict;
+use crate::scenario::{LiveSite, ScenarioError};
+
+use super::finding::Finding;
+
+/// The titles, in order.
+const TITLES: [&str; 6] = [
+    "what is declared is in force on every device",
+    "twelve cameras get new firmware",
+    "bad releases are refused or rolled back",
+    "operator killed and restarted",
+    "one agent cut off and back",
+    "an idle minute",
+];
+
+/// Looks at all of them, and hands each verdict on as soon as it is there.
+pub async fn all(site: &mut LiveSite, mut done: impl FnMut(&Verdict)) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for (number, title) in (1..).zip(TITLES) {
+        site.say.line(&format!("expectation {number}: {title}"));
+        let begun = Instant::now();
+        let looked = look(number, site).await.and_then(|finding| {
+            // Whatever was found, a process that died on the way is a failure.
+            site.check()?;
+            Ok(finding)
+        });
+        let verdict = match looked {
+            Ok(finding) => Verdict::of(number, title, finding, begun.elapsed()),
+            Err(error) => Verdict::broken(number, title, error.to_string(), begun.elapsed()),
+        };
+        done(&verdict);
+        verdicts.push(verdict);
+    }
+    verdicts
+}
+
+/// Waits until everything is as declared, as for the first expectation.
+///
+/// # Errors
+/// It never is.
+pub async fn all_ready(site: &LiveSite) -> Result<(), ScenarioError> {
+    settled::settled(site).await.map(drop)
+}
+
+async fn look(number: usize, site: &mut LiveSite) -> Result<Finding, ScenarioError> {
+    match number {
+        1 => ready::look(site).await,
+        2 => firmware::look(site).await,
+        3 => refused::look(site).await,
+        4 => killed::look(site).await,
+        5 => cut_off::look(site).await,
+        _ => idle::look(site).await,
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether everything is as declared: asked before and after most expectations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kalong_crds::condition::{ConditionType, Conditioned, Reason};
+use kalong_crds::{Crossing, Device, EdgeAgent, Lane};
+use kube::ResourceExt;
+
+use crate::scenario::{LiveSite, Present, ScenarioError};
+use crate::site::plan::Stage;
+
+/// A few seconds on an idle machine; a person's laptop under load takes longer.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(180);
+
+/// How many there are of everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Settled {
+    pub(super) devices: usize,
+    pub(super) lanes: usize,
+    pub(super) crossings: usize,
+    pub(super) boxes: usize,
+    pub(super) planned: usize,
+}
+
+/// Waits until every live object is Ready, and every planned one Ready for the reason Planned.
+pub(super) async fn settled(site: &LiveSite) -> Result<Settled, ScenarioError> {
+    let devices = expected(site.layout.devices.iter().map(|d| (d.name.clone(), d.phase)));
+    let lanes = expected(site.layout.lanes().map(|(lane, stage)| (lane.name.clone(), stage)));
+    let crossings = expected(site.layout.plan.crossings.iter().map(|c| (c.name.clone(), c.phase)));
+    let boxes = expected(site.layout.plan.agents.iter().map(|a| (a.name.clone(), a.phase)));
+    let within = SETTLE_DEADLINE;
+    site.boxes.until("edge agents", within, &site.say, |seen: &Present<EdgeAgent>| ready(seen, &boxes)).await?;
+    site.devices.until("devices", within, &site.say, |seen: &Present<Device>| ready(seen, &devices)).await?;
+    site.lanes.until("lanes", within, &site.say, |seen: &Present<Lane>| ready(seen, &lanes)).await?;
+    site.crossings.until("crossings", within, &site.say, |seen: &Present<Crossing>| ready(seen, &crossings)).await?;
+    let live = |all: &BTreeMap<String, Stage>| all.values().filter(|stage| **stage == Stage::Live).count();
+    let planned = |all: &BTreeMap<String, Stage>| all.len() - live(all);
+    Ok(Settled {
+        devices: live(&devices),
+        lanes: live(&lanes),
+        crossings: live(&crossings),
+        boxes: live(&boxes),
+        planned: planned(&devices) + planned(&lanes) + planned(&crossings) + planned(&boxes),
+    })
+}
+
+fn expected(all: impl Iterator<Item = (String, Stage)>) -> BTreeMap<String, Stage> {
+    all.collect()
+}
+
+fn ready<K: Conditioned + ResourceExt>(seen: &Present<K>, wanted: &BTreeMap<String, Stage>) -> Result<(), String> {
+    let holds = |name: &String, stage: &Stage| {
+        seen.get(name).is_some_and(|object| {
+            let planned = object.reason(ConditionType::Ready) == Reason::Planned.as_str();
+            is_ready(object.as_ref()) && planned == (*stage == Stage::Planned)
+        })
+    };
+    let missing: Vec<&String> =
+        wanted.iter().filter(|(name, stage)| !holds(name, stage)).map(|(name, _)| name).collect();
+    match missing.first() {
+        None => Ok(()),
+        Some(first) => {
+            let done = wanted.len() - missing.len();
+            Err(format!("{done} of {} Ready, {first} {}", wanted.len(), why(seen.get(*first))))
+        }
+    }
+}
+
+/// Ready of the generation that is declared now: an old True says nothing of a new spec.
+pub(super) fn is_ready<K: Conditioned + ResourceExt>(object: &K) -> bool {
+    let current = object.condition(ConditionType::Ready).and_then(|c| c.observed_generation);
+    object.is(ConditionType::Ready) && current == object.meta().generation
+}
+
+fn why<K: Conditioned>(object: Option<&Arc<K>>) -> String {
+    let Some(object) = object else { return "is not there".to_owned() };
+    match object.condition(ConditionType::Ready) {
+        Some(ready) if ready.message.is_empty() => format!("has {}={}", ready.reason, ready.status),
+        Some(ready) => format!("is {}: {}", ready.reason, ready.message),
+        None => "was not visited yet".to_owned(),
+    }
+}

@@ -1,0 +1,76 @@
+//! What the simulated devices really ran, moment by moment: what any statement about a version is held against.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::site::ControlClient;
+
+const EVERY: Duration = Duration::from_millis(250);
+
+/// Versions of some devices over time.
+pub(super) struct Timeline {
+    seen: Arc<Mutex<BTreeMap<String, Vec<Span>>>>,
+    task: JoinHandle<()>,
+}
+
+/// A version from when to when we saw it run.
+#[derive(Clone, Debug)]
+struct Span {
+    version: String,
+    from: Instant,
+    to: Instant,
+}
+
+impl Drop for Timeline {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Timeline {
+    /// Looks four times a second from now on.
+    pub(super) fn start(control: ControlClient, devices: Vec<String>) -> Self {
+        let seen: Arc<Mutex<BTreeMap<String, Vec<Span>>>> = Arc::default();
+        let shared = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            loop {
+                for device in &devices {
+                    let asked = Instant::now();
+                    if let Ok(report) = control.device(device).await {
+                        note(lock(&shared).entry(report.name).or_default(), report.version, asked);
+                    }
+                }
+                sleep(EVERY).await;
+            }
+        });
+        Self { seen, task }
+    }
+
+    /// Whether the device ran this version at some moment between these two.
+    pub(super) fn ran(&self, device: &str, version: &str, from: Instant, to: Instant) -> bool {
+        let slack = EVERY * 2;
+        let seen = lock(&self.seen);
+        let spans = seen.get(device).map_or(&[][..], Vec::as_slice);
+        spans.iter().any(|span| span.version == version && span.from <= to + slack && span.to + slack >= from)
+    }
+
+    /// When the device was first seen to run this version.
+    pub(super) fn since(&self, device: &str, version: &str) -> Option<Instant> {
+        lock(&self.seen).get(device)?.iter().find(|span| span.version == version).map(|span| span.from)
+    }
+}
+
+fn note(spans: &mut Vec<Span>, version: String, at: Instant) {
+    match spans.last_mut() {
+        Some(last) if last.version == version => last.to = Instant::now(),
+        _ => spans.push(Span { version, from: at, to: Instant::now() }),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

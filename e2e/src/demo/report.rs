@@ -1,0 +1,43 @@
+//! What the demo prints at its end, and writes for programs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::finding::{Outcome, Verdict};
+use crate::scenario::ScenarioError;
+
+/// Everything that was found.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    /// Whether everything held.
+    pub(super) held: bool,
+    /// Name of the preset.
+    pub(super) preset: &'static str,
+    /// The expectations.
+    pub(super) expectations: Vec<Verdict>,
+    /// Figures of the whole run.
+    pub(super) figures: BTreeMap<&'static str, f64>,
+}
+
+impl Report {
+    pub(super) fn of(preset: &'static str, expectations: Vec<Verdict>, figures: BTreeMap<&'static str, f64>) -> Self {
+        let held = expectations.iter().all(|verdict| verdict.outcome == Outcome::Held);
+        Self { held, preset, expectations, figures }
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<(), ScenarioError> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| ScenarioError::shape("the report", e))?;
+        fs::write(path, text + "\n").map_err(ScenarioError::file(format!("writing {}", path.display())))
+    }
+
+    /// One line over all.
+    pub(super) fn line(&self) -> String {
+        let held = self.expectations.iter().filter(|verdict| verdict.outcome == Outcome::Held).count();
+        let all: Vec<String> = self.figures.iter().map(|(name, value)| format!("{name} {value:.1}")).collect();
+        format!("{held} of {} expectations held. {}", self.expectations.len(), all.join(", "))
+    }
+}

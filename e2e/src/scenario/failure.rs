@@ -1,0 +1,164 @@
+//! What can go wrong while a whole site is brought up or driven, in words that say which part it was.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::cluster::{AuditError, ChildError, ControlPlaneError, PortError, SupervisorError};
+use crate::site::layout::LayoutError;
+use crate::site::manifests::ManifestError;
+use crate::site::release::ReleaseMakeError;
+use crate::site::{ControlError, SiteError};
+
+/// Why a scenario did not get further.
+#[derive(Debug, Error)]
+pub enum ScenarioError {
+    /// The control plane.
+    #[error(transparent)]
+    ControlPlane(#[from] ControlPlaneError),
+    /// A process of ours.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// The supervisor.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    /// No free port.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The site's plan.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The site's manifests.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A release.
+    #[error(transparent)]
+    Release(#[from] ReleaseMakeError),
+    /// The simulated site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// Its control port.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A command line ended badly.
+    #[error("`{command}` ended with {code:?}:\n{stderr}")]
+    Command {
+        /// The command line, without secrets.
+        command: String,
+        /// Its exit code; none when a signal ended it.
+        code: Option<i32>,
+        /// The end of what it printed on standard error.
+        stderr: String,
+    },
+    /// A command line did not end.
+    #[error("`{command}` did not end within {} s and was killed", .within.as_secs())]
+    CommandDeadline {
+        /// The command line, without secrets.
+        command: String,
+        /// How long it was waited for.
+        within: Duration,
+    },
+    /// A program is not there.
+    #[error("`{program}` cannot be run ({source}); {advice}")]
+    Program {
+        /// The program.
+        program: String,
+        /// What the system said.
+        source: std::io::Error,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A file or a socket of the scenario.
+    #[error("{what} failed: {source}")]
+    File {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The API server said no, or nothing.
+    #[error("the API server did not {what}: {source}")]
+    Api {
+        /// What was asked.
+        what: String,
+        /// What the client says.
+        source: Box<kube::Error>,
+    },
+    /// What was waited for did not come.
+    #[error("waited {} s for {what}, in vain: {seen}", .within.as_secs())]
+    Deadline {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        within: Duration,
+        /// What was there instead.
+        seen: String,
+    },
+    /// Something has another shape than it must have.
+    #[error("{what} is not as it must be: {why}")]
+    Shape {
+        /// What.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// A certificate of the scenario.
+    #[error("making a certificate failed: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The user's cluster has Kalong already.
+    #[error(
+        "the cluster has {0} already: the demo only installs into a cluster without Kalong, and removes what it made"
+    )]
+    Occupied(String),
+    /// A folder that the shell would take apart.
+    #[error(
+        "{0} has a space or another special character in it, which `kubectl kalong enrol` refuses: move the checkout"
+    )]
+    AwkwardFolder(PathBuf),
+}
+
+impl ScenarioError {
+    /// One word for logs and counts.
+    #[must_use]
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::ControlPlane(error) => error.category(),
+            Self::Child(error) => error.category(),
+            Self::Supervisor(error) => error.category(),
+            Self::Port(_) => "PortTaken",
+            Self::Audit(error) => error.category(),
+            Self::Layout(error) => error.category(),
+            Self::Manifest(error) => error.category(),
+            Self::Release(error) => error.category(),
+            Self::Site(error) => error.category(),
+            Self::Control(error) => error.category(),
+            Self::Command { .. } | Self::CommandDeadline { .. } => "CommandFailed",
+            Self::Program { .. } => "ProgramMissing",
+            Self::File { .. } => "FileFailed",
+            Self::Api { .. } => "RequestFailed",
+            Self::Deadline { .. } => "Deadline",
+            Self::Shape { .. } => "ShapeInvalid",
+            Self::Certificate(_) => "CertificateFailed",
+            Self::Occupied(_) => "ClusterOccupied",
+            Self::AwkwardFolder(_) => "FolderAwkward",
+        }
+    }
+
+    pub(crate) fn file(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::File { what, source }
+    }
+
+    pub(crate) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Api { what, source: Box::new(source) }
+    }
+
+    pub(crate) fn shape(what: &'static str, why: impl ToString) -> Self {
+        Self::Shape { what, why: why.to_string() }
+    }
+}

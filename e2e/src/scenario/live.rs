@@ -1,0 +1,300 @@
+//! A whole site, running: cluster, charts, operator, simulated devices, uplinks, boxes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::events::v1::Event;
+use kalong_crds::units::Value;
+use kalong_crds::wire::enrol::TRUST_CONFIG_MAP;
+use kalong_crds::{Crossing, Device, EdgeAgent, FirmwareRelease, Lane};
+use kube::Api;
+use kube::api::ListParams;
+use tokio::time::sleep;
+
+use super::agents::{Agent, enrol};
+use super::binaries::{Binaries, Binary};
+use super::cluster::{Cluster, asked};
+use super::failure::ScenarioError;
+use super::install::{self, OPERATOR_NAMESPACE, SERVICE_ACCOUNT};
+use super::journal::Journal;
+use super::operator::{Listens, Operator, OperatorOrder};
+use super::say::Say;
+use super::shelf::Shelf;
+use super::simulated::Simulated;
+use super::uplink::{Destinations, Uplink};
+use crate::site::Layout;
+use crate::site::plan::{LIVE_PHASE, SitePlan};
+use crate::site::preset;
+use crate::site::report::DeviceReport;
+
+/// Beats are ten times as frequent as by default.
+pub const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Three missed beats.
+pub const GRACE: Duration = Duration::from_secs(9);
+/// From its start until it leads and has published what boxes pin.
+const LEAD_DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(200);
+/// More at once only wait for each other on two cores.
+const ENROL_AT_ONCE: usize = 4;
+/// Name of the operator's Lease.
+const LEASE: &str = "kalong-operator";
+
+/// Which site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preset {
+    /// A small gate: 44 devices behind two boxes.
+    L0,
+    /// Mong Cai in phase 1: 311 devices behind fourteen boxes.
+    #[default]
+    L1,
+}
+
+impl Preset {
+    /// Its plan.
+    #[must_use]
+    pub fn plan(self) -> SitePlan {
+        match self {
+            Self::L0 => preset::l0(),
+            Self::L1 => preset::l1(),
+        }
+    }
+
+    /// Its name on command lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L0 => "l0",
+            Self::L1 => "l1",
+        }
+    }
+}
+
+/// Everything that runs. Dropping it ends every process and removes the folder of the run.
+pub struct LiveSite {
+    /// What the API server shows of devices.
+    pub devices: Journal<Device>,
+    /// Of lanes.
+    pub lanes: Journal<Lane>,
+    /// Of crossings.
+    pub crossings: Journal<Crossing>,
+    /// Of boxes.
+    pub boxes: Journal<EdgeAgent>,
+    /// Of releases.
+    pub releases: Journal<FirmwareRelease>,
+    /// What was planned.
+    pub layout: Layout,
+    /// The lines between boxes and operator.
+    pub uplink: Uplink,
+    /// The file server of the authors.
+    pub shelf: Shelf,
+    /// The devices themselves.
+    pub simulated: Simulated,
+    /// The operator.
+    pub operator: Operator,
+    /// The boxes by name.
+    pub agents: BTreeMap<String, Agent>,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The programs.
+    pub binaries: &'static Binaries,
+    /// Where progress goes.
+    pub say: Say,
+    /// When the site was declared, boxes included.
+    pub declared: Instant,
+}
+
+impl LiveSite {
+    /// Brings it all up, from an empty cluster to boxes that are enrolled and running.
+    ///
+    /// # Errors
+    /// Whatever part did not come up.
+    pub async fn start(cluster: Cluster, preset: Preset, say: &Say) -> Result<Self, ScenarioError> {
+        let binaries = Binaries::obtain(say).await?;
+        let layout = Layout::of(preset.plan())?;
+        say.line(&format!("starting the simulated site: {} devices", layout.devices.len()));
+        let simulated = Simulated::start(binaries, preset).await?;
+        let shelf = Shelf::start(cluster.directory()).await?;
+        say.line("installing Kalong with Helm and declaring the site");
+        let keys = install::install(&cluster, &layout, &simulated, &shelf).await?;
+        let declared = Instant::now();
+        let listens = Listens::choose()?;
+        let uplink = Uplink::start(Destinations { gateway: listens.mqtt, https: listens.https }).await?;
+        let order = OperatorOrder {
+            program: binaries.path(Binary::Operator),
+            kubeconfig: cluster.service_account_kubeconfig(OPERATOR_NAMESPACE, SERVICE_ACCOUNT).await?,
+            namespace: OPERATOR_NAMESPACE.to_owned(),
+            directory: cluster.directory().join("operator"),
+            listens,
+            advertise_https: uplink.https(),
+            advertise_gateway: uplink.gateway(),
+            artifact_host: shelf.host(),
+            artifact_ca: shelf.ca().to_owned(),
+            release_keys: keys,
+            live_phases: LIVE_PHASE.to_owned(),
+            heartbeat: HEARTBEAT,
+        };
+        say.line("starting the operator as its ServiceAccount");
+        let operator = Operator::start(cluster.supervisor(), order).await?;
+        let (client, namespace) = (cluster.client()?, layout.plan.site.clone());
+        let mut site = Self {
+            devices: Journal::start(Api::namespaced(client.clone(), &namespace)),
+            lanes: Journal::start(Api::namespaced(client.clone(), &namespace)),
+            crossings: Journal::start(Api::namespaced(client.clone(), &namespace)),
+            boxes: Journal::start(Api::namespaced(client.clone(), &namespace)),
+            releases: Journal::start(Api::namespaced(client, &namespace)),
+            layout,
+            uplink,
+            shelf,
+            simulated,
+            operator,
+            agents: BTreeMap::new(),
+            cluster,
+            binaries,
+            say: say.clone(),
+            declared,
+        };
+        site.wait_leader().await?;
+        site.enrol_all().await?;
+        Ok(site)
+    }
+
+    /// The namespace of the site.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.layout.plan.site
+    }
+
+    /// Names of the boxes of the live phase.
+    #[must_use]
+    pub fn live_boxes(&self) -> Vec<String> {
+        self.layout.live_agents().map(|agent| agent.name.clone()).collect()
+    }
+
+    /// The identity of a box.
+    #[must_use]
+    pub fn agent_id(&self, name: &str) -> String {
+        format!("{}.{name}", self.namespace())
+    }
+
+    /// Who the operator is to the API server.
+    #[must_use]
+    pub fn operator_user(&self) -> String {
+        format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{SERVICE_ACCOUNT}")
+    }
+
+    /// An error with the end of its log when the operator or a box has died.
+    ///
+    /// # Errors
+    /// Which, and why.
+    pub fn check(&self) -> Result<(), ScenarioError> {
+        self.operator.child().check()?;
+        for agent in self.agents.values() {
+            agent.child().check()?;
+        }
+        Ok(())
+    }
+
+    async fn wait_leader(&self) -> Result<(), ScenarioError> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.cluster.client()?, OPERATOR_NAMESPACE);
+        let begun = Instant::now();
+        while asked("show the trust ConfigMap", maps.get_opt(TRUST_CONFIG_MAP)).await?.is_none() {
+            self.operator.child().check()?;
+            if begun.elapsed() > LEAD_DEADLINE {
+                let seen = self.operator.child().log_tail(20);
+                return Err(ScenarioError::Deadline {
+                    what: "the operator to lead".into(),
+                    within: LEAD_DEADLINE,
+                    seen,
+                });
+            }
+            self.say.now_and_then("waiting until the operator leads");
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Enrols every box of the live phase as a person would, and starts it.
+    async fn enrol_all(&mut self) -> Result<(), ScenarioError> {
+        let names = self.live_boxes();
+        let (cluster, binaries, namespace) = (&self.cluster, self.binaries, self.namespace());
+        let (uplink, say, total) = (&self.uplink, &self.say, names.len());
+        let mut started = futures::stream::iter(names)
+            .map(|name| async move {
+                enrol(cluster, binaries, namespace, &name).await?;
+                let agent = Agent::start(cluster, binaries, &name).await?;
+                uplink.knows(&name, agent.child().pid());
+                Ok::<_, ScenarioError>(agent)
+            })
+            .buffer_unordered(ENROL_AT_ONCE);
+        let mut agents = BTreeMap::new();
+        while let Some(agent) = started.try_next().await? {
+            agents.insert(agent.name().to_owned(), agent);
+            say.line(&format!("enrolled and started {} of {total} edge agents", agents.len()));
+        }
+        drop(started);
+        self.agents = agents;
+        Ok(())
+    }
+
+    /// Starts a stopped box again.
+    ///
+    /// # Errors
+    /// There is no such box, or it does not start.
+    pub async fn restart_agent(&mut self, name: &str) -> Result<(), ScenarioError> {
+        let agent =
+            self.agents.get_mut(name).ok_or_else(|| ScenarioError::shape("a box", format!("{name} never ran")))?;
+        agent.restart(self.cluster.supervisor()).await?;
+        self.uplink.knows(name, agent.child().pid());
+        Ok(())
+    }
+
+    /// The term of the operator's Lease.
+    ///
+    /// # Errors
+    /// The API server does not show it.
+    pub async fn term(&self) -> Result<i64, ScenarioError> {
+        let leases: Api<Lease> = Api::namespaced(self.cluster.client()?, OPERATOR_NAMESPACE);
+        let lease = asked("show the Lease", leases.get(LEASE)).await?;
+        Ok(lease.spec.and_then(|spec| spec.lease_transitions).map(i64::from).unwrap_or_default())
+    }
+
+    /// Every Event of the site, oldest first as the store knows it.
+    ///
+    /// # Errors
+    /// The API server does not list them.
+    pub async fn events(&self) -> Result<Vec<Event>, ScenarioError> {
+        let events: Api<Event> = Api::namespaced(self.cluster.client()?, self.namespace());
+        let mut list = asked("list Events", events.list(&ListParams::default())).await?.items;
+        list.sort_by_key(super::journal::version);
+        Ok(list)
+    }
+
+    /// What every simulated device holds now.
+    ///
+    /// # Errors
+    /// The simulator does not answer.
+    pub async fn truth(&self) -> Result<BTreeMap<String, DeviceReport>, ScenarioError> {
+        self.simulated.devices().await
+    }
+
+    /// Changes one setting of a device as a person would: `kubectl patch`.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub async fn patch_setting(&self, device: &str, name: &str, value: &Value) -> Result<(), ScenarioError> {
+        let patch = serde_json::json!({"spec": {"config": {name: value}}}).to_string();
+        self.patch("device", device, &patch).await
+    }
+
+    /// `kubectl patch --type merge`.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub async fn patch(&self, kind: &str, name: &str, patch: &str) -> Result<(), ScenarioError> {
+        let args = ["-n", self.namespace(), "patch", kind, name, "--type", "merge", "-p", patch];
+        self.cluster.kubectl(args).await.map(drop)
+    }
+}

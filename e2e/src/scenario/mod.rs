@@ -1,0 +1,41 @@
+//! What the demo and the fault tests share: a whole site on real parts, and ways to look at it and to make trouble.
+//!
+//! [`LiveSite::start`] brings it up as a person would: Helm, kubectl, `kubectl kalong enrol` and the very command that it prints. What is
+//! checked is read from the API server ([`Journal`]), its audit log, the simulator's control port ([`Simulated`]) and
+//! the lines between boxes and operator ([`Uplink`]), never from what the operator says of itself.
+
+mod agents;
+mod author;
+mod binaries;
+mod cluster;
+mod failure;
+pub mod given;
+mod happening;
+mod install;
+mod journal;
+mod live;
+mod meter;
+mod operator;
+mod owner;
+mod program;
+mod say;
+mod shelf;
+mod simulated;
+mod uplink;
+
+pub use agents::Agent;
+pub use author::{Flaw, Publication, Published, next_version, publish};
+pub use binaries::{Binaries, Binary};
+pub use cluster::{Cluster, REQUEST_DEADLINE};
+pub use failure::ScenarioError;
+pub use happening::{Happening, happening, happenings};
+pub use install::{OPERATOR_NAMESPACE, RELEASE, SERVICE_ACCOUNT};
+pub use journal::{Journal, Present, Sighting, version};
+pub use live::{GRACE, HEARTBEAT, LiveSite, Preset};
+pub use meter::Meter;
+pub use operator::{Listens, Operator, OperatorOrder};
+pub use program::Program;
+pub use say::Say;
+pub use shelf::Shelf;
+pub use simulated::Simulated;
+pub use uplink::{Destinations, Mend, Uplink};

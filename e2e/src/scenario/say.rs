@@ -1,0 +1,39 @@
+//! Progress: one line whenever something new is built, awaited or reached.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Two lines about the same wait are at least this far apart.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Where progress goes.
+#[derive(Clone)]
+pub struct Say {
+    out: Arc<dyn Fn(&str) + Send + Sync>,
+    last: Arc<Mutex<Option<(Instant, String)>>>,
+}
+
+impl Say {
+    /// Lines go to this function.
+    pub fn to(out: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { out: Arc::new(out), last: Arc::default() }
+    }
+
+    /// Says it.
+    pub fn line(&self, text: &str) {
+        (self.out)(text);
+        *self.lock() = Some((Instant::now(), text.to_owned()));
+    }
+
+    /// Says it unless it was just said, or something else less than a second ago.
+    pub fn now_and_then(&self, text: &str) {
+        let skip = self.lock().as_ref().is_some_and(|(at, last)| last == text || at.elapsed() < EVERY);
+        if !skip {
+            self.line(text);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, String)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
