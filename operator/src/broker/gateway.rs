@@ -1,0 +1,207 @@
+//! The listener: one task a connection, a deadline at every step, a stop that ends in time.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kalong_crds::units::AgentId;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Intake;
+use super::access::{self, IdentityError};
+use super::limits::{ACCEPT_PAUSE, Bucket, LISTEN_BACKLOG, Limits};
+use super::metrics::{GatewayMetrics, Handshake};
+use super::registry::Registry;
+use super::router::{Fatal, Router, RouterError, RouterSettings};
+use super::session;
+
+/// What a gateway is made of.
+pub struct GatewayConfig {
+    /// Where it listens; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The TLS configuration; new connections use the newest.
+    pub tls: watch::Receiver<Arc<ServerConfig>>,
+    /// What it grants.
+    pub limits: Limits,
+    /// What it counts.
+    pub metrics: Arc<GatewayMetrics>,
+}
+
+/// Why a gateway does not start or did not stop in time.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}; give another address or end what uses it")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The router does not start.
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    /// Sessions were still there at the deadline.
+    #[error("{0} connections did not end within the deadline")]
+    Stop(usize),
+}
+
+impl GatewayError {
+    /// The word for logs.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Listen(..) => "listen",
+            Self::Router(_) => "router",
+            Self::Stop(_) => "stop",
+        }
+    }
+}
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub intake: Arc<dyn Intake>,
+    pub router: Router,
+    pub registry: Arc<Registry>,
+    pub limits: Limits,
+    pub metrics: Arc<GatewayMetrics>,
+    pub stopping: CancellationToken,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    handshakes: Semaphore,
+    sites: Mutex<HashMap<String, Arc<Mutex<Bucket>>>>,
+}
+
+impl Shared {
+    /// The bucket of the agent's site.
+    pub fn site(&self, agent: &AgentId) -> Arc<Mutex<Bucket>> {
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || Arc::new(Mutex::new(Bucket::new(self.limits.site, Instant::now())));
+        Arc::clone(sites.entry(agent.namespace().to_owned()).or_insert_with(made))
+    }
+}
+
+/// A running gateway.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    local: SocketAddr,
+    tasks: TaskTracker,
+}
+
+impl Gateway {
+    /// Starts router, watchdog and listener. Frames go to the intake from now on.
+    pub async fn start(config: GatewayConfig, intake: Arc<dyn Intake>) -> Result<Self, GatewayError> {
+        let GatewayConfig { listen, tls, limits, metrics } = config;
+        let settings = RouterSettings::for_sessions(limits.sessions);
+        let router = Router::start(settings, limits.sessions, limits.watchdog, intake.operator_state()).await?;
+        let listener = bind(listen).map_err(|e| GatewayError::Listen(listen, e))?;
+        let local = listener.local_addr().map_err(|e| GatewayError::Listen(listen, e))?;
+        let shared = Arc::new(Shared {
+            intake,
+            router,
+            registry: Arc::default(),
+            handshakes: Semaphore::new(limits.handshakes),
+            limits,
+            metrics,
+            stopping: CancellationToken::new(),
+            tls,
+            sites: Mutex::default(),
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
+        tracing::info!(address = %local, "the gateway listens");
+        Ok(Self { shared, local, tasks })
+    }
+
+    /// The address that it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Resolves when the router is dead; the process must end then.
+    pub fn fatal(&self) -> impl Future<Output = Fatal> + Send + use<> {
+        self.shared.router.fatal()
+    }
+
+    /// Closes the port, ends every session and waits for them. The port is free afterwards.
+    pub async fn stop(self, deadline: Duration) -> Result<(), GatewayError> {
+        self.shared.stopping.cancel();
+        self.shared.registry.stop();
+        self.tasks.close();
+        timeout(deadline, self.tasks.wait()).await.map_err(|_| GatewayError::Stop(self.tasks.len()))
+    }
+}
+
+fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if listen.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    // A restart on the same port must not wait for connections of the previous process.
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(LISTEN_BACKLOG)
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+    let pending = Arc::new(Semaphore::new(shared.limits.pending));
+    loop {
+        let next = async {
+            let permit = Arc::clone(&pending).acquire_owned().await.ok();
+            (permit, listener.accept().await)
+        };
+        let accepted = tokio::select! {
+            () = shared.stopping.cancelled() => return,
+            accepted = next => accepted,
+        };
+        match accepted {
+            (permit, Ok((stream, _))) => {
+                let shared = Arc::clone(&shared);
+                tasks.spawn(async move {
+                    let opened = tokio::select! {
+                        () = shared.stopping.cancelled() => return,
+                        opened = open(stream, &shared) => opened,
+                    };
+                    if let Some((stream, agent)) = opened {
+                        session::serve(stream, agent, shared, permit).await;
+                    }
+                });
+            }
+            (_, Err(error)) => {
+                tracing::warn!(%error, "a connection could not be accepted; is the limit of open files too low?");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// TLS and identity.
+async fn open(stream: TcpStream, shared: &Shared) -> Option<(TlsStream<TcpStream>, AgentId)> {
+    let result = match timeout(shared.limits.handshake, handshake(stream, shared)).await {
+        Err(_) => Handshake::Timeout,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake failed");
+            Handshake::Tls
+        }
+        Ok(Ok(stream)) => match named(&stream) {
+            Ok(agent) => return Some((stream, agent)),
+            Err(error) => {
+                tracing::warn!(category = error.category(), "a connection was closed: {error}");
+                Handshake::Identity
+            }
+        },
+    };
+    shared.metrics.handshake(result);
+    None
+}
+
+async fn handshake(stream: TcpStream, shared: &Shared) -> std::io::Result<TlsStream<TcpStream>> {
+    stream.set_nodelay(true)?;
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    // Only now: a socket that never says anything must not hold what others wait for.
+    let _permit = shared.handshakes.acquire().await;
+    let config = Arc::clone(&shared.tls.borrow());
+    hello.into_stream(config).await
+}
+
+fn named(stream: &TlsStream<TcpStream>) -> Result<AgentId, IdentityError> {
+    access::identity(stream.get_ref().1.peer_certificates())
+}

@@ -1,0 +1,432 @@
+//! The ordered stream of what happened at the gates: each event once, in order, acknowledged only when it is safe.
+//!
+//! One task an agent, with a bounded queue: what does not fit is not acknowledged, and the agent sends it again.
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event as KubeEvent;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kalong_crds::units::AgentId;
+use kalong_crds::wire::desired::ItemKind;
+use kalong_crds::wire::event::{Event, EventSeverity, Events};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::{Uplink, admission};
+
+/// Messages of one agent that wait.
+const QUEUE: usize = 16;
+/// One event to its sink.
+pub const DELIVER_DEADLINE: Duration = Duration::from_secs(15);
+/// Pause after a failed delivery; doubled up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+/// An agent that still has the same gap after so many messages has lost those events for good.
+const GAP_PATIENCE: u32 = 3;
+/// Longest note of a Kubernetes Event, in bytes.
+const MAX_NOTE: usize = 1024;
+
+/// Why an event was not delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// It may work later.
+    #[error("the event could not be recorded and is tried again: {0}")]
+    Later(String),
+    /// It never will.
+    #[error("the event cannot be recorded: {0}")]
+    Never(String),
+}
+
+impl SinkError {
+    /// The word for logs and metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Later(_) => "later",
+            Self::Never(_) => "refused",
+        }
+    }
+}
+
+/// Where events go. Delivering one again is a success.
+pub trait EventSink: Send + Sync + 'static {
+    /// Records the event so that it survives this process.
+    fn deliver<'a>(&'a self, agent: &'a AgentId, event: &'a Event) -> BoxFuture<'a, Result<(), SinkError>>;
+}
+
+/// What the number of an event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It is the next one.
+    Next,
+    /// It was handled before.
+    Old,
+    /// Events before it are missing.
+    Gap,
+}
+
+/// Where one agent's stream stands. The first event after a start of the operator is the baseline.
+#[derive(Debug, Default)]
+struct Stream {
+    last: Option<(u64, u64)>,
+    gap: Option<((u64, u64), u32)>,
+}
+
+impl Stream {
+    fn judge(&mut self, epoch: u64, seq: u64) -> Step {
+        let Some((last_epoch, last)) = self.last else { return Step::Next };
+        if (epoch, seq) <= (last_epoch, last) {
+            return Step::Old;
+        }
+        let next = if epoch == last_epoch { last.saturating_add(1) } else { 1 };
+        if seq == next {
+            return Step::Next;
+        }
+        let seen = match self.gap {
+            Some((place, seen)) if place == (epoch, seq) => seen + 1,
+            _ => 1,
+        };
+        self.gap = Some(((epoch, seq), seen));
+        if seen < GAP_PATIENCE { Step::Gap } else { Step::Next }
+    }
+
+    fn done(&mut self, epoch: u64, seq: u64) {
+        self.last = Some((epoch, seq));
+        self.gap = None;
+    }
+}
+
+enum Job {
+    Take(Events),
+    Reset,
+}
+
+/// The queues of all agents.
+#[derive(Default)]
+pub(super) struct Queues {
+    of: BTreeMap<AgentId, mpsc::Sender<Job>>,
+}
+
+impl Queues {
+    /// Queues a message; starts the agent's task with its first one.
+    pub fn take(&mut self, uplink: &Weak<Uplink>, agent: &AgentId, events: Events) -> bool {
+        let queue = self.of.entry(agent.clone()).or_insert_with(|| {
+            let (tx, rx) = mpsc::channel(QUEUE);
+            tokio::spawn(work(Weak::clone(uplink), agent.clone(), rx));
+            tx
+        });
+        queue.try_send(Job::Take(events)).is_ok()
+    }
+
+    /// The agent's numbers begin anew.
+    pub fn reset(&mut self, agent: &AgentId) {
+        if let Some(queue) = self.of.get(agent)
+            && queue.try_send(Job::Reset).is_err()
+        {
+            self.of.remove(agent);
+        }
+    }
+
+    /// The agent is gone; its task ends after what it is doing.
+    pub fn forget(&mut self, agent: &AgentId) {
+        self.of.remove(agent);
+    }
+}
+
+async fn work(uplink: Weak<Uplink>, agent: AgentId, mut jobs: mpsc::Receiver<Job>) {
+    let mut stream = Stream::default();
+    while let Some(job) = jobs.recv().await {
+        let Some(uplink) = uplink.upgrade() else { return };
+        // Whose object an event speaks of is known only when every object was visited once.
+        uplink.until_open().await;
+        match job {
+            Job::Reset => stream = Stream::default(),
+            Job::Take(events) => {
+                for event in &events.events {
+                    match stream.judge(event.origin_epoch, event.origin_seq) {
+                        Step::Old => uplink.metrics().event("repeated"),
+                        Step::Gap => {
+                            uplink.metrics().event("gap");
+                            tracing::warn!(%agent, seq = event.origin_seq, "events are missing before this one; it is not acknowledged");
+                            break;
+                        }
+                        Step::Next => {
+                            handle(&uplink, &agent, event, events.historical).await;
+                            stream.done(event.origin_epoch, event.origin_seq);
+                        }
+                    }
+                }
+                if let Some((epoch, upto)) = stream.last {
+                    uplink.acknowledge(&agent, epoch, upto);
+                }
+            }
+        }
+    }
+}
+
+/// One log line and, for documented kinds about this agent's own objects, one Kubernetes Event.
+async fn handle(uplink: &Uplink, agent: &AgentId, event: &Event, historical: bool) {
+    let mut event = event.clone();
+    event.note = admission::text(&event.note, admission::MAX_TEXT);
+    let (reason, name) = (admission::text(&event.reason, 63), admission::text(&event.name, 253));
+    tracing::info!(%agent, kind = ?event.kind, %name, %reason, historical, at = %admission::text(&event.at, 35), "{}", event.note);
+    if !(admission::admit_event(agent, &event) && uplink.speaks_of(agent, &event)) {
+        uplink.metrics().event("logged");
+        uplink.metrics().refused("event");
+        return;
+    }
+    let mut pause = RETRY_FIRST;
+    loop {
+        let result = match timeout(DELIVER_DEADLINE, uplink.sink().deliver(agent, &event)).await {
+            Ok(result) => result,
+            Err(_) => Err(SinkError::Later(format!("no answer within {} s", DELIVER_DEADLINE.as_secs()))),
+        };
+        match result {
+            Ok(()) => return uplink.metrics().event("delivered"),
+            Err(error @ SinkError::Never(_)) => {
+                tracing::error!(%agent, category = error.category(), "{error}");
+                return uplink.metrics().event("refused");
+            }
+            Err(error @ SinkError::Later(_)) => {
+                tracing::warn!(%agent, category = error.category(), "{error}");
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(RETRY_MOST);
+            }
+        }
+    }
+}
+
+/// Makes `events.k8s.io/v1` Events, each under a name made of agent, epoch and number. Not through kube's Recorder, which folds
+/// events that look alike.
+pub struct KubeEvents {
+    client: Client,
+    instance: String,
+}
+
+impl KubeEvents {
+    /// Writes as this instance of the operator (its Pod's name).
+    pub fn new(client: Client, instance: impl Into<String>) -> Self {
+        Self { client, instance: instance.into() }
+    }
+}
+
+impl EventSink for KubeEvents {
+    fn deliver<'a>(&'a self, agent: &'a AgentId, event: &'a Event) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async move {
+            let api: Api<KubeEvent> = Api::namespaced(self.client.clone(), agent.namespace());
+            let made = kube_event(agent, event, &self.instance, Timestamp::now());
+            match api.create(&PostParams::default(), &made).await {
+                Ok(_) => Ok(()),
+                Err(kube::Error::Api(status)) => match status.code {
+                    // Made by an earlier try, or by the operator before this one.
+                    409 if status.reason == "AlreadyExists" => Ok(()),
+                    400 | 404 | 422 => Err(SinkError::Never(status.message.clone())),
+                    _ => Err(SinkError::Later(status.message.clone())),
+                },
+                Err(error) => Err(SinkError::Later(error.to_string())),
+            }
+        })
+    }
+}
+
+fn kube_event(agent: &AgentId, event: &Event, instance: &str, now: Timestamp) -> KubeEvent {
+    let kind = match event.kind {
+        ItemKind::Agent => "EdgeAgent",
+        ItemKind::Device => "Device",
+        ItemKind::Lane => "Lane",
+    };
+    let namespace = Some(agent.namespace().to_owned());
+    KubeEvent {
+        metadata: ObjectMeta {
+            name: Some(format!("{agent}.{}.{}", event.origin_epoch, event.origin_seq)),
+            namespace: namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(event.at.parse().unwrap_or(now))),
+        reporting_controller: Some("kalong.dev/operator".to_owned()),
+        reporting_instance: Some(instance.chars().take(128).collect()),
+        action: Some(event.reason.clone()),
+        reason: Some(event.reason.clone()),
+        regarding: Some(ObjectReference {
+            api_version: Some("kalong.dev/v1alpha1".to_owned()),
+            kind: Some(kind.to_owned()),
+            namespace,
+            name: Some(event.name.clone()),
+            uid: Some(event.uid.clone()),
+            ..ObjectReference::default()
+        }),
+        note: Some(cut(&event.note)),
+        type_: Some(
+            match event.severity {
+                EventSeverity::Normal => "Normal",
+                EventSeverity::Warning => "Warning",
+            }
+            .to_owned(),
+        ),
+        ..KubeEvent::default()
+    }
+}
+
+fn cut(note: &str) -> String {
+    let mut end = note.len().min(MAX_NOTE);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    note.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use kalong_controllers::kit::link::{Admittance, AgentLink};
+    use kalong_crds::wire::control::{Control, Renewal};
+    use kalong_crds::wire::signature::Signer;
+    use kalong_crds::wire::topic::Up;
+
+    use super::super::model::{Model, device};
+    use super::super::{RenewalError, Renewals, UplinkConfig, UplinkMetrics};
+    use super::*;
+    use crate::broker::{Intake, Session};
+
+    #[test]
+    fn stream_has_no_gap_and_nothing_twice() {
+        let mut stream = Stream::default();
+        assert_eq!(stream.judge(4, 17), Step::Next);
+        stream.done(4, 17);
+        assert_eq!((stream.judge(4, 17), stream.judge(3, 99)), (Step::Old, Step::Old));
+        assert_eq!((stream.judge(4, 18), stream.judge(4, 19)), (Step::Next, Step::Gap));
+        assert_eq!((stream.judge(6, 1), stream.judge(6, 2)), (Step::Next, Step::Gap));
+    }
+
+    #[test]
+    fn gap_that_stays_is_passed_over_in_the_end() {
+        let mut stream = Stream::default();
+        stream.done(1, 1);
+        assert_eq!([stream.judge(1, 5), stream.judge(1, 5), stream.judge(1, 5)], [Step::Gap, Step::Gap, Step::Next]);
+    }
+
+    #[test]
+    fn kubernetes_event_carries_the_objects_name_and_a_unique_one_of_its_own() {
+        let agent: AgentId = "mong-cai.a1".parse().unwrap();
+        let event = Event {
+            origin_epoch: 3,
+            origin_seq: 9,
+            at: "2026-11-21T10:00:00.5Z".into(),
+            kind: ItemKind::Device,
+            name: "cam-1".into(),
+            uid: "u1".into(),
+            reason: "FirmwareProven".into(),
+            severity: EventSeverity::Normal,
+            note: "ü".repeat(1000),
+        };
+        let made = kube_event(&agent, &event, "operator-0", Timestamp::UNIX_EPOCH);
+        assert_eq!(made.metadata.name.as_deref(), Some("mong-cai.a1.3.9"));
+        assert_eq!(made.event_time.unwrap().0.to_string(), "2026-11-21T10:00:00.5Z");
+        assert_eq!(made.note.unwrap().len(), 1024);
+        assert_eq!(made.regarding.unwrap().name.as_deref(), Some("cam-1"));
+    }
+
+    /// Fails a few times, and remembers what it took.
+    #[derive(Default)]
+    struct Book {
+        failures: AtomicU32,
+        taken: Mutex<Vec<u64>>,
+    }
+
+    impl EventSink for Book {
+        fn deliver<'a>(&'a self, _: &'a AgentId, event: &'a Event) -> BoxFuture<'a, Result<(), SinkError>> {
+            Box::pin(async move {
+                if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+                    return Err(SinkError::Later("away".into()));
+                }
+                self.taken.lock().unwrap().push(event.origin_seq);
+                Ok(())
+            })
+        }
+    }
+
+    struct NoRenewals;
+
+    impl Renewals for NoRenewals {
+        fn renew<'a>(&'a self, _: &'a AgentId, _: Renewal) -> BoxFuture<'a, Result<Control, RenewalError>> {
+            Box::pin(async { Err(RenewalError("no".into())) })
+        }
+    }
+
+    struct Desk {
+        book: Arc<Book>,
+        uplink: Arc<Uplink>,
+        session: Session,
+        model: Model,
+    }
+
+    impl Desk {
+        fn new(failures: u32) -> Self {
+            let signer = Signer::from_pkcs8("k", &Signer::generate().unwrap()).unwrap();
+            let model = Model::new("mong-cai.a1".parse().unwrap(), vec![signer.public()]);
+            let metrics = Arc::new(UplinkMetrics::register(&prometheus::Registry::new()).unwrap());
+            let book = Arc::new(Book { failures: failures.into(), taken: Mutex::default() });
+            let config = UplinkConfig { term: 1, signer, grace: Duration::from_secs(90), metrics };
+            let uplink = Uplink::new(config, book.clone(), Arc::new(NoRenewals));
+            let session = Session::unwired(1, model.id.clone());
+            uplink.admit(&model.id, Admittance::Admitted);
+            uplink.session_started(&model.id, session.clone());
+            Self { book, uplink, session, model }
+        }
+
+        fn send(&mut self, numbers: std::ops::RangeInclusive<u64>) {
+            let message = self.model.events(&device("cam", "u1", 1, "x"), numbers);
+            self.uplink.frame(&self.model.id, Up::Event, message.into());
+        }
+
+        /// Waits, in the paused clock of the test, until the agent was acknowledged so far.
+        async fn acknowledged(&mut self, epoch: u64, upto: u64) {
+            let wait = async {
+                loop {
+                    for (down, message) in self.session.take() {
+                        self.model.receive(down, &message);
+                    }
+                    if self.model.control.contains(&Control::Ack { epoch, upto }) {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            timeout(Duration::from_secs(120), wait).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_arrive_once_in_order_and_are_acknowledged_after_that() {
+        let mut desk = Desk::new(4);
+        desk.uplink.want(&desk.model.id, device("cam", "u1", 1, "x"));
+        desk.send(3..=4);
+        desk.send(3..=6);
+        desk.send(8..=9);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(desk.book.taken.lock().unwrap().is_empty(), "nobody knows yet whose objects these are");
+        desk.uplink.open();
+        desk.acknowledged(1, 6).await;
+        assert_eq!(*desk.book.taken.lock().unwrap(), [3, 4, 5, 6]);
+        desk.send(7..=9);
+        desk.acknowledged(1, 9).await;
+        assert_eq!(*desk.book.taken.lock().unwrap(), [3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn event_of_a_foreign_object_is_only_logged() {
+        let mut desk = Desk::new(0);
+        desk.uplink.open();
+        desk.send(1..=2);
+        desk.acknowledged(1, 2).await;
+        assert!(desk.book.taken.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,201 @@
+//! What an agent must be told next, computed from what is wanted, what ended, and what the agent holds. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kalong_crds::wire::desired::{Desired, Item, Tombstone, rev_of};
+use kalong_crds::wire::digest::Rev;
+use kalong_crds::wire::parts::groups;
+
+use super::image::Image;
+
+/// Tombstones in one message, which share the first part with items. With more of them the whole is sent: what it leaves out becomes an
+/// orphan, counts in no digest, and gets its tombstone in a later message.
+pub const MAX_TOMBSTONES: usize = 40;
+
+/// One `desired`, cut into its parts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// The set that it builds on; none for the whole.
+    pub base: Option<Rev>,
+    /// The set after it.
+    pub rev: Rev,
+    /// UIDs of the items in it.
+    pub uids: BTreeSet<String>,
+    /// The parts in order.
+    pub parts: Vec<Desired>,
+}
+
+/// How the message has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A difference where that is possible.
+    Shortest,
+    /// The whole, because the agent asked for it.
+    Whole,
+}
+
+/// What to tell the agent next; nothing if it holds exactly what is wanted.
+///
+/// `exposed` are items that were sent and never confirmed: the agent may hold them without having said so.
+pub fn next(
+    wanted: &BTreeMap<String, Item>,
+    ended: &BTreeMap<String, i64>,
+    image: &Image,
+    exposed: &BTreeSet<String>,
+    form: Form,
+) -> Option<Message> {
+    let said = image.desired()?.clone();
+    let removed: Vec<Tombstone> = ended
+        .iter()
+        .filter(|(uid, _)| image.holds(uid) || exposed.contains(*uid))
+        .take(MAX_TOMBSTONES)
+        .map(|(uid, generation)| Tombstone { uid: uid.clone(), generation: *generation })
+        .collect();
+    let held: BTreeMap<&str, (i64, &str)> = image.held().map(|(uid, g, hash)| (uid, (g, hash.as_str()))).collect();
+    let differs = |item: &&Item| held.get(item.uid.as_str()) != Some(&(item.generation, item.hash.as_str()));
+    // What nobody wants and nobody ended becomes an orphan only by a whole that leaves it out.
+    let stray = held.keys().any(|uid| !wanted.contains_key(*uid) && !ended.contains_key(*uid));
+    let crowded = removed.len() >= MAX_TOMBSTONES;
+    let rev = rev_of(wanted.values());
+    let whole = form == Form::Whole || stray || crowded || !image.consistent();
+    let items: Vec<Item> = wanted.values().filter(|item| whole || differs(item)).cloned().collect();
+    let settled = if whole { form == Form::Shortest && said == rev } else { items.is_empty() };
+    if settled && removed.is_empty() {
+        return None;
+    }
+    let base = (!whole).then_some(said);
+    Some(cut(base, rev, removed, items))
+}
+
+fn cut(base: Option<Rev>, rev: Rev, removed: Vec<Tombstone>, items: Vec<Item>) -> Message {
+    let uids = items.iter().map(|item| item.uid.clone()).collect();
+    let groups = groups(items);
+    let parts = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+    let mut removed = Some(removed);
+    let parts = (1..)
+        .zip(groups)
+        .map(|(part, items)| Desired {
+            base: base.clone(),
+            rev: rev.clone(),
+            part,
+            parts,
+            removed: removed.take().unwrap_or_default(),
+            items,
+        })
+        .collect();
+    Message { base, rev, uids, parts }
+}
+
+#[cfg(test)]
+mod tests {
+    use kalong_crds::wire::desired::ItemKind;
+    use kalong_crds::wire::reported::{ItemState, Reported, ReportedItem, rev_of as reported_rev};
+
+    use super::super::image::Taken;
+    use super::*;
+
+    fn item(uid: &str, generation: i64) -> Item {
+        Item::new(ItemKind::Device, "ns", uid, uid, generation, &serde_json::json!({ "g": generation })).unwrap()
+    }
+
+    fn wanted(items: &[Item]) -> BTreeMap<String, Item> {
+        items.iter().map(|i| (i.uid.clone(), i.clone())).collect()
+    }
+
+    fn image(items: &[Item]) -> Image {
+        let reported: Vec<_> = items
+            .iter()
+            .map(|i| ReportedItem {
+                uid: i.uid.clone(),
+                kind: i.kind,
+                generation: i.generation,
+                hash: i.hash.clone(),
+                applied: 0,
+                state: ItemState::Applying,
+                reason: String::new(),
+                message: String::new(),
+                device: None,
+                lane: None,
+            })
+            .collect();
+        let mut image = Image::default();
+        let taken = image.take(Reported {
+            desired_rev: rev_of(items),
+            want_whole: false,
+            term: 1,
+            term_seq: 1,
+            base: None,
+            rev: reported_rev(&reported).unwrap(),
+            part: 1,
+            parts: 1,
+            items: reported,
+            removed: vec![],
+            about: None,
+        });
+        assert!(matches!(taken, Taken::Applied(_)));
+        image
+    }
+
+    fn shortest(wanted: &BTreeMap<String, Item>, ended: &[(&str, i64)], image: &Image) -> Option<Message> {
+        let ended = ended.iter().map(|(uid, g)| ((*uid).to_owned(), *g)).collect();
+        next(wanted, &ended, image, &BTreeSet::new(), Form::Shortest)
+    }
+
+    #[test]
+    fn nothing_is_sent_to_an_agent_that_holds_what_is_wanted_or_never_reported() {
+        let items = [item("a", 1), item("b", 2)];
+        assert_eq!(shortest(&wanted(&items), &[], &image(&items)), None);
+        assert_eq!(shortest(&wanted(&items), &[], &Image::default()), None);
+    }
+
+    #[test]
+    fn only_what_differs_is_sent_on_the_base_that_the_agent_holds() {
+        let (old, new) = ([item("a", 1), item("b", 1)], [item("a", 1), item("b", 2), item("c", 1)]);
+        let message = shortest(&wanted(&new), &[], &image(&old)).unwrap();
+        assert_eq!((message.base, message.rev), (Some(rev_of(&old)), rev_of(&new)));
+        assert_eq!(message.uids, ["b".to_owned(), "c".to_owned()].into());
+    }
+
+    #[test]
+    fn end_of_a_held_item_is_a_tombstone_and_of_an_unheld_one_nothing() {
+        let (old, new) = ([item("a", 1), item("b", 1)], [item("a", 1)]);
+        let message = shortest(&wanted(&new), &[("b", 3)], &image(&old)).unwrap();
+        assert_eq!(message.parts[0].removed, [Tombstone { uid: "b".into(), generation: 3 }]);
+        assert!(message.base.is_some() && message.parts[0].items.is_empty());
+        assert_eq!(shortest(&wanted(&new), &[("z", 1)], &image(&new)), None);
+    }
+
+    #[test]
+    fn unconfirmed_item_that_ended_gets_a_tombstone_too() {
+        let items = [item("a", 1)];
+        let ended = [("z".to_owned(), 1)].into();
+        let message = next(&wanted(&items), &ended, &image(&items), &["z".to_owned()].into(), Form::Shortest).unwrap();
+        assert_eq!(message.parts[0].removed.len(), 1);
+    }
+
+    #[test]
+    fn stray_item_brings_the_whole_without_it() {
+        let (old, new) = ([item("a", 1), item("b", 1)], [item("a", 1)]);
+        let message = shortest(&wanted(&new), &[], &image(&old)).unwrap();
+        assert_eq!((message.base, message.uids), (None, ["a".to_owned()].into()));
+        assert!(message.parts[0].removed.is_empty());
+    }
+
+    #[test]
+    fn whole_that_was_asked_for_is_sent_in_parts() {
+        let items: Vec<_> = (0..60).map(|n| big(n)).collect();
+        let ended = BTreeMap::new();
+        let whole = next(&wanted(&items), &ended, &image(&items), &BTreeSet::new(), Form::Whole).unwrap();
+        assert!(whole.base.is_none() && whole.parts.len() > 1);
+        assert_eq!(whole.parts.iter().map(|p| p.items.len()).sum::<usize>(), 60);
+        assert!(whole.parts.iter().enumerate().all(|(n, p)| usize::try_from(p.part).unwrap() == n + 1));
+        assert!(
+            whole.parts.iter().all(|p| serde_json::to_vec(p).unwrap().len() < kalong_crds::wire::MAX_MESSAGE - 1024)
+        );
+    }
+
+    fn big(n: i32) -> Item {
+        let spec = serde_json::json!({ "n": n, "x": "x".repeat(3800) });
+        Item::new(ItemKind::Device, "ns", &format!("n{n}"), &format!("u{n:03}"), 1, &spec).unwrap()
+    }
+}

@@ -1,0 +1,79 @@
+//! Whom to wake: a set for each kind, so that a thousand reports of one device are one entry.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::stream::{BoxStream, StreamExt, unfold};
+use kalong_controllers::kit::link::Wake;
+use kalong_crds::wire::desired::ItemKind;
+use tokio::sync::Notify;
+
+/// The sets of all kinds.
+#[derive(Clone, Default)]
+pub(super) struct Wakes {
+    agents: Arc<WakeSet>,
+    devices: Arc<WakeSet>,
+    lanes: Arc<WakeSet>,
+}
+
+#[derive(Default)]
+struct WakeSet {
+    waiting: Mutex<HashSet<Wake>>,
+    more: Notify,
+}
+
+impl Wakes {
+    fn of(&self, kind: ItemKind) -> &Arc<WakeSet> {
+        match kind {
+            ItemKind::Agent => &self.agents,
+            ItemKind::Device => &self.devices,
+            ItemKind::Lane => &self.lanes,
+        }
+    }
+
+    /// Adds an object; says whether it was not waiting already.
+    pub fn add(&self, kind: ItemKind, wake: Wake) -> bool {
+        let set = self.of(kind);
+        let new = set.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(wake);
+        set.more.notify_one();
+        new
+    }
+
+    /// The objects of a kind, as they come.
+    pub fn stream(&self, kind: ItemKind) -> BoxStream<'static, Wake> {
+        let set = Arc::clone(self.of(kind));
+        unfold(set, |set| async move {
+            loop {
+                let next = {
+                    let mut waiting = set.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    let next = waiting.iter().next().cloned();
+                    next.and_then(|wake| waiting.take(&wake))
+                };
+                match next {
+                    Some(wake) => return Some((wake, set)),
+                    None => set.more.notified().await,
+                }
+            }
+        })
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn many_wakes_of_one_object_are_one() {
+        let wakes = Wakes::default();
+        let wake = |name: &str| Wake { namespace: "ns".into(), name: name.into() };
+        assert!(wakes.add(ItemKind::Device, wake("a")));
+        assert!(!wakes.add(ItemKind::Device, wake("a")));
+        wakes.add(ItemKind::Lane, wake("l"));
+        let mut devices = wakes.stream(ItemKind::Device);
+        assert_eq!(devices.next().await, Some(wake("a")));
+        let more = tokio::spawn(async move { devices.next().await });
+        wakes.add(ItemKind::Device, wake("b"));
+        assert_eq!(more.await.unwrap(), Some(wake("b")));
+    }
+}
