@@ -10,6 +10,7 @@ use std::{fs, io, thread};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 
+use super::image::{self, Behaviour};
 use super::manifests::{DEFAULT_ARTIFACTS, DEFAULT_NETWORK, Manifest, ManifestError, Render, manifests};
 use super::plan::SitePlan;
 use super::preset::{self, Counts};
@@ -28,6 +29,8 @@ enum Command {
     Run(Run),
     /// Writes the manifests of a site.
     Manifests(Write),
+    /// Writes an image that a simulated device can run, or cannot.
+    Image(Image),
 }
 
 #[derive(Args)]
@@ -87,6 +90,32 @@ struct Write {
     check: bool,
 }
 
+#[derive(Args)]
+struct Image {
+    /// Name of the model that it is for.
+    #[arg(long)]
+    model: String,
+    /// Its version.
+    #[arg(long)]
+    version: String,
+    /// What is wrong with it, for example fails-selftest; may be given several times.
+    #[arg(long = "behaviour", value_parser = image::behaviour)]
+    behaviour: Vec<Behaviour>,
+    /// Its length in bytes.
+    #[arg(long, default_value_t = 300 * 1024)]
+    size: usize,
+    /// The file to write.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Image {
+    fn go(self) -> Result<(), CommandError> {
+        let image = image::build(&self.model, &self.version, &self.behaviour, self.size);
+        fs::write(&self.out, image).map_err(|source| CommandError::File { path: self.out, source })
+    }
+}
+
 /// Why the command did not succeed.
 #[derive(Debug, Error)]
 pub enum CommandError {
@@ -144,6 +173,7 @@ pub fn main() -> ExitCode {
     let done = match Line::parse().command {
         Command::Run(run) => run.go(),
         Command::Manifests(write) => write.go(),
+        Command::Image(image) => image.go(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -66,6 +66,15 @@ impl ImageError {
     }
 }
 
+/// The behaviour that is written so.
+///
+/// # Errors
+/// There is none; the text lists those that are there.
+pub fn behaviour(word: &str) -> Result<Behaviour, String> {
+    let known = WORDS.iter().find(|(_, w)| *w == word).map(|(b, _)| *b);
+    known.ok_or_else(|| format!("use one of {}", WORDS.map(|(_, w)| w).join(", ")))
+}
+
 /// An image of exactly `size` bytes, or of its header where that is longer. The same arguments make the same bytes.
 pub fn build(model: &str, version: &str, behaviour: &[Behaviour], size: usize) -> Vec<u8> {
     let words: Vec<_> = WORDS.iter().filter(|(b, _)| behaviour.contains(b)).map(|(_, w)| *w).collect();
@@ -105,8 +114,7 @@ pub fn parse(image: &[u8]) -> Result<Header, ImageError> {
             ("version", value) => header.version = value.to_owned(),
             ("behaviour", value) => {
                 for word in value.split(',').filter(|w| !w.is_empty()) {
-                    let (known, _) = WORDS.iter().find(|(_, w)| *w == word).ok_or_else(bad)?;
-                    header.behaviour.insert(*known);
+                    header.behaviour.insert(self::behaviour(word).map_err(|_| bad())?);
                 }
             }
             _ => return Err(bad()),

@@ -4,7 +4,7 @@ use kalong_crds::firmware_release::{Artifact, FirmwareRelease, FirmwareReleaseSp
 use kalong_crds::units::{Digest, Name};
 use kalong_crds::wire::digest::CanonicalError;
 use kalong_crds::wire::release::{sign, signatures_needed};
-use kalong_crds::wire::signature::SignatureError;
+use kalong_crds::wire::signature::{SignatureError, Signer};
 use thiserror::Error;
 
 use super::author::demo_signers;
@@ -85,7 +85,7 @@ pub fn factory(model: &'static Model, artifacts: &str) -> Result<Release, Releas
 pub fn release(wanted: &ReleaseOf<'_>, artifacts: &str) -> Result<Release, ReleaseMakeError> {
     let image = image::build(wanted.model.name, wanted.version, wanted.behaviour, wanted.model.image_size);
     let digest = Digest::of(&image);
-    let mut spec = FirmwareReleaseSpec {
+    let spec = FirmwareReleaseSpec {
         kind: Default::default(),
         models: vec![wanted.model.name.into()],
         hardware_revisions: vec![wanted.model.hardware.to_owned()],
@@ -96,10 +96,11 @@ pub fn release(wanted: &ReleaseOf<'_>, artifacts: &str) -> Result<Release, Relea
         signatures: vec![],
         expires: None,
     };
-    let document = spec.document()?;
     let needed = signatures_needed(wanted.model.class);
-    spec.signatures = demo_signers()?.iter().take(needed).map(|author| sign(author, &document)).collect();
-    Ok(Release { name: format!("{}-{}", wanted.model.name, wanted.version), spec, image })
+    let mut release = Release { name: format!("{}-{}", wanted.model.name, wanted.version), spec, image };
+    let authors = demo_signers()?;
+    release.sign_again(authors.get(..needed).unwrap_or(&authors))?;
+    Ok(release)
 }
 
 impl Release {
@@ -108,6 +109,17 @@ impl Release {
         let mut object = FirmwareRelease::new(&self.name, self.spec.clone());
         object.metadata.namespace = Some(namespace.to_owned());
         object
+    }
+
+    /// Replaces the signatures by those of these authors over the spec as it is now: after it was bent on purpose, or to have
+    /// it signed by a stranger.
+    ///
+    /// # Errors
+    /// The spec has no canonical form.
+    pub fn sign_again(&mut self, authors: &[Signer]) -> Result<(), ReleaseMakeError> {
+        let document = self.spec.document()?;
+        self.spec.signatures = authors.iter().map(|author| sign(author, &document)).collect();
+        Ok(())
     }
 
     /// The same release under another name, where two of one version are needed.

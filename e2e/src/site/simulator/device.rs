@@ -81,6 +81,8 @@ pub(super) struct State {
     pub load: Load,
     pub faults: Faults,
     pub power: Power,
+    /// It was told to start again and only finishes its answer.
+    pub leaving: bool,
     session: u64,
     pub counts: Counts,
 }
@@ -151,6 +153,7 @@ impl Device {
             load: Load::default(),
             faults: Faults::default(),
             power: Power::On,
+            leaving: false,
             session: 0,
             counts: Counts::default(),
         };
@@ -183,7 +186,7 @@ impl Device {
     pub fn publish(&self, state: &State) {
         let link = Link {
             listening: !state.faults.unreachable && state.power != Power::Starting,
-            answering: state.power == Power::On,
+            answering: state.power == Power::On && !state.leaving,
             session: state.session,
         };
         self.link.send_if_modified(|now| std::mem::replace(now, link) != link);
@@ -304,11 +307,11 @@ impl Device {
 
     /// Sets all of these or none, as one write.
     pub fn set(&self, values: &BTreeMap<String, Value>) -> Result<(), Refusal> {
-        let mut state = self.state();
-        state.counts.writes += 1;
         for (name, value) in values {
             self.check(name, value)?;
         }
+        let mut state = self.state();
+        state.counts.writes += 1;
         for (name, value) in values {
             if name == well_known::ADMISSION {
                 state.counts.admission_writes += 1;

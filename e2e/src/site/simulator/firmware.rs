@@ -176,7 +176,7 @@ impl Device {
         let mut state = self.state();
         let switched = state.slots.activate(digest);
         if switched == Switched::Restart && self.power_cut_at(CutPoint::Activate, &mut state) == Cut::No {
-            self.restart_soon();
+            self.leave(&mut state);
         }
         switched
     }
@@ -185,7 +185,7 @@ impl Device {
         let mut state = self.state();
         let switched = state.slots.roll_back();
         if switched == Switched::Restart {
-            self.restart_soon();
+            self.leave(&mut state);
         }
         switched
     }
@@ -202,8 +202,11 @@ impl Device {
         Cut::No
     }
 
-    /// Restarts once the answer to the order has had time to leave.
-    pub fn restart_soon(self: &Arc<Self>) {
+    /// Restarts once the answer to the order has had time to leave. Until then nothing else is answered: what is asked
+    /// meanwhile would be answered by an image that does not run yet.
+    pub fn leave(self: &Arc<Self>, state: &mut State) {
+        state.leaving = true;
+        self.publish(state);
         let device = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep(ANSWER_FIRST).await;

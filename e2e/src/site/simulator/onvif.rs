@@ -118,7 +118,7 @@ fn operate(device: &Arc<Device>, call: &Call) -> Outcome {
             device.model().downtime_seconds
         )),
         "SystemReboot" => {
-            device.restart_soon();
+            device.leave(&mut device.state());
             Outcome::Done("<tds:Message>Restarting.</tds:Message>".into())
         }
         _ => Outcome::Fault("ter:ActionNotSupported", "This camera has no such operation.".into()),

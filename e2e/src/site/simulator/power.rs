@@ -20,6 +20,7 @@ impl Device {
     /// As [`Device::restart`], with the state already in hand.
     pub fn restart_from(self: &Arc<Self>, state: &mut State) {
         state.power = Power::Starting;
+        state.leaving = false;
         state.flashing = None;
         self.cut_connections(state);
         self.after(self.timing.boot, state, Self::started);
