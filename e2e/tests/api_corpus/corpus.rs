@@ -66,6 +66,17 @@ fn yaml<T: for<'de> Deserialize<'de>>(path: &Path) -> T {
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+fn patterns() -> Vec<PatternPair> {
+    yaml(&folder().join("patterns.yaml"))
+}
+
+/// Values of patterns that no kind has any more.
+pub fn stale_patterns(rules: &[Rule]) -> Vec<String> {
+    let has = |pattern: &str| rules.iter().any(|rule| matches!(&rule.demand, Demand::Pattern(p) if p == pattern));
+    let stale = patterns().into_iter().filter(|pair| !has(&pair.pattern));
+    stale.map(|pair| format!("patterns.yaml has {:?}, which is no pattern", pair.pattern)).collect()
+}
+
 impl Corpus {
     /// The corpus of this kind: `base*.yaml` and `pairs.yaml` in its folder, and the patterns of all kinds.
     pub fn read(singular: &str) -> Self {
@@ -77,7 +88,7 @@ impl Corpus {
         let bases = files.iter().filter(is_base).map(|path| yaml(path)).collect();
         let pairs = folder.join("pairs.yaml");
         let pairs = if pairs.exists() { yaml(&pairs) } else { Vec::new() };
-        Self { bases, pairs, patterns: yaml(&self::folder().join("patterns.yaml")) }
+        Self { bases, pairs, patterns: patterns() }
     }
 
     /// The neighbours that somebody wrote for this rule.
@@ -98,8 +109,9 @@ impl Corpus {
 
     /// Pairs that belong to no rule any more.
     pub fn stale(&self, rules: &[Rule]) -> Vec<String> {
-        let belongs = |pair: &&Pair| !rules.iter().any(|rule| pair.rule == rule.name() && pair.at == rule.at());
-        self.pairs.iter().filter(belongs).map(|pair| format!("{} of `{}`", pair.rule, pair.at)).collect()
+        let stale = |pair: &&Pair| !rules.iter().any(|rule| pair.rule == rule.name() && pair.at == rule.at());
+        let words = |pair: &Pair| format!("pairs.yaml has {:?} of `{}`, which is no rule", pair.rule, pair.at);
+        self.pairs.iter().filter(stale).map(words).collect()
     }
 }
 

@@ -79,7 +79,7 @@ impl Objects<'_> {
 
 /// In service in each way, and out of it in each way.
 async fn judge_deletion(objects: &Objects<'_>, off: (&str, Value), on: (&str, Value), other: Option<(&str, Value)>) {
-    let held = objects.create("held", &[on.clone()]).await;
+    let held = objects.create("held", std::slice::from_ref(&on)).await;
     objects.guarded().await;
     let verdict = objects.delete("held").await;
     let message = verdict.message();
@@ -106,9 +106,9 @@ async fn judge_deletion(objects: &Objects<'_>, off: (&str, Value), on: (&str, Va
 
 /// `kubectl delete --all`, a delete of the collection and a prune: what is in service stays untouched, what is not goes.
 async fn judge_mass_deletion(objects: &Objects<'_>, off: (&str, Value), on: (&str, Value)) {
-    objects.create("held", &[on.clone()]).await;
+    objects.create("held", std::slice::from_ref(&on)).await;
     objects.guarded().await;
-    objects.create("kept", &[on.clone()]).await;
+    objects.create("kept", std::slice::from_ref(&on)).await;
     // As the operator leaves it: without the policy this one would stay Terminating.
     objects.create("finalized", &[on, ("metadata.finalizers", json!(["kalong.dev/tombstone"]))]).await;
     objects.create("off", &[off]).await;
