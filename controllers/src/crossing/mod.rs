@@ -51,7 +51,7 @@ impl Controlled for Crossing {
                 .collect(),
             crossing,
         };
-        Report { status: Some(plan(&seen)), again: None, error: None }
+        Report::of(plan(&seen))
     }
 }
 

@@ -3,12 +3,14 @@
 use kalong_crds::device::DeviceStatus;
 
 use super::act::{Done, failure};
+use super::judge;
 use super::plan::Plan;
 use super::seen::Seen;
-use crate::kit::driver::Report;
+use crate::kit::driver::{Finder, Report};
 
 pub(super) fn report(seen: Seen, plan: Plan, done: Done) -> Report<DeviceStatus> {
     let Plan { finalizers: _, want: _, remove: _, status, again } = plan;
     let Done { stale, error } = done;
-    Report { status: status.filter(|_| !stale), again, error: error.or_else(|| failure(seen)) }
+    let finder = if judge::declared(&seen).is_some() { Finder::Operator } else { Finder::Agent };
+    Report { status: status.filter(|_| !stale), again, error: error.or_else(|| failure(seen)), finder }
 }

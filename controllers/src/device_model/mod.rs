@@ -31,7 +31,7 @@ impl Controlled for DeviceModel {
             conditions,
             devices: i64::try_from(devices).unwrap_or(i64::MAX),
         };
-        Report { status: Some(status), again: None, error: None }
+        Report::of(status)
     }
 }
 

@@ -40,16 +40,16 @@ impl Controlled for EdgeAgent {
         let seen = observe(world, agent);
         let changed = match act(world, &seen).await {
             Ok(changed) => changed,
-            Err(error) => return Report { status: Some(status(&seen)), again: None, error: Some(error) },
+            Err(error) => return Report { error: Some(error), ..Report::of(status(&seen)) },
         };
         if changed {
-            return Report { status: None, again: None, error: None };
+            return Report::unchanged();
         }
         let (status, again) = (status(&seen), seen.facts.as_ref().and_then(|f| f.grace_left(seen.now)));
         let keep = waits(&seen)
             && !seen.agent.conditions().is_empty()
             && seen.agent.metadata.generation == seen.agent.status.as_ref().map(|s| s.observed_generation);
-        Report { status: (!keep).then_some(status), again, error: None }
+        Report { status: (!keep).then_some(status), again, ..Report::unchanged() }
     }
 }
 

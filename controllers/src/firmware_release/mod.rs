@@ -25,7 +25,7 @@ impl Controlled for FirmwareRelease {
         let now = world.clock.now();
         let believed = match release.spec.signed(&release.name_any()) {
             Ok(signed) => signed.verify(&world.settings.release_keys, needed).map(drop),
-            Err(error) => return Report { status: None, again: None, error: Some(Error::Order(error)) },
+            Err(error) => return Report::failed(Error::Order(error)),
         };
         // An artifact that nobody vouches for is not even fetched.
         let mirrored = believed.is_ok().then(|| world.mirror.ensure(&release.name_any(), &release.spec.artifact));
@@ -46,7 +46,7 @@ impl Controlled for FirmwareRelease {
             observed_generation: generation,
             conditions: settle(&old.conditions, &judged, generation, now),
         };
-        Report { status: Some(status), again: None, error: None }
+        Report::of(status)
     }
 }
 

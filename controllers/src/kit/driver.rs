@@ -38,6 +38,35 @@ pub struct Report<S> {
     pub again: Option<Duration>,
     /// What went wrong on the way; the status is written all the same.
     pub error: Option<Error>,
+    /// Who found out what is wrong, and so makes the Event of it.
+    pub finder: Finder,
+}
+
+/// Who found out what is wrong: one finding is one Event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Finder {
+    /// The operator did, and says so.
+    #[default]
+    Operator,
+    /// The agent did, and its Event comes from its outbox.
+    Agent,
+}
+
+impl<S> Report<S> {
+    /// Nothing but this status.
+    pub fn of(status: S) -> Self {
+        Self { status: Some(status), again: None, error: None, finder: Finder::Operator }
+    }
+
+    /// No status, because of this failure.
+    pub fn failed(error: Error) -> Self {
+        Self { status: None, again: None, error: Some(error), finder: Finder::Operator }
+    }
+
+    /// The status stays as it is.
+    pub fn unchanged() -> Self {
+        Self { status: None, again: None, error: None, finder: Finder::Operator }
+    }
 }
 
 /// A kind and how it is reconciled.
@@ -174,12 +203,12 @@ async fn reconcile<K: Controlled>(object: Arc<K>, context: Arc<Context>) -> Resu
 }
 
 async fn look_and_report<K: Controlled>(world: &World, object: Arc<K>) -> Result<(Written, Option<Duration>), Error> {
-    let Report { status, again, error } = K::pass(world, object.clone()).await;
+    let Report { status, again, error, finder } = K::pass(world, object.clone()).await;
     let written = match status {
         Some(status) => {
             let next = object.with_status(status.clone());
             let written = world.status.write(&world.client, object.as_ref(), status).await?;
-            if written == Written::Changed {
+            if written == Written::Changed && finder == Finder::Operator {
                 announce(world, object.as_ref(), &next).await;
             }
             written

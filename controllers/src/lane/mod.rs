@@ -29,7 +29,7 @@ impl Controlled for Lane {
         // A changed finalizer brings the object back with a new version; its status is written then.
         let status = status.filter(|_| finalizers.is_none());
         let order = seen.order.and_then(Result::err).map(Error::Order);
-        Report { status, again, error: done.err().or(order) }
+        Report { status, again, error: done.err().or(order), ..Report::unchanged() }
     }
 }
 
