@@ -7,6 +7,9 @@ pub mod download;
 pub mod install;
 pub mod prove;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -28,7 +31,7 @@ use crate::realise::Site;
 use crate::realise::act::bounded;
 use crate::realise::lane::Claim;
 use crate::store::desired::Held;
-use crate::store::journal::Memory;
+use crate::store::journal::{Memory, RunningImage};
 use crate::store::outbox::NewEvent;
 use crate::store::{Note, StoreError};
 use attempt::{
@@ -404,11 +407,15 @@ impl Machine {
                 .and_then(|r| r.retry_at.as_ref())
                 .is_some_and(|at| at.parse::<Timestamp>().is_ok_and(|at| at <= Timestamp::now()));
         if !begins(self.record.as_ref(), &target, &seen, firmware.retry, due) {
-            return Ok(false);
+            return self.recognise(site, &target, &seen).await;
         }
         let mut before = seen;
         if let (None, Some(driver)) = (&before.digest, sight.driver.as_deref_mut()) {
             before.digest = bounded(driver.slots()).await.ok().and_then(|s| s.running);
+        }
+        if before.digest.is_none() {
+            before.digest =
+                self.memory.image.as_ref().filter(|i| i.version == before.version).map(|i| i.digest.clone());
         }
         site.downloads.clear_failure(&target.digest);
         if let Some(previous) = &before.digest {
@@ -417,6 +424,18 @@ impl Machine {
         let record = Record::begin(self.record.as_ref(), target, &before, String::new());
         self.write(site, Some(order), record).await?;
         Ok(true)
+    }
+
+    /// Remembers which image runs on a device that tells its version only: the declared one, since it runs that version.
+    async fn recognise(&mut self, site: &Site, target: &Target, seen: &Running) -> Result<bool, StoreError> {
+        let image = RunningImage { version: target.version.clone(), digest: target.digest.clone() };
+        if seen.digest.is_some() || seen.version != target.version || self.memory.image.as_ref() == Some(&image) {
+            return Ok(false);
+        }
+        let memory = Memory { image: Some(image), ..self.memory.clone() };
+        site.note(Note { uid: self.uid.clone(), memory: Some(memory.clone()), ..Note::default() }).await?;
+        self.memory = memory;
+        Ok(false)
     }
 
     async fn release(
@@ -498,6 +517,8 @@ impl Machine {
         if (next.step, next.mark) == (Step::Committing, Mark::Done) {
             memory.counter = memory.counter.max(next.target.counter);
             memory.previous = Some(next.previous_version.clone());
+            memory.image =
+                Some(RunningImage { version: next.target.version.clone(), digest: next.target.digest.clone() });
         }
         let events = self.events(&next, entered);
         let note = Note { uid: self.uid.clone(), record: Some(next.clone()), memory: Some(memory.clone()), events };

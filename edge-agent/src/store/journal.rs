@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kalong_crds::device::{HealthState, Step};
+use kalong_crds::units::Digest;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +30,25 @@ pub struct Memory {
     /// Version that ran before the last change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
+    /// The image that runs, of a device that cannot tell: the declared one since its version was first read back. With it the
+    /// image can be put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<RunningImage>,
     /// The store was lost: nothing is called current before a probe.
     #[serde(default)]
     pub doubt: bool,
     /// Of a lane: the offline policy holds it closed.
     #[serde(default)]
     pub offline: bool,
+}
+
+/// An image that runs, known by the version that the device reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningImage {
+    /// Version that the device reports while it runs.
+    pub version: String,
+    /// Digest of the release of that version.
+    pub digest: Digest,
 }
 
 pub(super) fn prepare(tx: &WriteTransaction) -> Result<(), redb::Error> {
