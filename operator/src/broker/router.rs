@@ -97,7 +97,7 @@ pub(super) struct Router {
 }
 
 struct Inner {
-    broker: Broker,
+    broker: Arc<Broker>,
     publisher: Mutex<LinkTx>,
     fatal: watch::Sender<Option<Fatal>>,
 }
@@ -119,13 +119,8 @@ impl Router {
             ..RouterConfig::default()
         };
         let broker = Broker::new(Config { id: 0, router, ..Config::default() });
-        let (broker, link) = tokio::task::spawn_blocking(move || {
-            let link = broker.link(OWN_LINK);
-            (broker, link)
-        })
-        .await
-        .map_err(|_| Fatal::RouterGone)?;
-        let (tx, rx) = link.map_err(|_| Fatal::RouterGone)?;
+        let broker = Arc::new(broker);
+        let (tx, rx) = connect(&broker, OWN_LINK).await?;
         let (fatal, _) = watch::channel(None);
         let router = Self { inner: Arc::new(Inner { broker, publisher: Mutex::new(tx), fatal }) };
         tokio::spawn(watchdog(router.clone(), rx, period, hint));
@@ -161,13 +156,15 @@ impl Router {
 
     /// A link under this id. Ids are the agents' identities: the router never forgets an id, so there must be few.
     pub async fn link(&self, id: &str) -> Result<Link, Fatal> {
-        let (inner, id) = (Arc::clone(&self.inner), id.to_owned());
-        let made = tokio::task::spawn_blocking(move || inner.broker.link(&id)).await;
+        let made = tokio::select! {
+            made = connect(&self.inner.broker, id) => made,
+            fatal = self.fatal() => Err(fatal),
+        };
         match made {
-            Ok(Ok((tx, rx))) => Ok(Link { tx, rx, router: self.clone() }),
-            _ => {
-                self.fail(Fatal::RouterGone);
-                Err(Fatal::RouterGone)
+            Ok((tx, rx)) => Ok(Link { tx, rx, router: self.clone() }),
+            Err(fatal) => {
+                self.fail(fatal);
+                Err(fatal)
             }
         }
     }
@@ -234,10 +231,30 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let goodbye = Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::NormalDisconnection }, None);
         // A dead router takes no goodbye, and needs none.
-        let _ = self.tx.send(goodbye).now_or_never();
+        let _ = self.tx.send(goodbye()).now_or_never();
     }
+}
+
+/// Makes a link, which blocks until the router answers. A thread of its own, not one of the runtime's: a dead router never answers,
+/// and a runtime waits for its own threads before the process may end.
+async fn connect(broker: &Arc<Broker>, id: &str) -> Result<(LinkTx, LinkRx), Fatal> {
+    let (broker, id) = (Arc::clone(broker), id.to_owned());
+    let (done, made) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("link".to_owned()).spawn(move || {
+        // Nobody waits any more: the link says goodbye by itself.
+        if let Err(Ok((mut tx, _))) = done.send(broker.link(&id)) {
+            let _ = tx.send(goodbye()).now_or_never();
+        }
+    });
+    match (thread, made.await) {
+        (Ok(_), Ok(Ok(link))) => Ok(link),
+        _ => Err(Fatal::RouterGone),
+    }
+}
+
+fn goodbye() -> Packet {
+    Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::NormalDisconnection }, None)
 }
 
 async fn next(rx: &mut LinkRx) -> Result<Delivery, Fatal> {
@@ -368,7 +385,9 @@ mod tests {
         let mut link = router.link("a.b").await.unwrap();
         link.subscribe("t").unwrap();
         let _ = router.publish("đ/1".into(), Bytes::from_static(b"x"));
-        assert_eq!(tokio::time::timeout(BOUND, fatal).await.unwrap(), Fatal::RouterGone);
+        // Silent while its thread still prints what happened, gone afterwards.
+        let fatal = tokio::time::timeout(BOUND, fatal).await.unwrap();
+        assert!(matches!(fatal, Fatal::RouterGone | Fatal::RouterSilent));
         assert!(tokio::time::timeout(BOUND, link.next()).await.unwrap().is_err());
         assert!(router.link("a.c").await.is_err());
     }

@@ -280,7 +280,7 @@ fn item_that_nobody_wants_any_more_is_orphaned_and_adopted_again_under_a_new_uid
     restored.want(a.clone());
     restored.connect();
     restored.calm();
-    assert_eq!(restored.model.items, items(&[a.clone()]));
+    assert_eq!(restored.model.items, items(std::slice::from_ref(&a)));
     assert!(restored.model.orphans.contains_key("ub"));
     assert_eq!(restored.state.holding("ub"), Holding::Held);
     let again = device("b", "ub2", 1, "x");
@@ -432,7 +432,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(300), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn both_sides_agree_after_any_loss(ops in prop::collection::vec(op(), 1..80)) {

@@ -201,6 +201,7 @@ impl Model {
     }
 
     /// A message with events of these numbers.
+    #[allow(dead_code, reason = "the gateway tests share this model and send no events")]
     pub fn events(&mut self, item: &Item, numbers: std::ops::RangeInclusive<u64>) -> Vec<u8> {
         let event = |origin_seq| Event {
             origin_epoch: self.epoch,

@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn whole_that_was_asked_for_is_sent_in_parts() {
-        let items: Vec<_> = (0..60).map(|n| big(n)).collect();
+        let items: Vec<_> = (0..60).map(big).collect();
         let ended = BTreeMap::new();
         let whole = next(&wanted(&items), &ended, &image(&items), &BTreeSet::new(), Form::Whole).unwrap();
         assert!(whole.base.is_none() && whole.parts.len() > 1);
