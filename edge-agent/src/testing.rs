@@ -194,7 +194,8 @@ impl Inside {
         }
         if image != self.running {
             self.previous = Some(std::mem::replace(&mut self.running, image));
-            self.committed = false;
+            // A device with one slot has nothing to fall back to, and so nothing to make permanent.
+            self.committed = self.slots == UpdateSlots::Single;
         }
     }
 }

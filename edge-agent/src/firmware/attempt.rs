@@ -292,7 +292,7 @@ impl Record {
         if step == Step::Installing {
             next.written = true;
         }
-        if next.guard > GUARD && !step.is_end() {
+        if next.guard > GUARD && !is_end(step) {
             let fault = Fault::final_(
                 Reason::AttemptFailed,
                 "the attempt went in circles: look at the device, then ask for another try with kalong.dev/retry",
@@ -340,22 +340,17 @@ impl Record {
     }
 }
 
-trait End {
-    fn is_end(self) -> bool;
-}
-
-impl End for Step {
-    fn is_end(self) -> bool {
-        matches!(
-            self,
-            Self::Idle
-                | Self::Failed
-                | Self::Cancelled
-                | Self::Quarantined
-                | Self::AwaitingRecertification
-                | Self::Undraining
-        )
-    }
+/// Steps in which a machine that goes in circles is already at rest, or about to be.
+fn is_end(step: Step) -> bool {
+    matches!(
+        step,
+        Step::Idle
+            | Step::Failed
+            | Step::Cancelled
+            | Step::Quarantined
+            | Step::AwaitingRecertification
+            | Step::Undraining
+    )
 }
 
 /// The next move. `record.mark` says whether the step's own action is still to be done.

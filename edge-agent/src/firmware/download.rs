@@ -70,6 +70,8 @@ enum DownloadError {
     Store(#[from] StoreError),
     #[error("the operator answered {0}: {hint}", hint = hint(*.0))]
     Status(StatusCode),
+    #[error("the operator was not reached since the box started")]
+    NoSource,
     #[error("the operator sent another range than asked")]
     Range,
     #[error("the transfer broke off after {0} bytes")]
@@ -182,6 +184,11 @@ impl Downloads {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.jobs.lock().is_ok_and(|jobs| jobs.values().any(|p| *p == Progress::Busy))
+    }
+
     async fn run(&self, digest: &Digest, size: Size) -> Progress {
         let Ok(_slot) = self.slots.acquire().await else { return Progress::Busy };
         let whole = self.path(digest);
@@ -258,7 +265,7 @@ impl Downloads {
 
     async fn ask(&self, digest: &Digest, from: u64) -> Result<Response<Incoming>, DownloadError> {
         let source = self.source.lock().ok().and_then(|s| s.clone());
-        let (tls, base) = source.ok_or_else(|| HttpsError::Address("no address of artifacts".to_owned()))?;
+        let (tls, base) = source.ok_or(DownloadError::NoSource)?;
         let mut headers = vec![("accept-encoding", "identity".to_owned())];
         if from > 0 {
             headers.push(("range", format!("bytes={from}-")));

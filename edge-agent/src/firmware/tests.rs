@@ -1,0 +1,524 @@
+//! The machine against a device in memory, with the power cut at every commit.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kalong_crds::device::Step;
+use kalong_crds::device_model::{DeviceClass, Interlock, Recertification};
+use kalong_crds::firmware_release::{Artifact, FirmwareReleaseSpec};
+use kalong_crds::lane::{Admission, LaneAdmission, Service};
+use kalong_crds::wire::order::Permit;
+use kalong_crds::wire::release::{ReleaseKeys, sign};
+use kalong_crds::wire::reported::About;
+use kalong_crds::wire::signature::Signer;
+
+use super::*;
+use crate::clock::ClockJudge;
+use crate::driver::DriverError;
+use crate::realise::lane::Seen;
+use crate::realise::{Parts, Site};
+use crate::store::Store;
+use crate::store::tests::{Fuse, Side, reopen};
+use crate::testing::{Image, Scripted, Vice, device_held, lane_held, order};
+use crate::uplink::report::Image as Reports;
+
+const OLD: &[u8] = b"the image that ran before";
+const NEW: &[u8] = b"the image that the release names";
+const UID: &str = "cam";
+const VISITS: u32 = 4000;
+
+fn old() -> Image {
+    (Digest::of(OLD), "1.0.0".into())
+}
+
+fn new() -> Image {
+    (Digest::of(NEW), "2.0.0".into())
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    author: Signer,
+    device: Scripted,
+    order: DeviceOrder,
+    permits: bool,
+    open_lane: bool,
+}
+
+/// One life of the box, from its start to its end or a power cut.
+struct Life {
+    site: Arc<Site>,
+    machine: Machine,
+}
+
+impl World {
+    fn new(slots: UpdateSlots, vice: Vice) -> Self {
+        let author = Signer::from_pkcs8("author", &Signer::generate().unwrap()).unwrap();
+        let device = Scripted::new(slots, old(), &[old(), new()], vice);
+        let mut order = order();
+        order.update.slots = slots;
+        order.update.soak_seconds = 3;
+        let mut world =
+            Self { folder: tempfile::tempdir().unwrap(), author, device, order, permits: true, open_lane: false };
+        world.order.firmware = Some(world.firmware(release()));
+        let artifacts = world.folder.path().join("artifacts");
+        std::fs::create_dir(&artifacts).unwrap();
+        for bytes in [OLD, NEW] {
+            std::fs::write(artifacts.join(Digest::of(bytes).hex()), bytes).unwrap();
+        }
+        world
+    }
+
+    fn firmware(&self, mut spec: FirmwareReleaseSpec) -> FirmwareOrder {
+        spec.signatures = vec![sign(&self.author, &spec.document().unwrap())];
+        FirmwareOrder {
+            release: spec.signed("r").unwrap(),
+            counter_floor: 0,
+            retry: None,
+            release_quarantine: None,
+            permit: None,
+        }
+    }
+
+    async fn start(&self) -> (Life, Option<Record>) {
+        let opened = reopen(self.folder.path()).await;
+        let record = opened.records.get(UID).cloned();
+        let memory = opened.memories.get(UID).cloned().unwrap_or_default();
+        let site = Arc::new(site(self.folder.path(), opened.store, &self.author));
+        site.contact.up();
+        let admission = if self.open_lane { Admission::Open } else { Admission::Closed };
+        site.lanes.put(lane_held("lane", "plc", &["plc", UID, "other"], admission, Service::Smart), false);
+        let held = device_held(UID, 1, &self.order);
+        let machine = Machine::new(&site, &held, Some(&self.order), record.clone(), memory);
+        (Life { site, machine }, record)
+    }
+
+    /// One look at the device, as its task would take it.
+    async fn visit(&self, life: &mut Life) -> Result<(), StoreError> {
+        let admission = if self.open_lane { LaneAdmission::Open } else { LaneAdmission::Closed };
+        life.site.lanes.observe("plc", Some(Seen { admission, occupancy: Some(0) }));
+        let mut driver = self.device.clone();
+        let identity = driver.identify().await.ok();
+        let reading = driver.read().await.ok();
+        let mut order = self.order.clone();
+        if let (true, Some(firmware), Some(record)) = (self.permits, order.firmware.as_mut(), &life.machine.record) {
+            firmware.permit = Some(Permit { attempt: record.attempt, until: "2199-01-01T00:00:00Z".into() });
+        }
+        let sight = Sight { order: &order, driver: Some(&mut driver), identity, reading: reading.as_ref() };
+        let result = life.machine.advance(&life.site, sight).await;
+        self.hold_invariants(life);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        self.let_downloads_run(life).await;
+        result
+    }
+
+    /// Downloads are tasks of their own, on threads that the paused clock knows nothing of.
+    async fn let_downloads_run(&self, life: &Life) {
+        let busy = || {
+            life.machine.record.as_ref().is_some_and(|r| r.step == Step::Downloading) && life.site.downloads.is_busy()
+        };
+        for _ in 0..500 {
+            if !busy() {
+                break;
+            }
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Visits until this holds.
+    async fn until(&self, life: &mut Life, holds: impl Fn(&Record) -> bool) {
+        for _ in 0..VISITS {
+            if life.machine.record.as_ref().is_some_and(&holds) {
+                return;
+            }
+            self.visit(life).await.unwrap();
+        }
+        panic!("it never came to that: {:?}", life.machine.record);
+    }
+
+    fn hold_invariants(&self, life: &Life) {
+        if life.machine.is_writing() {
+            assert!(!life.site.lanes.is_turn_of("other"), "no second device of a lane in work");
+            let told = life.site.lanes.observe("plc", Some(Seen { admission: LaneAdmission::Open, occupancy: None }));
+            assert_eq!(told, Some(Admission::Closed), "the lane of a device in work is kept closed");
+        }
+        self.device.with(|d| assert!([old(), new()].contains(&d.running), "never two bad images"));
+    }
+
+    /// Visits until nothing moves any more.
+    async fn settle(&self, life: &mut Life) -> Result<Step, StoreError> {
+        for _ in 0..VISITS {
+            self.visit(life).await?;
+            let step = life.machine.record.as_ref().map_or(Step::Idle, |r| r.step);
+            if !is_active(step) && life.machine.record.is_some() {
+                return Ok(step);
+            }
+        }
+        panic!("the machine never came to rest: {:?}", life.machine.record);
+    }
+
+    fn running(&self) -> Image {
+        self.device.with(|d| d.running.clone())
+    }
+}
+
+fn release() -> FirmwareReleaseSpec {
+    FirmwareReleaseSpec {
+        kind: Default::default(),
+        models: vec!["cam-x".into()],
+        hardware_revisions: vec![],
+        version: new().1,
+        security_counter: 3,
+        artifact: Artifact {
+            url: "https://a.example/b".into(),
+            digest: new().0,
+            size: i64::try_from(NEW.len()).unwrap(),
+        },
+        requires: vec![],
+        signatures: vec![],
+        expires: None,
+    }
+}
+
+fn site(folder: &Path, store: Store, author: &Signer) -> Site {
+    Site::new(Parts {
+        agent: "mc.box".parse().unwrap(),
+        downloads: Arc::new(download::Downloads::new(folder.join("artifacts"), store.clone()).unwrap()),
+        store,
+        image: Reports::new(About::default(), kalong_crds::wire::digest::Rev::empty(), Default::default()),
+        release_keys: ReleaseKeys { number: 1, keys: vec![author.public()] },
+        sealing: vec![],
+        clock: ClockJudge::new("2026-01-01T00:00:00Z".parse().unwrap()),
+        drivers: Arc::new(|_, _| Err(DriverError::Unsupported("be made in this test"))),
+    })
+}
+
+/// The end that each fault must lead to, and the image that then runs.
+fn expected(slots: UpdateSlots, vice: Vice) -> (Step, Image) {
+    match (vice, slots) {
+        (Vice::None, _) => (Step::Idle, new()),
+        // The only image hangs and nothing below it answers: a person has to go there.
+        (Vice::Hangs, UpdateSlots::Single) => (Step::Quarantined, new()),
+        _ => (Step::Failed, old()),
+    }
+}
+
+async fn run_with_cut(slots: UpdateSlots, vice: Vice, fuse: Option<Fuse>) -> bool {
+    let world = World::new(slots, vice);
+    let (mut life, _) = world.start().await;
+    if let Some(fuse) = fuse {
+        life.site.store.light(fuse).await;
+    }
+    let mut last = None;
+    let mut first = None;
+    for visits in 0.. {
+        assert!(visits < VISITS, "the machine never came to rest: {last:?}");
+        if world.visit(&mut life).await.is_err() {
+            break;
+        }
+        last = life.machine.record.clone();
+        first = last.as_ref().map(|r| r.step).filter(|step| !is_active(*step));
+        if first.is_some() {
+            break;
+        }
+    }
+    let (was_cut, counter) = (first.is_none(), life.machine.memory.counter);
+    let step = match first {
+        Some(step) => step,
+        None => {
+            drop(life);
+            let (again, found) = world.start().await;
+            life = again;
+            let place = |r: &Option<Record>| r.as_ref().map_or((0, 0), |r| (r.attempt, r.seq));
+            assert!(place(&found) >= place(&last), "a record was lost after its commit returned");
+            world.settle(&mut life).await.unwrap()
+        }
+    };
+    let context = format!("{slots:?} {vice:?} {fuse:?}: {:?}", life.machine.record);
+    assert_eq!((step, world.running()), expected(slots, vice), "{context}");
+    assert!(life.machine.memory.counter >= counter, "{context}");
+    assert_eq!(life.machine.memory.counter, if vice == Vice::None { 3 } else { 0 }, "{context}");
+    world.device.with(|d| {
+        assert!(d.flashes.get(&new().0).copied().unwrap_or(0) <= 1, "flashed more than once: {context}");
+        assert!(d.committed || step == Step::Quarantined, "{context}");
+    });
+    let before = world.device.with(|d| (d.flashes.clone(), d.boots));
+    for _ in 0..5 {
+        world.visit(&mut life).await.unwrap();
+    }
+    assert_eq!(world.device.with(|d| (d.flashes.clone(), d.boots)), before, "the end is not the end: {context}");
+    was_cut
+}
+
+async fn cut_everywhere(slots: UpdateSlots, vice: Vice) {
+    for side in [Side::Before, Side::After] {
+        let mut left = 1;
+        while run_with_cut(slots, vice, Some(Fuse { left, side })).await {
+            left += 1;
+        }
+        assert!(left > 5, "the power was cut at {left} commits only");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn power_cut_at_any_commit_ends_well_with_two_slots() {
+    for vice in [Vice::None, Vice::FailsSelfTest, Vice::FallsBack, Vice::Hangs] {
+        cut_everywhere(UpdateSlots::Dual, vice).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn power_cut_at_any_commit_ends_well_with_one_slot() {
+    for vice in [Vice::None, Vice::WrongVersion, Vice::FlashError, Vice::Hangs] {
+        cut_everywhere(UpdateSlots::Single, vice).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn power_cut_around_a_refused_transfer_ends_in_failed() {
+    cut_everywhere(UpdateSlots::Dual, Vice::RefusesTransfer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_fault_leads_to_its_end_without_a_cut() {
+    for slots in [UpdateSlots::Dual, UpdateSlots::Single] {
+        for vice in [
+            Vice::None,
+            Vice::FailsSelfTest,
+            Vice::WrongVersion,
+            Vice::FallsBack,
+            Vice::FlashError,
+            Vice::RefusesTransfer,
+            Vice::Hangs,
+        ] {
+            run_with_cut(slots, vice, None).await;
+        }
+    }
+}
+
+/// The fault with which an order ends without touching the device.
+async fn refusal(change: impl FnOnce(&mut World)) -> String {
+    let mut world = World::new(UpdateSlots::Dual, Vice::None);
+    change(&mut world);
+    let (mut life, _) = world.start().await;
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Failed);
+    world.device.with(|d| assert_eq!((d.transfers, d.boots), (0, 1)));
+    life.machine.record.unwrap().fault.unwrap().reason
+}
+
+#[tokio::test(start_paused = true)]
+async fn releases_that_may_not_be_installed_are_refused_with_their_reason() {
+    type Change = fn(&mut World);
+    let cases: [(&str, Change); 7] = [
+        ("SignatureInvalid", |w| w.author = Signer::from_pkcs8("author", &Signer::generate().unwrap()).unwrap()),
+        ("SignatureInvalid", |w| w.order.class = DeviceClass::Barrier),
+        ("Incompatible", |w| w.order.model = "another".into()),
+        ("Incompatible", |w| {
+            w.order.firmware =
+                Some(w.firmware(FirmwareReleaseSpec { hardware_revisions: vec!["B".into()], ..release() }));
+        }),
+        ("Incompatible", |w| {
+            w.order.firmware = Some(w.firmware(FirmwareReleaseSpec { requires: vec!["1.9.0".into()], ..release() }));
+        }),
+        ("Expired", |w| {
+            let expires = Some("2026-01-02T00:00:00Z".into());
+            w.order.firmware = Some(w.firmware(FirmwareReleaseSpec { expires, ..release() }));
+        }),
+        ("CounterTooLow", |w| {
+            if let Some(firmware) = &mut w.order.firmware {
+                firmware.counter_floor = 4;
+            }
+        }),
+    ];
+    for (reason, change) in cases {
+        assert_eq!(refusal(change).await, reason);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn device_that_runs_the_declared_image_is_left_alone() {
+    let world = World::new(UpdateSlots::Dual, Vice::None);
+    world.device.with(|d| d.running = new());
+    let (mut life, _) = world.start().await;
+    for _ in 0..5 {
+        world.visit(&mut life).await.unwrap();
+    }
+    assert!(life.machine.record.is_none());
+    assert_eq!(life.machine.status().unwrap().step, Step::Idle);
+}
+
+async fn wait_at(world: &World, life: &mut Life) -> Step {
+    for _ in 0..60 {
+        world.visit(life).await.unwrap();
+    }
+    life.machine.record.as_ref().unwrap().step
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_permit_the_device_waits_and_with_an_open_lane_it_is_not_touched() {
+    let mut world = World::new(UpdateSlots::Dual, Vice::None);
+    world.permits = false;
+    let (mut life, _) = world.start().await;
+    assert_eq!(wait_at(&world, &mut life).await, Step::AwaitingDrain);
+    (world.permits, world.open_lane) = (true, true);
+    assert_eq!(wait_at(&world, &mut life).await, Step::Draining);
+    world.device.with(|d| assert_eq!(d.transfers, 0));
+    world.open_lane = false;
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unsafe_interlock_holds_the_device_back() {
+    let mut world = World::new(UpdateSlots::Dual, Vice::None);
+    world.order.regulatory.interlocks = vec![Interlock { name: "sourceState".into(), safe: "Off".into() }];
+    world.device.with(|d| d.settings.insert("sourceState".into(), "On".into()));
+    let (mut life, _) = world.start().await;
+    assert_eq!(wait_at(&world, &mut life).await, Step::Draining);
+    world.device.with(|d| d.settings.insert("sourceState".into(), "Off".into()));
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn second_device_of_a_lane_waits_for_the_first() {
+    let world = World::new(UpdateSlots::Dual, Vice::None);
+    let (mut life, _) = world.start().await;
+    life.site.lanes.claim("other", Some(Claim::Closed));
+    assert_eq!(wait_at(&world, &mut life).await, Step::AwaitingDrain);
+    life.site.lanes.claim("other", None);
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn order_taken_back_before_the_device_is_touched_cancels_and_later_does_not() {
+    let mut world = World::new(UpdateSlots::Dual, Vice::None);
+    world.permits = false;
+    let (mut life, _) = world.start().await;
+    assert_eq!(wait_at(&world, &mut life).await, Step::AwaitingDrain);
+    let firmware = world.order.firmware.take();
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+    world.device.with(|d| assert_eq!(d.transfers, 0));
+    let image = world.folder.path().join("artifacts").join(new().0.hex());
+    assert!(!image.exists(), "nobody needs it any more");
+    std::fs::write(image, NEW).unwrap();
+    (world.order.firmware, world.permits) = (firmware, true);
+    world.order.update.soak_seconds = 60;
+    world.until(&mut life, |r| r.step.touches_device()).await;
+    world.order.firmware = None;
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+    assert_eq!(world.running(), new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_begins_while_the_operator_is_not_reached_and_what_has_begun_ends() {
+    let world = World::new(UpdateSlots::Dual, Vice::None);
+    let (mut life, _) = world.start().await;
+    life.site.contact.down();
+    tokio::time::advance(OPERATOR_SEEN).await;
+    assert_eq!(wait_at(&world, &mut life).await, Step::Staged);
+    life.site.contact.up();
+    world.until(&mut life, |r| r.step.touches_device()).await;
+    life.site.contact.down();
+    tokio::time::advance(OPERATOR_SEEN).await;
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_attempt_stays_failed_until_a_person_asks_and_then_has_the_next_number() {
+    let mut world = World::new(UpdateSlots::Dual, Vice::FailsSelfTest);
+    let (mut life, _) = world.start().await;
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Failed);
+    world.device.with(|d| d.vice = Vice::None);
+    assert_eq!(wait_at(&world, &mut life).await, Step::Failed);
+    if let Some(firmware) = &mut world.order.firmware {
+        firmware.retry = Some(1);
+    }
+    world.visit(&mut life).await.unwrap();
+    assert_eq!(life.machine.record.as_ref().unwrap().attempt, 2);
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+    assert_eq!(world.running(), new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn quarantine_outlives_a_restart_and_ends_by_a_person_and_probes() {
+    let mut world = World::new(UpdateSlots::Single, Vice::Hangs);
+    let (mut life, _) = world.start().await;
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Quarantined);
+    drop(life);
+    let (mut life, _) = world.start().await;
+    assert_eq!(wait_at(&world, &mut life).await, Step::Quarantined);
+    assert!(!life.site.lanes.is_turn_of("other"), "the lane of a quarantined device stays out of service");
+    world.device.with(|d| d.vice = Vice::None);
+    assert_eq!(wait_at(&world, &mut life).await, Step::Quarantined);
+    if let Some(firmware) = &mut world.order.firmware {
+        firmware.release_quarantine = Some(1);
+    }
+    world.visit(&mut life).await.unwrap();
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn verified_instrument_waits_for_its_seal() {
+    let mut world = World::new(UpdateSlots::Dual, Vice::None);
+    world.order.regulatory.recertification = Recertification::Verified;
+    let (mut life, _) = world.start().await;
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::AwaitingRecertification);
+    assert_eq!(world.running(), new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn device_restarting_once_in_the_soak_is_proven_anew_and_twice_is_rolled_back() {
+    for (restarts, end) in [(1, Step::Idle), (2, Step::Failed)] {
+        let mut world = World::new(UpdateSlots::Dual, Vice::None);
+        world.order.update.soak_seconds = 20;
+        let (mut life, _) = world.start().await;
+        for _ in 0..restarts {
+            world.until(&mut life, |r| (r.step, r.mark) == (Step::Probation, Mark::Done)).await;
+            world.device.with(|d| d.boots += 1);
+            world.visit(&mut life).await.unwrap();
+        }
+        assert_eq!(world.settle(&mut life).await.unwrap(), end);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_store_makes_nothing_current_before_its_probes() {
+    for (vice, end) in [(Vice::None, Step::Idle), (Vice::FailsSelfTest, Step::Quarantined)] {
+        let world = World::new(UpdateSlots::Dual, vice);
+        world.device.with(|d| d.running = new());
+        let (mut life, _) = world.start().await;
+        life.machine.memory.doubt = true;
+        assert_eq!(life.machine.status().map(|s| s.step), None);
+        for _ in 0..3 {
+            world.visit(&mut life).await.unwrap();
+        }
+        assert_eq!(life.machine.status().unwrap().step, end);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn vendors_tool_brings_the_image_of_an_external_device() {
+    let mut world = World::new(UpdateSlots::External, Vice::None);
+    world.order.update.rollback = Rollback::None;
+    let (mut life, _) = world.start().await;
+    assert_eq!(wait_at(&world, &mut life).await, Step::Activating);
+    world.device.with(|d| {
+        d.running = new();
+        d.boots += 1;
+    });
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+    world.device.with(|d| assert_eq!(d.transfers, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_image_that_cannot_be_had_is_not_overwritten() {
+    let world = World::new(UpdateSlots::Single, Vice::None);
+    std::fs::remove_file(world.folder.path().join("artifacts").join(old().0.hex())).unwrap();
+    let (mut life, _) = world.start().await;
+    assert_eq!(wait_at(&world, &mut life).await, Step::Downloading);
+    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Failed);
+    let (state, fault) = life.machine.complaint().unwrap();
+    assert!(fault.message.contains("put back") && fault.transport && state == ItemState::Failed);
+    assert!(life.machine.record.as_ref().unwrap().retry_at.is_some());
+    world.device.with(|d| assert_eq!(d.transfers, 0));
+}
