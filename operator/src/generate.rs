@@ -103,7 +103,8 @@ fn crd_files() -> Result<Files, GenerateError> {
 fn yaml(name: &str, documents: &[Value]) -> Result<String, GenerateError> {
     let mut parts = Vec::new();
     for document in documents {
-        let body = serde_saphyr::to_string(document).map_err(|e| GenerateError::Yaml(name.to_owned(), e.to_string()))?;
+        let body =
+            serde_saphyr::to_string(document).map_err(|e| GenerateError::Yaml(name.to_owned(), e.to_string()))?;
         parts.push(format!("{}\n", body.trim_end()));
     }
     let text = parts.join("---\n");
@@ -159,8 +160,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_file_and_the_policy_too() {
         let names: Vec<String> = crd_files().unwrap().into_keys().collect();
-        let expected =
-            ["crossing", "deletion-policy", "device", "devicemodel", "edgeagent", "firmwarerelease", "lane"];
+        let expected = ["crossing", "deletion-policy", "device", "devicemodel", "edgeagent", "firmwarerelease", "lane"];
         assert_eq!(names, expected.map(|n| format!("{n}.yaml")));
     }
 }

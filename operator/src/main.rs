@@ -30,8 +30,14 @@ fn operate(arguments: RunArguments) -> Result<u8, String> {
     let settings = arguments.validate().map_err(|e| e.to_string())?;
     logging::start(&settings.log).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let ended = runtime.block_on(run::run(settings)).map(run::End::code).map_err(|e| e.to_string());
+    let code = match runtime.block_on(run::run(settings)) {
+        Ok(end) => end.code(),
+        Err(error) => {
+            tracing::error!(category = error.category(), %error, "the operator cannot run");
+            FAILED
+        }
+    };
     // What is still there after an ordered end, or after the Lease was lost, must not hold the process.
     runtime.shutdown_background();
-    ended
+    Ok(code)
 }

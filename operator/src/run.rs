@@ -103,6 +103,27 @@ pub enum RunError {
     Gateway(#[from] GatewayError),
 }
 
+impl RunError {
+    /// The word for logs.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Metrics(_) | Self::Registry(_) => "metrics",
+            Self::Client(_) => "client",
+            Self::Instance(_) => "instance",
+            Self::Listen(..) => "listen",
+            Self::Signals(_) => "signals",
+            Self::Cache(_) => "watch",
+            Self::Keys(error) => error.category(),
+            Self::Signing(error) => error.category(),
+            Self::Tls(error) => error.category(),
+            Self::GatewayTls(error) => error.category(),
+            Self::Artifacts(error) => error.category(),
+            Self::Fetch(error) => error.category(),
+            Self::Gateway(error) => error.category(),
+        }
+    }
+}
+
 /// What every part shares.
 struct Process {
     settings: Settings,
@@ -137,12 +158,14 @@ pub async fn run(settings: Settings) -> Result<End, RunError> {
         ended = lead::stand_by(&process, &lease, release_keys, &mut signals) => ended,
         why = lease.lost() => Ok(lost(&process, &why)),
     };
-    if !matches!(ended, Ok(End::LeaseLost)) {
-        // A successor need not wait, whatever went wrong here.
-        lease.release().await;
-        process.metrics.leads_no_more();
-        let _ = keeper.await;
+    // Another may lead by now: nothing that still runs here may outlive this moment.
+    if matches!(ended, Ok(End::LeaseLost)) {
+        return ended;
     }
+    // A successor need not wait, whatever went wrong here.
+    lease.release().await;
+    process.metrics.leads_no_more();
+    let _ = keeper.await;
     end.cancel();
     let _ = timeout(PLAIN_DEADLINE, plain).await;
     drop(claim);

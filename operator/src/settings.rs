@@ -351,7 +351,10 @@ fn name(flag: &'static str, text: &str) -> Result<(), SettingsError> {
 
 fn server_names(given: Vec<String>, namespace: &str) -> Result<Vec<String>, SettingsError> {
     if given.is_empty() {
-        return Ok(vec![format!("kalong-agents.{namespace}.svc"), format!("kalong-agents.{namespace}.svc.cluster.local")]);
+        return Ok(vec![
+            format!("kalong-agents.{namespace}.svc"),
+            format!("kalong-agents.{namespace}.svc.cluster.local"),
+        ]);
     }
     for text in &given {
         rustls::pki_types::ServerName::try_from(text.as_str())

@@ -94,14 +94,14 @@ pub struct Cache {
 
 /// Room for a download; given back when dropped.
 #[derive(Debug)]
-pub struct Room<'c> {
-    cache: &'c Cache,
+pub struct Room {
+    cache: Arc<Cache>,
     size: u64,
     /// Where to download into.
     pub partial: PathBuf,
 }
 
-impl Drop for Room<'_> {
+impl Drop for Room {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.partial);
         self.cache.with(|index| index.reserved = index.reserved.saturating_sub(self.size));
@@ -182,18 +182,18 @@ impl Cache {
     }
 
     /// Makes room for a download, at the cost of what was used longest ago.
-    pub fn room(&self, digest: &Digest, size: u64) -> Result<Room<'_>, CacheError> {
+    pub fn room(self: &Arc<Self>, digest: &Digest, size: u64) -> Result<Room, CacheError> {
         if size > self.bound {
             return Err(CacheError::TooLarge { size, bound: self.bound });
         }
         self.drop_file(digest);
         self.evict(size);
         self.with(|index| index.reserved = index.reserved.saturating_add(size));
-        Ok(Room { cache: self, size, partial: self.folder.join(format!("{}.{PARTIAL}", digest.hex())) })
+        Ok(Room { cache: Arc::clone(self), size, partial: self.folder.join(format!("{}.{PARTIAL}", digest.hex())) })
     }
 
     /// Puts a complete, verified download into its place. It is there after a power cut too. Blocks for the disk.
-    pub fn keep(&self, digest: &Digest, room: &Room<'_>) -> Result<(), CacheError> {
+    pub fn keep(&self, digest: &Digest, room: &Room) -> Result<(), CacheError> {
         fs::rename(&room.partial, self.path(digest))?;
         // A rename is durable only once its folder is.
         fs::File::open(&self.folder)?.sync_all()?;
@@ -260,11 +260,11 @@ fn digest_of(path: &Path) -> io::Result<Digest> {
 mod tests {
     use super::*;
 
-    fn open(folder: &Path, bound: u64) -> Cache {
-        Cache::open(folder, bound, Arc::new(Metrics::new().unwrap())).unwrap()
+    fn open(folder: &Path, bound: u64) -> Arc<Cache> {
+        Arc::new(Cache::open(folder, bound, Arc::new(Metrics::new().unwrap())).unwrap())
     }
 
-    fn put(cache: &Cache, content: &[u8]) -> Digest {
+    fn put(cache: &Arc<Cache>, content: &[u8]) -> Digest {
         let digest = Digest::of(content);
         let room = cache.room(&digest, u64::try_from(content.len()).unwrap()).unwrap();
         fs::write(&room.partial, content).unwrap();

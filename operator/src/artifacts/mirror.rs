@@ -169,13 +169,13 @@ impl Shared {
         }
         let room = self.cache.room(&artifact.digest, size).map_err(disk)?;
         self.fetcher.download(artifact, &room.partial).await?;
-        self.cache.keep(&artifact.digest, &room).map_err(disk)
+        let (cache, digest) = (Arc::clone(&self.cache), artifact.digest.clone());
+        blocking(move || cache.keep(&digest, &room)).await
     }
 
     async fn verified(&self, digest: &Digest) -> Result<bool, FetchError> {
         let (cache, digest) = (Arc::clone(&self.cache), digest.clone());
-        let verified = spawn_blocking(move || cache.verify(&digest)).await;
-        verified.map_err(|e| FetchError::Disk(std::io::Error::other(e)))?.map_err(disk)
+        blocking(move || cache.verify(&digest)).await
     }
 
     fn fail(&self, digest: &Digest, error: &FetchError) {
@@ -192,6 +192,13 @@ impl Shared {
     fn announce(&self) {
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
     }
+}
+
+/// Work on the disk, beside the threads that serve agents.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+) -> Result<T, FetchError> {
+    spawn_blocking(work).await.map_err(|e| FetchError::Disk(std::io::Error::other(e)))?.map_err(disk)
 }
 
 fn disk(error: CacheError) -> FetchError {

@@ -76,6 +76,9 @@ pub enum EnrolError {
     /// The API server failed.
     #[error("the control plane cannot be reached now: try again in a minute ({0})")]
     Api(#[from] ApiError),
+    /// The API server failed after the token was used up.
+    #[error("the control plane failed after the token was used up: make a new one with `kubectl kalong enrol` ({0})")]
+    Interrupted(#[source] ApiError),
     /// The certificate could not be made.
     #[error("the certificate could not be signed: look at the Secret kalong-ca ({0})")]
     Sign(#[from] rcgen::Error),
@@ -94,6 +97,7 @@ impl EnrolError {
             Self::ShutOut(_) => "shut-out",
             Self::Busy => "busy",
             Self::Api(error) => error.category(),
+            Self::Interrupted(_) => "interrupted",
             Self::Sign(_) => "sign",
         }
     }
@@ -105,7 +109,7 @@ impl EnrolError {
             Self::Request(_) | Self::SealingKey | Self::Token(TokenError::Malformed) => StatusCode::BAD_REQUEST,
             Self::Token(_) | Self::ForeignSite(_) | Self::Undeclared(_) | Self::ShutOut(_) => StatusCode::FORBIDDEN,
             Self::Burnt => StatusCode::CONFLICT,
-            Self::Busy | Self::Api(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Api(_) | Self::Interrupted(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Sign(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -198,11 +202,11 @@ impl Enroller {
             }
             return Err(error);
         }
-        record.approve().await?;
+        record.approve().await.map_err(EnrolError::Interrupted)?;
         let keys = Arc::clone(&self.parts.keys.borrow());
         let issued = certificate::issue(&keys.authority, &checked, &agent, validity, Timestamp::now())?;
-        record.complete(&issued).await?;
-        self.remember(&object, &agent, &issued, Some(&sealing_key)).await?;
+        record.complete(&issued).await.map_err(EnrolError::Interrupted)?;
+        self.remember(&object, &agent, &issued, Some(&sealing_key)).await.map_err(EnrolError::Interrupted)?;
         (self.parts.enrolled)(&agent);
         Ok(EnrolResponse {
             certificate: issued.pem,
@@ -270,7 +274,7 @@ impl Enroller {
         agent: &AgentId,
         issued: &Issued,
         sealing_key: Option<&str>,
-    ) -> Result<(), EnrolError> {
+    ) -> Result<(), ApiError> {
         record::status(&self.agents(agent), agent, issued, sealing_key).await?;
         let reason = if sealing_key.is_some() { Reason::Enrolled } else { Reason::CertificateRenewed };
         record::event(&self.parts.recorder, object, reason, issued).await;

@@ -19,7 +19,7 @@ const SEALING: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 /// The few objects that enrolment touches, by path.
 #[derive(Clone, Default)]
-struct Server(Arc<Mutex<BTreeMap<String, Value>>>);
+struct Server(Arc<Mutex<BTreeMap<String, Value>>>, Arc<Mutex<Option<&'static str>>>);
 
 impl Server {
     fn with_agent(agent: &str, spec: Value) -> Self {
@@ -78,6 +78,9 @@ impl Server {
     }
 
     fn answer(&self, method: &Method, path: &str, sent: Value) -> Response<Body> {
+        if self.1.lock().unwrap().is_some_and(|broken| path.ends_with(broken)) {
+            return refusal(500, "InternalError");
+        }
         let mut objects = self.0.lock().unwrap();
         let object_path = path.trim_end_matches("/status").trim_end_matches("/approval").to_owned();
         match *method {
@@ -314,6 +317,18 @@ async fn a_refused_enrolment_leaves_the_token_to_whoever_owns_it() {
     enroller.enrol(thief).await.unwrap_err();
     assert!(server.get(&token_path("mong-cai", "lane-03")).is_some());
     enroller.enrol(asks(LANE)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failure_after_the_token_was_used_up_says_so_and_gives_nothing() {
+    for broken in ["/approval", "/status"] {
+        let server = site();
+        *server.1.lock().unwrap() = Some(broken);
+        let error = enroller(&server, Sites::All).enrol(asks(LANE)).await.unwrap_err();
+        assert_eq!((error.category(), error.status()), ("interrupted", StatusCode::SERVICE_UNAVAILABLE));
+        assert!(error.to_string().contains("kubectl kalong enrol"), "{error}");
+        assert_eq!(server.certificates(), 0);
+    }
 }
 
 #[tokio::test]

@@ -61,7 +61,8 @@ impl Files {
                         counted.fetch_add(1, Ordering::SeqCst);
                         async move { Ok::<_, Infallible>(answer(request.uri().path())) }
                     });
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service).await;
+                    let _ =
+                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service).await;
                 });
             }
         });

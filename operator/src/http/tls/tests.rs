@@ -50,14 +50,14 @@ fn server_keys(authority: &Arc<Authority>) -> Keys {
 }
 
 fn fill(folder: &Path, metrics: &Arc<Metrics>) -> Arc<Cache> {
-    let cache = Cache::open(folder, 1 << 30, Arc::clone(metrics)).unwrap();
+    let cache = Arc::new(Cache::open(folder, 1 << 30, Arc::clone(metrics)).unwrap());
     for content in [IMAGE.to_vec(), vec![7; 64 << 20]] {
         let digest = Digest::of(&content);
         let room = cache.room(&digest, u64::try_from(content.len()).unwrap()).unwrap();
         std::fs::write(&room.partial, content).unwrap();
         cache.keep(&digest, &room).unwrap();
     }
-    Arc::new(cache)
+    cache
 }
 
 impl Site {
@@ -70,7 +70,8 @@ impl Site {
         let (sender, tls) = watch::channel(configuration(&keys).unwrap());
         // Nothing here reaches the API server.
         let silent = || {
-            let nobody = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, tower::BoxError>>());
+            let nobody =
+                tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, tower::BoxError>>());
             Client::new(nobody, "default")
         };
         let enroller = Enroller::new(Parts {
@@ -200,7 +201,8 @@ async fn what_is_refused_is_answered_with_a_sentence() {
         let answer = request.send().await.unwrap();
         let code = answer.status().as_u16();
         let text = answer.text().await.unwrap();
-        let refusal: kalong_crds::wire::enrol::Refusal = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{code}: {text}"));
+        let refusal: kalong_crds::wire::enrol::Refusal =
+            serde_json::from_str(&text).unwrap_or_else(|_| panic!("{code}: {text}"));
         (code, refusal.message)
     };
     let enrol = site.url("/enrol");
@@ -218,9 +220,7 @@ async fn what_is_refused_is_answered_with_a_sentence() {
 #[tokio::test]
 async fn both_protocols_are_spoken() {
     let site = Site::start(64).await;
-    for (offered, agreed) in
-        [(&[&b"h2"[..], b"http/1.1"][..], &b"h2"[..]), (&[&b"http/1.1"[..]], b"http/1.1")]
-    {
+    for (offered, agreed) in [(&[&b"h2"[..], b"http/1.1"][..], &b"h2"[..]), (&[&b"http/1.1"[..]], b"http/1.1")] {
         let stream = site.connect(offered).await;
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(agreed));
     }
