@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kalong_crds::condition::Reason;
 use kalong_crds::units::AgentId;
-use kalong_crds::wire::enrol::{EnrolRequest, EnrolResponse, token_secret_name};
+use kalong_crds::wire::enrol::{ARTIFACTS_PATH, EnrolRequest, EnrolResponse, token_secret_name};
 use kalong_crds::wire::release::ReleaseKeys;
 use kalong_crds::{ABANDON, EdgeAgent};
 use kube::api::{DeleteParams, Preconditions};
@@ -214,7 +214,7 @@ impl Enroller {
             operator_keys: vec![keys.signing.public().clone()],
             release_keys: self.parts.release_keys.clone(),
             gateway: self.parts.advertise.gateway.clone(),
-            artifacts: self.parts.advertise.https.clone(),
+            artifacts: format!("{}/{ARTIFACTS_PATH}", self.parts.advertise.https),
         })
     }
 
