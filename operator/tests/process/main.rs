@@ -1,5 +1,11 @@
 //! The operator as a process on a real API server, with the rights that its chart gives: keys, Lease, enrolment, ordered end.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod site;
 
@@ -149,7 +155,10 @@ async fn a_standby_takes_over_at_once_when_the_leader_is_asked_to_end() {
     leader.serves().await;
     let term = site.term().await;
     let standby = site.operator("b").start().await;
-    site.eventually("the other stands by", async || (standby.stage().await.as_deref() == Some("standby")).then_some(())).await;
+    site.eventually("the other stands by", async || {
+        (standby.stage().await.as_deref() == Some("standby")).then_some(())
+    })
+    .await;
 
     let begun = Instant::now();
     leader.child.signal(Signal::Terminate).unwrap();

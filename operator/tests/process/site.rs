@@ -96,7 +96,8 @@ impl Site {
     pub async fn client(&self, identity: Option<&str>) -> reqwest::Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let trust = self.get("configmap", "kalong-trust").await;
-        let roots = reqwest::Certificate::from_pem_bundle(trust["data"]["ca.crt"].as_str().unwrap().as_bytes()).unwrap();
+        let roots =
+            reqwest::Certificate::from_pem_bundle(trust["data"]["ca.crt"].as_str().unwrap().as_bytes()).unwrap();
         let mut builder = reqwest::Client::builder().no_proxy().tls_certs_only(roots);
         if let Some(pem) = identity {
             builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
