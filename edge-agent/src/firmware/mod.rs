@@ -172,9 +172,12 @@ impl Machine {
         };
         let staged = matches!(step, Step::Staged | Step::AwaitingDrain | Step::Draining | Step::Drained);
         let active = record.filter(|_| step != Step::Idle);
+        let running = self.known.as_ref().map_or_else(String::new, |k| k.version.clone());
+        // On trial the new image runs already: what ran before it is what a rollback returns to.
+        let left = active.filter(|r| step.touches_device() && r.previous_version != running);
         Some(FirmwareStatus {
-            running: self.known.as_ref().map_or_else(String::new, |k| k.version.clone()),
-            previous: self.memory.previous.clone(),
+            running,
+            previous: left.map(|r| r.previous_version.clone()).or_else(|| self.memory.previous.clone()),
             staged: record.filter(|_| staged).map(|r| r.target.version.clone()),
             step,
             attempt: record.map_or(0, |r| r.attempt),
