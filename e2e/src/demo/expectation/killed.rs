@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
+use kalong_crds::Device;
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::units::Value;
 use tokio::time::sleep;
 
 use super::settled::settled;
 use crate::demo::finding::Finding;
-use crate::scenario::{LiveSite, Meter, ScenarioError};
+use crate::scenario::{LiveSite, Meter, ScenarioError, Sighting};
 use crate::site::model::{Setting, Shape};
 use crate::site::report::{Counts, DeviceReport};
 
@@ -66,7 +67,9 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     finding
         .say(format!("{} writes, {} restarts, {} uploads at the devices", total.writes, total.reboots, total.uploads));
     let foreign = foreign_writes(site, fence, killed, &names).await?;
-    finding.require(foreign.is_empty(), || format!("status was written of {}", foreign.join(", ")));
+    for name in &foreign {
+        finding.require(false, || format!("status of {name} was written: {}", turns(site, name, killed).join(" -> ")));
+    }
     finding.say(format!("{} status writes for the {} others", foreign.len(), before.len() - names.len()));
     finding.measure("terms", f64::from(i32::try_from(new_term - term).unwrap_or(i32::MAX)));
     finding.seconds("agentsBackSeconds", back);
@@ -187,6 +190,17 @@ fn done_to_devices(
         });
     }
     total
+}
+
+/// What a device's Ready said, version by version, from the last one before this moment on.
+fn turns(site: &LiveSite, name: &str, since: Instant) -> Vec<String> {
+    let history = site.devices.history(name);
+    let before = history.iter().rposition(|sighting| sighting.at < since).unwrap_or_default();
+    let of = |sighting: &Sighting<Device>| {
+        let ready = sighting.object.condition(ConditionType::Ready);
+        ready.map_or_else(String::new, |ready| format!("{} {}", ready.reason, ready.message).trim().to_owned())
+    };
+    history.iter().skip(before).map(of).collect()
 }
 
 /// Devices that did not change and whose status was written all the same.
