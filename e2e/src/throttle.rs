@@ -145,8 +145,7 @@ impl Throttle {
         use base64::Engine;
         let text = std::fs::read_to_string(original)
             .map_err(ScenarioError::file(format!("reading {}", original.display())))?;
-        let mut file: Value =
-            serde_saphyr::from_str(&text).map_err(|e| ScenarioError::shape("the kubeconfig", e))?;
+        let mut file: Value = serde_saphyr::from_str(&text).map_err(|e| ScenarioError::shape("the kubeconfig", e))?;
         let cluster = file.pointer_mut("/clusters/0/cluster");
         let cluster = cluster.ok_or_else(|| ScenarioError::shape("the kubeconfig", "it names no cluster"))?;
         let authority = base64::engine::general_purpose::STANDARD.encode(&self.authority);

@@ -1,0 +1,119 @@
+//! What all tests of this binary stand on: one cluster with Kalong's kinds in it, and one simulated gate whose devices are given out.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kalong_e2e::cluster::{ControlPlane, workspace_directory};
+use kalong_e2e::scenario::{Binaries, Binary, Cluster, Say};
+use kalong_e2e::site::layout::Placed;
+use kalong_e2e::site::model::{Login, Shape};
+use kalong_e2e::site::{ControlClient, Layout, Site, SiteOptions, preset};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
+
+/// For whatever has to come, on a machine that also compiles.
+pub const SOON: Duration = Duration::from_secs(40);
+const POLL: Duration = Duration::from_millis(50);
+const CHART: &str = "charts/kalong-crds";
+/// Devices that are asked for by name.
+const RESERVED: [&str; 2] = ["tb-trad-1-entry-barrier", "tb-trad-1-plc"];
+/// Models that are asked for by name.
+const ASKED_BY_MODEL: [&str; 2] = ["barrier", "lane-plc"];
+
+/// A cluster and what runs beside it.
+pub struct Ground {
+    pub cluster: Cluster,
+    pub binaries: &'static Binaries,
+    simulated: Site,
+    pub layout: Layout,
+    given: Mutex<BTreeSet<String>>,
+}
+
+/// The one that the tests share. It ends with the process: its supervisor and its simulator wait on pipes from it.
+pub async fn ground() -> &'static Ground {
+    static GROUND: OnceCell<Ground> = OnceCell::const_new();
+    GROUND
+        .get_or_init(async || {
+            let binaries = Binaries::obtain(&Say::to(|line| eprintln!("{line}"))).await.unwrap();
+            let cluster = cluster("operator").await;
+            let options = SiteOptions { preset: "l0".into(), ..SiteOptions::default() };
+            let simulated = Site::start_on_free_network(options).await.unwrap();
+            let layout = Layout::of(preset::l0()).unwrap();
+            Ground { cluster, binaries, simulated, layout, given: Mutex::new(RESERVED.map(str::to_owned).into()) }
+        })
+        .await
+}
+
+/// A new cluster with Kalong's kinds in it.
+pub async fn cluster(name: &str) -> Cluster {
+    let cluster = Cluster::own(ControlPlane::default_assets().await.unwrap(), name).await.unwrap();
+    let chart = workspace_directory().join(CHART).display().to_string();
+    cluster.helm(["install", "kalong-crds", &chart, "--wait"]).await.unwrap();
+    until("the kinds are served", SOON, async || {
+        cluster.kubectl(["get", "kalong", "-A"]).await.map_err(|e| e.to_string())
+    })
+    .await;
+    cluster
+}
+
+impl Ground {
+    /// The simulator's own word on its devices.
+    pub fn control(&self) -> ControlClient {
+        self.simulated.control()
+    }
+
+    /// Second number of the devices' addresses.
+    pub fn network(&self) -> u8 {
+        self.simulated.network()
+    }
+
+    /// A device that no other test has, which anybody may speak to and which has a number to set.
+    pub fn device(&self) -> &Placed {
+        let plain = |d: &&Placed| {
+            let settable = d.model.settings.iter().any(|s| matches!(s.shape, Shape::Number(..)));
+            d.model.login == Login::Open && settable && !ASKED_BY_MODEL.contains(&d.model.name)
+        };
+        self.take(plain).unwrap_or_else(|| panic!("every simulated device is given out: use fewer"))
+    }
+
+    /// A device of this model that no other test has.
+    pub fn device_of(&self, model: &str) -> &Placed {
+        self.take(|d| d.model.name == model)
+            .unwrap_or_else(|| panic!("every simulated {model} is given out: use fewer"))
+    }
+
+    /// This very device, for which no other test may have asked.
+    pub fn device_named(&self, name: &str) -> &Placed {
+        self.layout.devices.iter().find(|d| d.name == name).unwrap()
+    }
+
+    fn take(&self, fits: impl Fn(&&Placed) -> bool) -> Option<&Placed> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.layout.devices.iter().filter(fits).find(|d| !given.contains(&d.name))?;
+        given.insert(found.name.clone());
+        Some(found)
+    }
+}
+
+/// Waits until `look` is content; says what was missing last when it never was.
+pub async fn until<T>(what: &str, within: Duration, look: impl AsyncFn() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(missing) if Instant::now() > deadline => panic!("not within {} s: {what}: {missing}", within.as_secs()),
+            Err(_) => sleep(POLL).await,
+        }
+    }
+}
+
+/// As a look for [`until`].
+pub fn holds(it: bool, missing: impl std::fmt::Display) -> Result<(), String> {
+    if it { Ok(()) } else { Err(missing.to_string()) }
+}
+
+/// File of a program under proof.
+pub fn program(ground: &Ground, binary: Binary) -> std::path::PathBuf {
+    ground.binaries.path(binary)
+}

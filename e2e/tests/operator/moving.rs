@@ -1,0 +1,67 @@
+//! A device that is given to another box is taken from the old one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{SocketAddr, SocketAddrV4};
+
+use kalong_crds::condition::{ConditionType, Conditioned};
+use kalong_crds::{Device, EdgeAgent};
+use serde_json::json;
+
+use super::ground::{SOON, ground, holds, until};
+use super::home::shared_site;
+
+/// Whether this process has a connection to this address.
+pub fn talks(pid: u32, to: SocketAddr) -> bool {
+    const ESTABLISHED: &str = "01";
+    let SocketAddr::V4(to) = to else { return false };
+    let to = as_the_kernel_writes(to);
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let inodes: BTreeSet<String> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.len() > 9 && words[2] == to && words[3] == ESTABLISHED)
+        .map(|words| format!("socket:[{}]", words[9]))
+        .collect();
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let mut targets = files.filter_map(Result::ok).filter_map(|file| fs::read_link(file.path()).ok());
+    targets.any(|target| inodes.contains(target.to_string_lossy().as_ref()))
+}
+
+fn as_the_kernel_writes(address: SocketAddrV4) -> String {
+    format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+}
+
+#[tokio::test]
+async fn device_that_moves_is_taken_from_its_old_box_and_served_by_the_new_one() {
+    let ground = ground().await;
+    let site = shared_site("moves").await;
+    let placed = ground.device_of("barrier");
+    let endpoint = SocketAddr::V4(placed.endpoint(ground.network()));
+    site.working_box("old").await;
+    site.working_box("new").await;
+    site.device(placed, "old").await;
+    site.ready::<Device>(&placed.name).await;
+    let (old, new) = (site.process_of("old").pid(), site.process_of("new").pid());
+    until("the old box reads it", SOON, async || holds(talks(old, endpoint), "")).await;
+    let before = ground.control().device(&placed.name).await.unwrap().counts;
+
+    site.patch::<Device>(&placed.name, json!({"spec": {"agentRef": "new"}})).await;
+    site.ready::<Device>(&placed.name).await;
+    until("only the new box reads it", SOON, async || {
+        let (old, new) = (talks(old, endpoint), talks(new, endpoint));
+        holds(new && !old, format!("old {old}, new {new}"))
+    })
+    .await;
+    for name in ["old", "new"] {
+        site.until::<EdgeAgent>(name, "in sync, without orphans", SOON, |a| {
+            a.is(ConditionType::Synced) && a.status.as_ref().is_some_and(|s| s.orphans.is_empty())
+        })
+        .await;
+    }
+    let after = ground.control().device(&placed.name).await.unwrap().counts;
+    assert_eq!(after.setting_writes, before.setting_writes, "it holds already what is declared");
+    let change = site.change(placed).await;
+    site.holds(placed, &change).await;
+}
