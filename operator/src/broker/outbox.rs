@@ -5,17 +5,22 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::topic::Down;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::EndReason;
 use super::router::Router;
 
 /// Control messages that may wait; beyond that the oldest goes. Each is asked for again by what it concerns.
 const MAX_CONTROL: usize = 64;
+
+/// A message that takes longer through the router and the agent's window will not arrive; a new session is the cure.
+const TRAVEL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Ends a session, once, with the first reason that was given.
 #[derive(Clone, Debug)]
@@ -55,7 +60,7 @@ struct Outbox {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<(Down, Bytes)>,
-    travelling: bool,
+    travelling: Option<Instant>,
     desired: bool,
     ctl: bool,
 }
@@ -117,7 +122,7 @@ impl Session {
         self.kill.end(reason);
     }
 
-    /// The agent subscribed this topic, and its link did.
+    /// The agent subscribed this topic, and its link's subscription is in force.
     pub(super) fn subscribed(&self, down: Down) {
         let mut queue = self.queue();
         match down {
@@ -130,7 +135,7 @@ impl Session {
     /// The message that travelled through the router is on its way to the agent.
     pub(super) fn arrived(&self) {
         let mut queue = self.queue();
-        queue.travelling = false;
+        queue.travelling = None;
         self.pump(&mut queue);
     }
 
@@ -141,12 +146,19 @@ impl Session {
             Some((Down::Ctl, _)) => queue.ctl,
             None => false,
         };
-        if !open || queue.travelling {
+        if let Some(since) = queue.travelling {
+            if since.elapsed() > TRAVEL_DEADLINE {
+                tracing::warn!(agent = %self.outbox.agent, "a message did not come through the router; the session is ended");
+                self.kill.end(EndReason::Lost);
+            }
+            return;
+        }
+        if !open {
             return;
         }
         if let Some((down, message)) = queue.waiting.pop_front() {
             match router.publish(down.of(&self.outbox.agent), message) {
-                Ok(()) => queue.travelling = true,
+                Ok(()) => queue.travelling = Some(Instant::now()),
                 Err(_) => self.kill.end(EndReason::RouterGone),
             }
         }

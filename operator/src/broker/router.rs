@@ -196,10 +196,17 @@ impl Router {
     }
 }
 
-/// One message for the agent of a link.
-pub(super) struct Delivery {
-    pub topic: Bytes,
-    pub payload: Bytes,
+/// What comes on a link.
+pub(super) enum Delivery {
+    /// A message for the agent.
+    Message {
+        /// Its topic.
+        topic: Bytes,
+        /// Its bytes.
+        payload: Bytes,
+    },
+    /// The oldest subscription that was not confirmed yet is in force. What was published before this is lost.
+    Subscribed,
 }
 
 /// An agent's link. Dropping it tells the router so; nothing can be said on it afterwards.
@@ -210,7 +217,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Subscribes one exact topic.
+    /// Subscribes one exact topic. It is in force when `Subscribed` comes: the router swaps whole buffers, so that a message of another
+    /// link can overtake a subscription that was sent before it.
     pub fn subscribe(&mut self, topic: &str) -> Result<(), Fatal> {
         self.tx.subscribe(topic).map(drop).map_err(|_| self.gone())
     }
@@ -261,8 +269,10 @@ async fn next(rx: &mut LinkRx) -> Result<Delivery, Fatal> {
     loop {
         match rx.next().await {
             Ok(Some(Notification::Forward(f))) => {
-                return Ok(Delivery { topic: f.publish.topic, payload: f.publish.payload });
+                return Ok(Delivery::Message { topic: f.publish.topic, payload: f.publish.payload });
             }
+            // Links publish nothing that is acknowledged, so every acknowledgement is one of a subscription, in order.
+            Ok(Some(Notification::DeviceAck(_))) => return Ok(Delivery::Subscribed),
             // Unanswered, the link would stop for ever. In one step with its reception, so that no cancellation comes between.
             Ok(Some(Notification::Unschedule)) => rx.ready().map_err(|_| Fatal::RouterGone)?,
             Ok(Some(Notification::Disconnect(..))) | Err(_) => return Err(Fatal::RouterGone),
@@ -290,7 +300,8 @@ async fn rounds(router: &Router, rx: &mut LinkRx, period: Duration, hint: &mut w
     loop {
         tokio::select! {
             seen = next(rx) => match seen {
-                Ok(_) => (misses, awaiting) = (0, false),
+                Ok(Delivery::Message { .. }) => (misses, awaiting) = (0, false),
+                Ok(Delivery::Subscribed) => {}
                 Err(fatal) => return fatal,
             },
             _ = ticks.tick() => {
@@ -319,6 +330,24 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(20);
 
+    /// The next message, the link's subscription being in force.
+    async fn message(link: &mut Link) -> Bytes {
+        loop {
+            match tokio::time::timeout(BOUND, link.next()).await.unwrap().unwrap() {
+                Delivery::Message { payload, .. } => return payload,
+                Delivery::Subscribed => {}
+            }
+        }
+    }
+
+    async fn subscribed(router: &Router, id: &str, topic: &str) -> Link {
+        let mut link = router.link(id).await.unwrap();
+        link.subscribe(topic).unwrap();
+        let first = tokio::time::timeout(BOUND, link.next()).await.unwrap().unwrap();
+        assert!(matches!(first, Delivery::Subscribed));
+        link
+    }
+
     async fn router(period: Duration) -> Router {
         let (_, hint) = watch::channel(Bytes::from_static(b"{}"));
         Router::start(RouterSettings::for_sessions(8), 8, period, hint).await.unwrap()
@@ -344,15 +373,13 @@ mod tests {
     #[tokio::test]
     async fn link_still_receives_after_ten_thousand_messages() {
         let router = router(Duration::from_secs(10)).await;
-        let mut link = router.link("a.b").await.unwrap();
-        link.subscribe("t").unwrap();
+        let mut link = subscribed(&router, "a.b", "t").await;
         for round in 0..50_u32 {
             for n in 0..200_u32 {
                 router.publish("t".into(), Bytes::from((round * 200 + n).to_string())).unwrap();
             }
             for n in 0..200_u32 {
-                let got = tokio::time::timeout(BOUND, link.next()).await.unwrap().unwrap();
-                assert_eq!(got.payload, (round * 200 + n).to_string());
+                assert_eq!(message(&mut link).await, (round * 200 + n).to_string());
             }
         }
     }
@@ -361,20 +388,40 @@ mod tests {
     async fn flooded_links_that_vanish_do_not_hurt_the_router() {
         let router = router(Duration::from_secs(10)).await;
         for round in 0..60 {
-            let mut link = router.link("a.b").await.unwrap();
-            link.subscribe("t").unwrap();
+            let mut link = subscribed(&router, "a.b", "t").await;
             for _ in 0..300 {
                 router.publish("t".into(), Bytes::from_static(b"flood")).unwrap();
             }
             if round % 2 == 0 {
-                tokio::time::timeout(BOUND, link.next()).await.unwrap().unwrap();
+                message(&mut link).await;
             }
         }
-        let mut link = router.link("a.b").await.unwrap();
-        link.subscribe("u").unwrap();
+        let mut link = subscribed(&router, "a.b", "u").await;
         router.publish("u".into(), Bytes::from_static(b"alive")).unwrap();
-        let got = tokio::time::timeout(BOUND, link.next()).await.unwrap().unwrap();
-        assert_eq!(got.payload, "alive");
+        assert_eq!(message(&mut link).await, "alive");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nothing_overtakes_a_subscription_that_is_in_force() {
+        let router = router(Duration::from_secs(10)).await;
+        let noise = router.clone();
+        let (stop, stopped) =
+            (Arc::new(std::sync::atomic::AtomicBool::new(false)), std::sync::atomic::Ordering::SeqCst);
+        let stopping = Arc::clone(&stop);
+        // The publisher is busy all the time, as in a storm of agents.
+        let noisy = std::thread::spawn(move || {
+            while !stopping.load(stopped) {
+                noise.publish("noise".into(), Bytes::from_static(b"x")).unwrap();
+            }
+        });
+        for n in 0..200 {
+            let topic = format!("t{n}");
+            let mut link = subscribed(&router, "a.b", &topic).await;
+            router.publish(topic, Bytes::from_static(b"first")).unwrap();
+            assert_eq!(message(&mut link).await, "first");
+        }
+        stop.store(true, stopped);
+        noisy.join().unwrap();
     }
 
     #[tokio::test]
@@ -382,13 +429,13 @@ mod tests {
         let router = router(Duration::from_millis(50)).await;
         let fatal = router.fatal();
         // The router panics on a topic that begins with a multi-byte character; no agent's packet can bring it one.
-        let mut link = router.link("a.b").await.unwrap();
-        link.subscribe("t").unwrap();
+        let mut link = subscribed(&router, "a.b", "t").await;
         let _ = router.publish("đ/1".into(), Bytes::from_static(b"x"));
         // Silent while its thread still prints what happened, gone afterwards.
         let fatal = tokio::time::timeout(BOUND, fatal).await.unwrap();
         assert!(matches!(fatal, Fatal::RouterGone | Fatal::RouterSilent));
-        assert!(tokio::time::timeout(BOUND, link.next()).await.unwrap().is_err());
+        let end = async { while link.next().await.is_ok() {} };
+        tokio::time::timeout(BOUND, end).await.unwrap();
         assert!(router.link("a.c").await.is_err());
     }
 }

@@ -131,6 +131,7 @@ async fn hold(wire: Wire, agent: AgentId, shared: Arc<Shared>, claim: Claim, sil
         waiting: VecDeque::new(),
         last_packet: 0,
         granted: Granted::default(),
+        subscribing: VecDeque::new(),
         hint: None,
     };
     let mut killed = claim.killed.clone();
@@ -208,6 +209,7 @@ struct Talk {
     waiting: VecDeque<Publish>,
     last_packet: u16,
     granted: Granted,
+    subscribing: VecDeque<Grant>,
     hint: Option<Bytes>,
 }
 
@@ -233,7 +235,14 @@ impl Talk {
                     Some(Err(_)) => Err(EndReason::Protocol),
                 },
                 delivery = self.link.next() => match delivery {
-                    Ok(delivery) => self.deliver(delivery).await,
+                    Ok(Delivery::Message { topic, payload }) => self.deliver(&topic, payload).await,
+                    Ok(Delivery::Subscribed) => {
+                        // Only now may anything be published to the agent.
+                        if let Some(Grant::Own(down)) = self.subscribing.pop_front() {
+                            self.session.subscribed(down);
+                        }
+                        Ok(())
+                    }
                     Err(_) => Err(EndReason::RouterGone),
                 },
             };
@@ -321,9 +330,7 @@ impl Talk {
         };
         if slot.replace(qos).is_none() {
             self.link.subscribe(&topic).map_err(|_| EndReason::RouterGone)?;
-        }
-        if let Grant::Own(down) = grant {
-            self.session.subscribed(down);
+            self.subscribing.push_back(grant);
         }
         Ok(())
     }
@@ -333,8 +340,7 @@ impl Talk {
         self.send(Packet::UnsubAck(UnsubAck::new(packet.pkid))).await
     }
 
-    async fn deliver(&mut self, delivery: Delivery) -> Result<(), EndReason> {
-        let Delivery { topic, payload } = delivery;
+    async fn deliver(&mut self, topic: &[u8], payload: Bytes) -> Result<(), EndReason> {
         let Ok(topic) = String::from_utf8(topic.to_vec()) else { return Ok(()) };
         let qos = if topic == OPERATOR_STATE {
             // The watchdog repeats the hint every few seconds; agents are told only when it changes.
