@@ -1,4 +1,4 @@
-//! What of a report is believed. An allow-list: the agent's own items, known words, bounded texts (`docs/trust.md`).
+//! What of a report is believed. An allow-list: the agent's own items, known words, bounded texts.
 //!
 //! The image keeps every item as it was said, because its digest covers all of them; controllers see only what passed here.
 
