@@ -150,6 +150,8 @@ fn condition_bounds(schema: &mut Value) {
 pub fn deletion_policy() -> Vec<Value> {
     let message = "is in service and cannot be deleted: a deletion cannot be taken back. Set `spec.admin: Disabled` on a Device or \
                    `spec.admission: Closed` on a Lane first, or annotate it with kalong.dev/delete-in-service: \"<name, date, reason>\"";
+    let kind_message = "cannot be deleted: every object of this kind would go with it, lanes in service included. If that is meant, annotate it \
+                        with kalong.dev/delete-in-service: \"<name, date, reason>\"";
     vec![
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -157,19 +159,33 @@ pub fn deletion_policy() -> Vec<Value> {
             "metadata": {"name": "kalong-in-service", "labels": {"app.kubernetes.io/part-of": "kalong"}, "annotations": {"helm.sh/resource-policy": "keep"}},
             "spec": {
                 "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [{
-                    "apiGroups": [crate::GROUP], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["devices", "lanes"],
-                }]},
+                "matchConstraints": {"resourceRules": [
+                    {"apiGroups": [crate::GROUP], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["devices", "lanes"]},
+                    // Deleting a kind deletes every object of it, unasked.
+                    {"apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["customresourcedefinitions"]},
+                ]},
+                "matchConditions": [{
+                    "name": "kinds-of-kalong",
+                    "expression": format!("request.resource.group == '{0}' || oldObject.spec.group == '{0}'", crate::GROUP),
+                }],
                 "variables": [
+                    {"name": "isKind", "expression": "request.resource.resource == 'customresourcedefinitions'"},
                     {"name": "planned", "expression": "has(oldObject.status) && has(oldObject.status.conditions) && oldObject.status.conditions.exists(c, c.type == 'Ready' && c.reason == 'Planned')"},
                     {"name": "released", "expression": "has(oldObject.metadata.annotations) && 'kalong.dev/delete-in-service' in oldObject.metadata.annotations && oldObject.metadata.annotations['kalong.dev/delete-in-service'] != ''"},
                     {"name": "switchedOff", "expression": "oldObject.kind == 'Device' ? (has(oldObject.spec.admin) && oldObject.spec.admin == 'Disabled') : (!has(oldObject.spec.admission) || oldObject.spec.admission == 'Closed')"},
                 ],
-                "validations": [{
-                    "expression": "variables.planned || variables.released || variables.switchedOff",
-                    "messageExpression": format!("oldObject.kind + ' ' + oldObject.metadata.namespace + '/' + oldObject.metadata.name + ' {message}'"),
-                    "reason": "Forbidden",
-                }],
+                "validations": [
+                    {
+                        "expression": "variables.isKind || variables.planned || variables.released || variables.switchedOff",
+                        "messageExpression": format!("oldObject.kind + ' ' + oldObject.metadata.namespace + '/' + oldObject.metadata.name + ' {message}'"),
+                        "reason": "Forbidden",
+                    },
+                    {
+                        "expression": "!variables.isKind || variables.released",
+                        "messageExpression": format!("'CustomResourceDefinition ' + oldObject.metadata.name + ' {kind_message}'"),
+                        "reason": "Forbidden",
+                    },
+                ],
             },
         }),
         json!({

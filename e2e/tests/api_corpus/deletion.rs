@@ -151,3 +151,18 @@ async fn mass_deletion_of_lanes_leaves_nothing_terminating() {
     let admission = |word: &str| ("spec.admission", json!(word));
     judge_mass_deletion(&objects, admission("Closed"), admission("Open")).await;
 }
+
+/// Deleting a kind would delete every object of it without asking for any.
+#[tokio::test]
+async fn kind_is_not_deleted_unless_a_person_says_so() {
+    let objects = Objects::new("lane", "lanes").await;
+    objects.create("held", &[("spec.admission", json!("Open"))]).await;
+    objects.guarded().await;
+    let client = objects.namespace.client();
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/lanes.kalong.dev?dryRun=All";
+    let refused = ask(&client, Method::DELETE, path, None).await;
+    assert!(refused.code == 403 && refused.message().contains("lanes in service included"), "{}", refused.message());
+    // Others' kinds are none of the policy's business: there is none here, so the answer is that it does not exist.
+    let other = path.replace("lanes.kalong.dev", "lanes.example.com");
+    assert_eq!(ask(&client, Method::DELETE, &other, None).await.code, 404);
+}
