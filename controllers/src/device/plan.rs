@@ -12,12 +12,15 @@ use kalong_crds::wire::desired::Item;
 use kube::ResourceExt;
 
 use super::judge;
-use super::seen::{Knowledge, Leave, Seen};
+use super::seen::{Credential, Knowledge, Leave, Seen};
 use crate::kit::finalizer;
-use crate::kit::link::Holding;
+use crate::kit::link::{CONFIRMATION, Holding};
 
 /// A state of an attempt that lasts longer than this is worth a status write of its own.
 const WORTH_SAYING: Duration = Duration::from_secs(10);
+
+/// When to look again for a credential that cannot be used: Secrets may be read by name alone, so no watch tells when it is right.
+const SECRET_LOOK: Duration = Duration::from_secs(15);
 
 /// What to do.
 #[derive(Debug)]
@@ -50,6 +53,9 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         _ => None,
     };
     let (status, again) = status(seen);
+    // Whoever was never wanted in this process is not woken by the confirmation either.
+    let again =
+        if remove.is_empty() { again } else { Some(again.map_or(CONFIRMATION, |again| again.min(CONFIRMATION))) };
     Plan { finalizers, want, remove, status, again }
 }
 
@@ -98,7 +104,8 @@ fn status(seen: &Seen) -> (Option<DeviceStatus>, Option<Duration>) {
         firmware,
         blocked_by: carry_since(&old.blocked_by, blocked),
     };
-    (Some(status), soon)
+    let secret = matches!(seen.credential, Credential::Unusable(_)).then_some(SECRET_LOOK);
+    (Some(status), soon.or(secret))
 }
 
 /// Which firmware facts to publish. A step that passes by in a moment is left to metrics and to the agent's journal.

@@ -270,6 +270,16 @@ fn invalid_setting_is_stalled_at_once_and_never_sent() {
 }
 
 #[test]
+fn credential_that_cannot_be_used_is_looked_for_again_soon() {
+    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
+    assert_eq!(plan::plan(&seen).again, None);
+    seen.credential = Credential::Unusable("Secret login does not exist.".to_owned());
+    let plan = plan::plan(&seen);
+    is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::MissingReference);
+    assert!(plan.again.unwrap() < Duration::from_secs(60), "nobody tells when the Secret appears");
+}
+
+#[test]
 fn refused_release_stalls_the_device_and_leaves_its_firmware_alone() {
     let mut seen = seen();
     let mut refused = release().as_ref().clone();

@@ -89,6 +89,9 @@ impl AgentFacts {
     }
 }
 
+/// How often to look whether an agent confirmed that it let go of something.
+pub const CONFIRMATION: Duration = Duration::from_secs(2);
+
 /// Enough for the end of a grace time to lie in the past when it is looked at.
 const MOMENT: Duration = Duration::from_millis(100);
 

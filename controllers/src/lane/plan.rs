@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use super::judge;
 use super::observe::Seen;
 use crate::kit::finalizer;
-use crate::kit::link::{Hearing, Holding};
+use crate::kit::link::{CONFIRMATION, Hearing, Holding};
 
 /// What to do.
 pub(super) struct Plan {
@@ -41,6 +41,9 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         _ => None,
     };
     let (status, again) = status(seen);
+    // Whoever was never wanted in this process is not woken by the confirmation either.
+    let again =
+        if remove.is_empty() { again } else { Some(again.map_or(CONFIRMATION, |again| again.min(CONFIRMATION))) };
     Plan { finalizers, want, remove, status, again }
 }
 
