@@ -9,6 +9,9 @@ pub mod lane;
 pub mod offline;
 pub mod plan;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -491,7 +491,8 @@ pub(crate) mod tests {
         for _ in 0..500 {
             match Store::open(folder) {
                 Ok(opened) => return opened,
-                Err(StoreError::InUse(_)) => std::thread::yield_now(),
+                // Tasks of the previous life end here, and the storage thread on its own.
+                Err(StoreError::InUse(_)) => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
             }
             std::thread::sleep(std::time::Duration::from_millis(2));

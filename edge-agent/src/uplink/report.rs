@@ -25,6 +25,7 @@ struct Inner {
     forced: bool,
     whole: bool,
     sent: Option<Rev>,
+    sent_desired: Rev,
 }
 
 /// What is reported of every item, and what of that was not sent yet.
@@ -43,6 +44,7 @@ impl Image {
             dirty: BTreeSet::new(),
             removed: BTreeSet::new(),
             about,
+            sent_desired: desired.clone(),
             desired,
             fence,
             want_whole: false,
@@ -169,15 +171,16 @@ impl Image {
         });
         let messages = messages.collect();
         (inner.whole, inner.forced, inner.sent) = (false, false, Some(rev));
+        inner.sent_desired = inner.desired.clone();
         Some(messages)
     }
 
     /// The heartbeat.
     pub fn beat(&self, epoch: u64, seq: u64, clock: Clock) -> Beat {
         let inner = self.lock();
-        // The digest of what was sent, not of what is about to be: a beat that overtakes a difference would look like a loss.
+        // The digests of what was sent, not of what is about to be: a beat that overtakes a difference would look like a loss.
         let reported = inner.sent.clone().unwrap_or_else(|| inner.rev());
-        Beat { epoch, seq, reported, desired: inner.desired.clone(), clock }
+        Beat { epoch, seq, reported, desired: inner.sent_desired.clone(), clock }
     }
 
     /// What is said of an item now.
