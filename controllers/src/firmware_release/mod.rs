@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kalong_crds::FirmwareRelease;
-use kalong_crds::condition::{ConditionType, Judgement, Reason, settle};
+use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, settle};
 use kalong_crds::firmware_release::FirmwareReleaseStatus;
 use kalong_crds::wire::release::{ReleaseError, signatures_needed};
 use kube::ResourceExt;
@@ -30,6 +30,12 @@ impl Controlled for FirmwareRelease {
         // An artifact that nobody vouches for is not even fetched.
         let mirrored = believed.is_ok().then(|| world.mirror.ensure(&release.name_any(), &release.spec.artifact));
         let expired = release.spec.expires.as_ref().and_then(|e| e.parse::<Timestamp>().ok()).is_some_and(|e| e < now);
+        // After a start the copies are read and verified again: until one turns out bad, what was said of it stands.
+        let known = release.is(ConditionType::Mirrored)
+            && release.status.as_ref().map(|s| s.observed_generation) == release.metadata.generation;
+        if known && mirrored == Some(MirrorState::Fetching) {
+            return Report::unchanged();
+        }
         let verdict = verdict(&believed, mirrored.as_ref(), expired);
         let generation = release.metadata.generation.unwrap_or_default();
         let old = release.status.clone().unwrap_or_default();
