@@ -82,7 +82,8 @@ impl Publisher {
         let mut unacked: Option<Unacked> = None;
         self.events(&began, &mut unacked).await?;
         let mut settings = self.site.settings_changes();
-        let mut beat_at = Instant::now() + self.site.heartbeat();
+        // The first beat at once: before it nobody knows whether this clock can be believed.
+        let mut beat_at = Instant::now();
         let mut asked_at: Option<Instant> = None;
         loop {
             let resend =
