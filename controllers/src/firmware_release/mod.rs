@@ -36,14 +36,15 @@ impl Controlled for FirmwareRelease {
         if known && mirrored == Some(MirrorState::Fetching) {
             return Report::unchanged();
         }
-        let verdict = verdict(&believed, mirrored.as_ref(), expired);
+        let before = Before::of(&release);
+        let verdict = verdict(&believed, mirrored.as_ref(), expired, before);
         let generation = release.metadata.generation.unwrap_or_default();
         let old = release.status.clone().unwrap_or_default();
         let [is_ready, reconciling, stalled] = ready(verdict.as_ref());
         let judged = [
             is_ready,
             verified(&believed),
-            cached(mirrored.as_ref()),
+            cached(mirrored.as_ref(), before),
             Judgement::no(ConditionType::Revoked, Reason::NotRevoked, ""),
             reconciling,
             stalled,
@@ -56,7 +57,30 @@ impl Controlled for FirmwareRelease {
     }
 }
 
-fn verdict(believed: &Result<(), ReleaseError>, mirrored: Option<&MirrorState>, expired: bool) -> Option<Verdict> {
+/// What was said of this release before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// That it can be used: it was fetched and verified once.
+    Usable,
+    /// Something else, or nothing.
+    New,
+}
+
+impl Before {
+    fn of(release: &FirmwareRelease) -> Self {
+        let current = release.status.as_ref().map(|s| s.observed_generation) == release.metadata.generation;
+        if current && release.is(ConditionType::Ready) { Self::Usable } else { Self::New }
+    }
+}
+
+/// A cache that has to be filled again, after a start or because it was lost, takes nothing back: devices that run the release are
+/// as declared, and agents that want it try until it is there.
+fn verdict(
+    believed: &Result<(), ReleaseError>,
+    mirrored: Option<&MirrorState>,
+    expired: bool,
+    before: Before,
+) -> Option<Verdict> {
     if let Err(error) = believed {
         return Some(Verdict::Stuck(refusal(error), error.to_string()));
     }
@@ -64,6 +88,11 @@ fn verdict(believed: &Result<(), ReleaseError>, mirrored: Option<&MirrorState>, 
         return Some(Verdict::Stuck(Reason::Expired, "The release has expired: publish a new one.".to_owned()));
     }
     match mirrored {
+        Some(MirrorState::Fetching | MirrorState::Failed { reason: Reason::FetchFailed, .. })
+            if before == Before::Usable =>
+        {
+            None
+        }
         Some(MirrorState::Failed { reason: Reason::FetchFailed, message }) => {
             Some(Verdict::Converging(Reason::FetchFailed, message.clone()))
         }
@@ -90,12 +119,40 @@ fn verified(believed: &Result<(), ReleaseError>) -> Judgement {
     }
 }
 
-fn cached(mirrored: Option<&MirrorState>) -> Judgement {
+fn cached(mirrored: Option<&MirrorState>, before: Before) -> Judgement {
     let kind = ConditionType::Mirrored;
     match mirrored {
         None => Judgement::no(kind, Reason::SignatureInvalid, "An artifact that nobody vouches for is not fetched."),
         Some(MirrorState::Cached) => Judgement::yes(kind, Reason::Cached),
+        // What is in the cache from an earlier life is looked at in a moment: two writes a release and start would say nothing.
+        Some(MirrorState::Fetching) if before == Before::Usable => Judgement::yes(kind, Reason::Cached),
         Some(MirrorState::Fetching) => Judgement::no(kind, Reason::Fetching, "The artifact is being fetched."),
         Some(MirrorState::Failed { reason, message }) => Judgement::no(kind, *reason, message.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(reason: Reason) -> MirrorState {
+        MirrorState::Failed { reason, message: "look".into() }
+    }
+
+    #[test]
+    fn cache_that_is_filled_again_takes_nothing_back() {
+        let again = |state: &MirrorState, before| verdict(&Ok(()), Some(state), false, before);
+        for state in [MirrorState::Fetching, failed(Reason::FetchFailed)] {
+            assert!(again(&state, Before::Usable).is_none(), "{state:?}");
+            assert!(matches!(again(&state, Before::New), Some(Verdict::Converging(..))), "{state:?}");
+        }
+        assert_eq!(cached(Some(&MirrorState::Fetching), Before::Usable).status.as_str(), "True");
+        assert_eq!(cached(Some(&failed(Reason::FetchFailed)), Before::Usable).status.as_str(), "False");
+    }
+
+    #[test]
+    fn bytes_that_are_not_the_signed_ones_stop_even_a_release_that_was_used() {
+        let verdict = verdict(&Ok(()), Some(&failed(Reason::DigestMismatch)), false, Before::Usable);
+        assert!(matches!(verdict, Some(Verdict::Stuck(Reason::DigestMismatch, _))));
     }
 }
