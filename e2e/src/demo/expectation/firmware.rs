@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 use kalong_crds::condition::{ConditionType, Conditioned};
+use kalong_crds::device_model::ProtocolName;
 
 use super::settled::{is_ready, settled};
 use super::timeline::Timeline;
@@ -214,7 +215,9 @@ async fn prove(
         };
         let Some(release) = releases.get(camera.model.name) else { continue };
         finding.require(held.digest.as_ref() == Some(&release.digest), || format!("{name} runs {:?}", held.digest));
-        finding.require(held.committed, || format!("{name} runs its new image on trial only"));
+        // ONVIF knows no trial, so nothing makes an image permanent there.
+        let permanent = held.committed || camera.model.protocol == ProtocolName::OnvifHttp;
+        finding.require(permanent, || format!("{name} runs its new image on trial only"));
         finding.require(counts.uploads == 1, || format!("{name} got {} images", counts.uploads));
     }
     finding.say(format!("{uploads} uploads"));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kalong_crds::Device;
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
-use kalong_crds::device_model::{LaneDrainNeed, ProtocolName};
+use kalong_crds::device_model::{LaneDrainNeed, ProtocolName, UpdateSlots};
 use tokio::time::sleep;
 
 use super::settled::settled;
@@ -31,8 +31,28 @@ struct Bad {
     reasons: &'static [Reason],
     /// Any of these has to be the reason of an Event of the device.
     events: &'static [Reason],
-    /// How many images the device gets.
-    uploads: u64,
+    /// Whether the device gets the image at all.
+    reaches: Reaches,
+}
+
+/// How far a bad release comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaches {
+    /// Nothing is sent to the device.
+    Nobody,
+    /// The device gets the image.
+    Device,
+}
+
+impl Reaches {
+    /// How many images the device gets: with one slot only, what ran before has to be sent again.
+    fn uploads(self, device: &Placed) -> u64 {
+        match (self, device.model.slots) {
+            (Self::Nobody, _) => 0,
+            (Self::Device, UpdateSlots::Single) => 2,
+            (Self::Device, UpdateSlots::Dual | UpdateSlots::External) => 1,
+        }
+    }
 }
 
 const BAD: [Bad; 3] = [
@@ -43,7 +63,7 @@ const BAD: [Bad; 3] = [
         behaviour: &[],
         reasons: &[Reason::SignatureInvalid],
         events: &[Reason::SignatureInvalid],
-        uploads: 0,
+        reaches: Reaches::Nobody,
     },
     Bad {
         title: "wrong digest",
@@ -52,7 +72,7 @@ const BAD: [Bad; 3] = [
         behaviour: &[],
         reasons: &[Reason::DigestMismatch],
         events: &[Reason::DigestMismatch],
-        uploads: 0,
+        reaches: Reaches::Nobody,
     },
     Bad {
         title: "failing probe",
@@ -61,7 +81,7 @@ const BAD: [Bad; 3] = [
         behaviour: &[Behaviour::FailsSelfTest],
         reasons: &[Reason::ProbeFailed, Reason::RolledBack],
         events: &[Reason::RolledBack],
-        uploads: 1,
+        reaches: Reaches::Device,
     },
 ];
 
@@ -140,7 +160,8 @@ async fn judged(
     let held = site.simulated.control().device(name).await?;
     let earlier = before.map(|report| report.counts).unwrap_or_default();
     let uploads = held.counts.since(&earlier).uploads;
-    finding.require(uploads == bad.uploads, || format!("{name} got {uploads} images, expected {}", bad.uploads));
+    let expected = bad.reaches.uploads(victim);
+    finding.require(uploads == expected, || format!("{name} got {uploads} images, expected {expected}"));
     finding.require(held.power == Power::On, || format!("{name} does not answer: {:?}", held.power));
     finding
         .require(before.is_some_and(|report| report.digest == held.digest && report.version == held.version), || {
@@ -148,7 +169,7 @@ async fn judged(
         });
     let event = event(site, bad, &device).await?;
     finding.require(event.is_some(), || format!("{name} has no Event with {:?}", bad.events));
-    let outcome = if bad.uploads == 0 { "refused" } else { "rolled back" };
+    let outcome = if bad.reaches == Reaches::Nobody { "refused" } else { "rolled back" };
     let reason = device.reason(ConditionType::Ready).to_owned();
     Ok(format!("{outcome} ({reason}, Event {})", event.unwrap_or_else(|| "missing".into())))
 }
