@@ -44,7 +44,7 @@ impl Controlled for FirmwareRelease {
         let judged = [
             is_ready,
             verified(&believed),
-            cached(mirrored.as_ref(), before),
+            cached(mirrored.as_ref()),
             Judgement::no(ConditionType::Revoked, Reason::NotRevoked, ""),
             reconciling,
             stalled,
@@ -119,13 +119,11 @@ fn verified(believed: &Result<(), ReleaseError>) -> Judgement {
     }
 }
 
-fn cached(mirrored: Option<&MirrorState>, before: Before) -> Judgement {
+fn cached(mirrored: Option<&MirrorState>) -> Judgement {
     let kind = ConditionType::Mirrored;
     match mirrored {
         None => Judgement::no(kind, Reason::SignatureInvalid, "An artifact that nobody vouches for is not fetched."),
         Some(MirrorState::Cached) => Judgement::yes(kind, Reason::Cached),
-        // What is in the cache from an earlier life is looked at in a moment: two writes a release and start would say nothing.
-        Some(MirrorState::Fetching) if before == Before::Usable => Judgement::yes(kind, Reason::Cached),
         Some(MirrorState::Fetching) => Judgement::no(kind, Reason::Fetching, "The artifact is being fetched."),
         Some(MirrorState::Failed { reason, message }) => Judgement::no(kind, *reason, message.clone()),
     }
@@ -146,8 +144,6 @@ mod tests {
             assert!(again(&state, Before::Usable).is_none(), "{state:?}");
             assert!(matches!(again(&state, Before::New), Some(Verdict::Converging(..))), "{state:?}");
         }
-        assert_eq!(cached(Some(&MirrorState::Fetching), Before::Usable).status.as_str(), "True");
-        assert_eq!(cached(Some(&failed(Reason::FetchFailed)), Before::Usable).status.as_str(), "False");
     }
 
     #[test]
