@@ -8,7 +8,7 @@ use kube::Resource;
 use serde_json::{Value, json};
 
 use super::ground::{SOON, ground, holds, until};
-use super::home::shared_site;
+use super::home::{Home, shared_site};
 use super::site::{declared, number};
 
 /// What is impossible is said at once, not after a retry.
@@ -95,7 +95,11 @@ async fn replace_schema(site: &super::site::TestSite<'_>, schema: &Value) {
 #[tokio::test]
 async fn object_that_cannot_be_read_stalls_alone_and_its_device_stays_as_it_is() {
     let ground = ground().await;
-    let site = shared_site("unreadable").await;
+    let home = Home::new(&ground.cluster, "unreadable", &["unreadable"]).await;
+    let site = home.site("unreadable");
+    let mut operator = home.operator("only");
+    operator.start().await;
+    operator.serves().await;
     let (good, bad) = (ground.device(), ground.device());
     site.working_box("gate").await;
     for placed in [good, bad] {
@@ -129,11 +133,25 @@ async fn object_that_cannot_be_read_stalls_alone_and_its_device_stays_as_it_is()
     let say = stalled["message"].as_str().unwrap();
     assert!(say.contains("cannot be read") && say.contains("kubectl edit"), "{say}");
 
-    let change = site.change(good).await;
-    site.holds(good, &change).await;
-    site.ready::<Device>(&good.name).await;
-    let after = counts(&bad.name).await;
-    assert_eq!((after.writes, after.reboots), (before.writes, before.reboots));
+    // An operator that begins anew never sees it readable, and still neither stumbles nor takes anything away.
+    for begins_anew in [false, true] {
+        if begins_anew {
+            operator.kill().await;
+            operator.start().await;
+            operator.serves().await;
+        }
+        let change = site.change(good).await;
+        site.holds(good, &change).await;
+        site.ready::<Device>(&good.name).await;
+        until("the object says that it cannot be read", SOON, look).await;
+        let after = counts(&bad.name).await;
+        assert_eq!((after.writes, after.reboots), (before.writes, before.reboots));
+        until("its device is still read", SOON, async || {
+            let now = counts(&bad.name).await.requests;
+            holds(now > after.requests, now)
+        })
+        .await;
+    }
 
     let endpoint = bad.endpoint(ground.network()).to_string();
     let right = json!({"spec": {"connection": {"endpoint": endpoint}}}).to_string();

@@ -49,7 +49,6 @@ async fn password_reaches_the_device_and_is_found_nowhere_else() {
     const WRONG: &str = "not-the-password-of-anything";
     secret(&site, "loose", DEMO_PASSWORD, None).await;
     secret(&site, "login-1", WRONG, Some(true)).await;
-    secret(&site, "login-2", DEMO_PASSWORD, Some(true)).await;
     site.working_box("gate").await;
     site.model_of(placed).await;
     let mut device = declared(ground, placed, "gate");
@@ -64,8 +63,11 @@ async fn password_reaches_the_device_and_is_found_nowhere_else() {
     let refused = |d: &Device| d.condition(ConditionType::Connected).is_some_and(|c| c.status == "False");
     site.until::<Device>(&placed.name, "does not let the box in", SOON, refused).await;
 
-    // Rotation is a new name.
+    // Rotation is a new name. Whoever declares the device before its Secret need not touch it again.
     site.patch::<Device>(&placed.name, name("login-2")).await;
+    let say = site.stalled::<Device>(&placed.name, "MissingReference", AT_ONCE).await;
+    assert!(say.contains("Secret login-2 does not exist"), "{say}");
+    secret(&site, "login-2", DEMO_PASSWORD, Some(true)).await;
     site.ready::<Device>(&placed.name).await;
     let report = ground.control().device(&placed.name).await.unwrap();
     let declared = device.spec.config.iter().all(|(name, value)| report.settings.get(name) == Some(value));

@@ -35,7 +35,7 @@ struct Shell<'a> {
 impl Shell<'_> {
     async fn run(&self, line: &str) -> Result<String, String> {
         let kubectl = self.ground.cluster.tool(Tool::Kubectl).parent().unwrap();
-        let path = [kubectl, self.ground.binaries.directory(), Path::new("/usr/bin"), Path::new("/bin")];
+        let path = [kubectl, self.ground.programs.as_path(), Path::new("/usr/bin"), Path::new("/bin")];
         let line = format!("cd {} && {}", self.folder.display(), line.replace(STATE, &self.state));
         Program::new("/bin/sh")
             .args(["-c", &line])

@@ -1,6 +1,7 @@
 //! What all tests of this binary stand on: one cluster with Kalong's kinds in it, and one simulated gate whose devices are given out.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ const ASKED_BY_MODEL: [&str; 2] = ["barrier", "lane-plc"];
 /// A cluster and what runs beside it.
 pub struct Ground {
     pub cluster: Cluster,
-    pub binaries: &'static Binaries,
+    /// Folder of the programs under proof, as they were when the tests began: somebody may build meanwhile.
+    pub programs: PathBuf,
     simulated: Site,
     pub layout: Layout,
     given: Mutex<BTreeSet<String>>,
@@ -40,7 +42,8 @@ pub async fn ground() -> &'static Ground {
             let options = SiteOptions { preset: "l0".into(), ..SiteOptions::default() };
             let simulated = Site::start_on_free_network(options).await.unwrap();
             let layout = Layout::of(preset::l0()).unwrap();
-            Ground { cluster, binaries, simulated, layout, given: Mutex::new(RESERVED.map(str::to_owned).into()) }
+            let programs = linked(binaries, cluster.directory().join("bin"));
+            Ground { cluster, programs, simulated, layout, given: Mutex::new(RESERVED.map(str::to_owned).into()) }
         })
         .await
 }
@@ -114,6 +117,15 @@ pub fn holds(it: bool, missing: impl std::fmt::Display) -> Result<(), String> {
 }
 
 /// File of a program under proof.
-pub fn program(ground: &Ground, binary: Binary) -> std::path::PathBuf {
-    ground.binaries.path(binary)
+pub fn program(ground: &Ground, binary: Binary) -> PathBuf {
+    ground.programs.join(binary.name())
+}
+
+/// Gives the programs a second name, which stays when a build replaces the first.
+fn linked(binaries: &Binaries, folder: PathBuf) -> PathBuf {
+    std::fs::create_dir_all(&folder).unwrap();
+    for binary in [Binary::Operator, Binary::EdgeAgent, Binary::Plugin] {
+        std::fs::hard_link(binaries.path(binary), folder.join(binary.name())).unwrap();
+    }
+    folder
 }

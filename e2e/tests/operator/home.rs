@@ -29,13 +29,13 @@ const SHARED_SITES: [&str; 11] = [
     "contradictions",
     "credentials",
     "deletion",
+    "doubles",
     "enrolment",
     "metrics",
     "mong-cai",
     "moves",
     "requests",
     "suspension",
-    "unreadable",
 ];
 
 /// A release of the chart: a namespace for operators, and sites that they may serve.

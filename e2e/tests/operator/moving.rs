@@ -64,4 +64,24 @@ async fn device_that_moves_is_taken_from_its_old_box_and_served_by_the_new_one()
     assert_eq!(after.setting_writes, before.setting_writes, "it holds already what is declared");
     let change = site.change(placed).await;
     site.holds(placed, &change).await;
+
+    // The box that has it now is away when it is given back: it is taken from it on its return.
+    site.stop_box("new").await;
+    site.silent("new").await;
+    site.patch::<Device>(&placed.name, json!({"spec": {"agentRef": "old"}})).await;
+    site.ready::<Device>(&placed.name).await;
+    site.run("new").await;
+    let new = site.process_of("new").pid();
+    site.until::<EdgeAgent>("new", "in sync, without orphans", SOON, |a| {
+        a.is(ConditionType::Connected)
+            && a.is(ConditionType::Synced)
+            && a.status.as_ref().is_some_and(|s| s.orphans.is_empty())
+    })
+    .await;
+    until("only the old box reads it", SOON, async || {
+        let (old, new) = (talks(old, endpoint), talks(new, endpoint));
+        holds(old && !new, format!("old {old}, new {new}"))
+    })
+    .await;
+    site.holds(placed, &change).await;
 }

@@ -1,11 +1,14 @@
 //! What is only planned is healthy and untouched, until its phase is live.
 
+use std::net::SocketAddr;
+
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::{Crossing, Device, EdgeAgent, Lane};
 use serde_json::json;
 
-use super::ground::{SOON, ground};
+use super::ground::{SOON, ground, holds, until};
 use super::home::{Home, LIVE};
+use super::moving::talks;
 use super::site::{Kind, TestSite};
 
 const LATER: &str = "phase-2";
@@ -59,6 +62,18 @@ async fn planned_things_are_healthy_and_not_contacted_until_their_phase_is_live(
     })
     .await;
     assert!(ground.control().device(&later.name).await.unwrap().counts.connections > 0);
+    let (pid, endpoint) = (site.process_of("gate").pid(), SocketAddr::V4(later.endpoint(ground.network())));
+    until("the box reads it", SOON, async || holds(talks(pid, endpoint), "no connection")).await;
+
+    // A phase that is put off again: its devices are let go of and left as they are.
+    operator.stop().await;
+    operator.live = LIVE.to_owned();
+    operator.start().await;
+    operator.serves().await;
+    rests::<Device>(&site, &later.name).await;
+    rests::<Lane>(&site, "lane").await;
+    until("the box lets go of it", SOON, async || holds(!talks(pid, endpoint), "still connected")).await;
+    site.ready::<Device>(&live.name).await;
 }
 
 impl TestSite<'_> {

@@ -80,3 +80,27 @@ async fn box_that_is_given_up_releases_its_devices_and_never_comes_back() {
         .await;
     assert!(!since().contains("the operator is reached"), "{}", since());
 }
+
+#[tokio::test]
+async fn two_boxes_with_one_identity_are_both_shut_out_until_the_right_one_enrols_anew() {
+    let site = shared_site("doubles").await;
+    site.working_box("gate").await;
+    site.ready::<EdgeAgent>("gate").await;
+    // A disk that was cloned.
+    site.stop_box("gate").await;
+    let (original, clone) = (site.state_of("gate"), site.state_of("clone"));
+    std::fs::create_dir_all(&clone).unwrap();
+    for entry in std::fs::read_dir(&original).unwrap().map(Result::unwrap).filter(|e| e.path().is_file()) {
+        std::fs::copy(entry.path(), clone.join(entry.file_name())).unwrap();
+    }
+    site.run("gate").await;
+    site.run("clone").await;
+    let say = site.stalled::<EdgeAgent>("gate", "DuplicateIdentity", SOON).await;
+    assert!(say.contains("find the second one") && say.contains("enrol"), "{say}");
+
+    site.stop_box("clone").await;
+    site.stop_box("gate").await;
+    site.enrol("gate").await.unwrap();
+    site.run("gate").await;
+    site.ready::<EdgeAgent>("gate").await;
+}
