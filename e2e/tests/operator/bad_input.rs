@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::events::v1::Event;
 use kalong_crds::{Device, EdgeAgent, Lane};
 use kalong_e2e::site::report::Counts;
-use kube::Resource;
+use kube::api::ListParams;
+use kube::{Api, Resource};
 use serde_json::{Value, json};
 
 use super::ground::{SOON, ground, holds, until};
 use super::home::{Home, shared_site};
-use super::site::{declared, number};
+use super::site::{TestSite, declared, number};
 
 /// What is impossible is said at once, not after a retry.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -18,6 +20,14 @@ const CONNECTION: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spe
 
 async fn counts(name: &str) -> Counts {
     ground().await.control().device(name).await.unwrap().counts
+}
+
+/// Reasons of the Events about a device.
+async fn events(site: &TestSite<'_>, device: &str) -> Vec<String> {
+    let events: Api<Event> = Api::namespaced(site.client.clone(), &site.name);
+    let about = |e: &Event| e.regarding.as_ref().is_some_and(|r| r.name.as_deref() == Some(device));
+    let list = events.list(&ListParams::default()).await.unwrap();
+    list.items.into_iter().filter(about).filter_map(|e| e.reason).collect()
 }
 
 #[tokio::test]
@@ -40,6 +50,11 @@ async fn contradictory_objects_stall_at_once_with_the_next_step_and_what_runs_go
     site.create(&unknown).await;
     let say = site.stalled::<Device>("unknown-model", "MissingReference", AT_ONCE).await;
     assert!(say.contains("DeviceModel never-made") && say.contains("declare it"), "{say}");
+    until("one Event says so, in the same word", SOON, async || {
+        let told = events(&site, "unknown-model").await;
+        holds(told == ["MissingReference"], format!("{told:?}"))
+    })
+    .await;
 
     // A setting out of bounds, on a device that runs.
     let (setting, _, high) = number(running);
@@ -81,13 +96,13 @@ async fn contradictory_objects_stall_at_once_with_the_next_step_and_what_runs_go
 }
 
 /// The schema of the connection in the CRD that is stored.
-async fn connection_schema(site: &super::site::TestSite<'_>) -> Value {
+async fn connection_schema(site: &TestSite<'_>) -> Value {
     let text = site.cluster().kubectl(["get", CRD, "-o", "json"]).await.unwrap();
     let crd: Value = serde_json::from_str(&text).unwrap();
     crd.pointer(CONNECTION).unwrap().clone()
 }
 
-async fn replace_schema(site: &super::site::TestSite<'_>, schema: &Value) {
+async fn replace_schema(site: &TestSite<'_>, schema: &Value) {
     let patch = json!([{"op": "replace", "path": CONNECTION, "value": schema}]).to_string();
     site.cluster().kubectl(["patch", CRD, "--type", "json", "-p", &patch]).await.unwrap();
 }

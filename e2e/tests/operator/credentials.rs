@@ -73,6 +73,14 @@ async fn password_reaches_the_device_and_is_found_nowhere_else() {
     let declared = device.spec.config.iter().all(|(name, value)| report.settings.get(name) == Some(value));
     assert!(declared, "{report:?}");
 
+    // A box that enrols anew has another key to seal to.
+    site.stop_box("gate").await;
+    site.enrol("gate").await.unwrap();
+    site.run("gate").await;
+    let change = site.change(placed).await;
+    site.holds(placed, &change).await;
+    site.ready::<Device>(&placed.name).await;
+
     let (operator_log, box_log) = (shared().await.1.log(), site.box_log("gate"));
     let objects = [&site.name, site.operator_namespace()].map(|namespace| {
         let args = ["-n", namespace, "get", OBJECTS, "-o", "yaml", "--show-managed-fields"].map(str::to_owned);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kalong_crds::condition::{ConditionType, Conditioned};
-use kalong_crds::{Crossing, Device, Lane};
+use kalong_crds::{Crossing, Device, EdgeAgent, Lane};
 use kalong_e2e::cluster::{Tool, workspace_directory};
 use kalong_e2e::scenario::Program;
 use kalong_e2e::site::manifests::DEFAULT_NETWORK;
@@ -130,4 +130,15 @@ async fn first_lane_comes_to_be_as_its_page_says() {
     shell.run(delete).await.unwrap();
     site.gone::<Device>("my-barrier").await;
     assert_eq!(opening().await, 1800.into(), "the barrier is left as it is");
+
+    // The rest of it goes the same way, and nothing hangs.
+    site.delete::<Lane>("my-lane").await.unwrap();
+    site.gone::<Lane>("my-lane").await;
+    site.delete::<Crossing>("my-crossing").await.unwrap();
+    site.patch::<Device>("my-plc", json!({"spec": {"admin": "Disabled"}})).await;
+    site.delete::<EdgeAgent>("my-box").await.unwrap();
+    site.delete::<Device>("my-plc").await.unwrap();
+    site.gone::<Device>("my-plc").await;
+    site.gone::<EdgeAgent>("my-box").await;
+    site.gone::<Crossing>("my-crossing").await;
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::ground::{SOON, ground, holds, until};
 use super::home::{Home, LIVE};
 use super::moving::talks;
+use super::plain_http::get;
 use super::site::{Kind, TestSite};
 
 const LATER: &str = "phase-2";
@@ -49,6 +50,10 @@ async fn planned_things_are_healthy_and_not_contacted_until_their_phase_is_live(
     site.ready::<Device>(&live.name).await;
     let counts = ground.control().device(&later.name).await.unwrap().counts;
     assert_eq!((counts.connections, counts.requests), (0, 0), "a planned device is not contacted");
+    let (_, metrics) = get(operator.listens.http, "/metrics").await.unwrap();
+    let alarms = metrics.lines().filter(|line| line.starts_with("kalong_resource_condition{")).collect::<Vec<_>>();
+    let planned = |name: &str| alarms.iter().any(|line| line.contains(&format!("name=\"{name}\"")));
+    assert!(![later.name.as_str(), "later", "bridge", "lane"].into_iter().any(planned), "{alarms:?}");
 
     operator.stop().await;
     operator.live = format!("{LIVE},{LATER}");
