@@ -30,12 +30,6 @@ impl Controlled for FirmwareRelease {
         // An artifact that nobody vouches for is not even fetched.
         let mirrored = believed.is_ok().then(|| world.mirror.ensure(&release.name_any(), &release.spec.artifact));
         let expired = release.spec.expires.as_ref().and_then(|e| e.parse::<Timestamp>().ok()).is_some_and(|e| e < now);
-        // After a start the copies are read and verified again: until one turns out bad, what was said of it stands.
-        let known = release.is(ConditionType::Mirrored)
-            && release.status.as_ref().map(|s| s.observed_generation) == release.metadata.generation;
-        if known && mirrored == Some(MirrorState::Fetching) {
-            return Report::unchanged();
-        }
         let before = Before::of(&release);
         let verdict = verdict(&believed, mirrored.as_ref(), expired, before);
         let generation = release.metadata.generation.unwrap_or_default();
