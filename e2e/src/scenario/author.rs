@@ -124,7 +124,7 @@ async fn sign(site: &LiveSite, manifest: &Path, name: &str, key: &Path) -> Resul
 }
 
 fn plugin(site: &LiveSite) -> Program {
-    site.cluster.program(Tool::Kubectl).env("PATH", search_path(site.binaries))
+    site.cluster.program(Tool::Kubectl).env("PATH", search_path(&site.binaries))
 }
 
 /// The demo's authors, whom the operator's key document trusts.

@@ -33,6 +33,9 @@ pub enum Binary {
 }
 
 impl Binary {
+    /// All of them.
+    const ALL: [Self; 4] = [Self::Operator, Self::EdgeAgent, Self::Plugin, Self::Site];
+
     /// The file's name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -60,6 +63,23 @@ impl Binaries {
     pub async fn obtain(say: &Say) -> Result<&'static Self, ScenarioError> {
         static BUILT: OnceCell<Binaries> = OnceCell::const_new();
         BUILT.get_or_try_init(async || build(say).await).await
+    }
+
+    /// The same programs in a folder of the run: a build that comes meanwhile must not change what runs half-way through.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn pinned(&self, run: &Path) -> Result<Self, ScenarioError> {
+        let directory = run.join("bin");
+        std::fs::create_dir_all(&directory).map_err(ScenarioError::file(format!("making {}", directory.display())))?;
+        for binary in Binary::ALL {
+            let (from, to) = (self.path(binary), directory.join(binary.name()));
+            // A link costs nothing; where the run is on another file system, it is a copy.
+            std::fs::hard_link(&from, &to)
+                .or_else(|_| std::fs::copy(&from, &to).map(drop))
+                .map_err(ScenarioError::file(format!("copying {} to {}", from.display(), to.display())))?;
+        }
+        Ok(Self { directory })
     }
 
     /// The file of a program.

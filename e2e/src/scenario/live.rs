@@ -99,7 +99,7 @@ pub struct LiveSite {
     /// The cluster.
     pub cluster: Cluster,
     /// The programs.
-    pub binaries: &'static Binaries,
+    pub binaries: Binaries,
     /// Where progress goes.
     pub say: Say,
     /// When the site was declared, boxes included.
@@ -112,10 +112,18 @@ impl LiveSite {
     /// # Errors
     /// Whatever part did not come up.
     pub async fn start(cluster: Cluster, preset: Preset, say: &Say) -> Result<Self, ScenarioError> {
-        let binaries = Binaries::obtain(say).await?;
+        Self::prepare(cluster, preset, say).await?.with_agents().await
+    }
+
+    /// Everything but the boxes: devices that nobody looks at yet, and an operator that leads.
+    ///
+    /// # Errors
+    /// Whatever part did not come up.
+    pub async fn prepare(cluster: Cluster, preset: Preset, say: &Say) -> Result<Self, ScenarioError> {
+        let binaries = Binaries::obtain(say).await?.pinned(cluster.directory())?;
         let layout = Layout::of(preset.plan())?;
         say.line(&format!("starting the simulated site: {} devices", layout.devices.len()));
-        let simulated = Simulated::start(binaries, preset).await?;
+        let simulated = Simulated::start(&binaries, preset).await?;
         let shelf = Shelf::start(cluster.directory()).await?;
         say.line("installing Kalong with Helm and declaring the site");
         let keys = install::install(&cluster, &layout, &simulated, &shelf).await?;
@@ -139,7 +147,7 @@ impl LiveSite {
         say.line("starting the operator as its ServiceAccount");
         let operator = Operator::start(cluster.supervisor(), order).await?;
         let (client, namespace) = (cluster.client()?, layout.plan.site.clone());
-        let mut site = Self {
+        let site = Self {
             devices: Journal::start(Api::namespaced(client.clone(), &namespace)),
             lanes: Journal::start(Api::namespaced(client.clone(), &namespace)),
             crossings: Journal::start(Api::namespaced(client.clone(), &namespace)),
@@ -157,8 +165,24 @@ impl LiveSite {
             declared,
         };
         site.wait_leader().await?;
-        site.enrol_all().await?;
         Ok(site)
+    }
+
+    /// Enrols every box of the live phase as a person would, and starts it.
+    ///
+    /// # Errors
+    /// A box does not enrol or does not start.
+    pub async fn with_agents(mut self) -> Result<Self, ScenarioError> {
+        self.enrol_all().await?;
+        Ok(self)
+    }
+
+    /// Ends every process and removes the folder of the run.
+    ///
+    /// # Errors
+    /// It took too long; then they were killed.
+    pub async fn stop(self) -> Result<(), ScenarioError> {
+        self.cluster.stop().await
     }
 
     /// The namespace of the site.
@@ -216,10 +240,9 @@ impl LiveSite {
         Ok(())
     }
 
-    /// Enrols every box of the live phase as a person would, and starts it.
     async fn enrol_all(&mut self) -> Result<(), ScenarioError> {
         let names = self.live_boxes();
-        let (cluster, binaries, namespace) = (&self.cluster, self.binaries, self.namespace());
+        let (cluster, binaries, namespace) = (&self.cluster, &self.binaries, self.namespace());
         let (uplink, say, total) = (&self.uplink, &self.say, names.len());
         let mut started = futures::stream::iter(names)
             .map(|name| async move {

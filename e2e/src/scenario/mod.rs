@@ -21,6 +21,7 @@ mod program;
 mod say;
 mod shelf;
 mod simulated;
+mod traffic;
 mod uplink;
 
 pub use agents::Agent;
@@ -38,4 +39,5 @@ pub use program::Program;
 pub use say::Say;
 pub use shelf::Shelf;
 pub use simulated::Simulated;
+pub use traffic::{Dial, Done, Player, Set, Traffic};
 pub use uplink::{Destinations, Mend, Uplink};

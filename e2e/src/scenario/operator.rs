@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::cluster::{Child, ChildSpec, Supervisor, free_loopback_port};
@@ -94,7 +95,8 @@ impl OperatorOrder {
 /// The operator, running or not.
 pub struct Operator {
     order: OperatorOrder,
-    child: Child,
+    /// Another one after each restart.
+    child: Mutex<Child>,
 }
 
 impl Operator {
@@ -108,13 +110,13 @@ impl Operator {
             std::fs::create_dir_all(&path).map_err(ScenarioError::file(format!("making {}", path.display())))?;
         }
         let child = supervisor.spawn(order.spec()).await?;
-        Ok(Self { order, child })
+        Ok(Self { order, child: Mutex::new(child) })
     }
 
-    /// Its process.
+    /// Its process, the newest one.
     #[must_use]
-    pub fn child(&self) -> &Child {
-        &self.child
+    pub fn child(&self) -> Child {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What it was told.
@@ -128,7 +130,7 @@ impl Operator {
     /// # Errors
     /// The kernel does not end it.
     pub async fn kill(&self) -> Result<(), ScenarioError> {
-        self.child.kill().await?;
+        self.child().kill().await?;
         Ok(())
     }
 
@@ -137,7 +139,7 @@ impl Operator {
     /// # Errors
     /// The kernel does not end it.
     pub async fn stop(&self) -> Result<(), ScenarioError> {
-        self.child.stop(STOP_GRACE).await?;
+        self.child().stop(STOP_GRACE).await?;
         Ok(())
     }
 
@@ -145,8 +147,9 @@ impl Operator {
     ///
     /// # Errors
     /// It cannot be started.
-    pub async fn restart(&mut self, supervisor: &Supervisor) -> Result<(), ScenarioError> {
-        self.child = supervisor.spawn(self.order.spec()).await?;
+    pub async fn restart(&self, supervisor: &Supervisor) -> Result<(), ScenarioError> {
+        let child = supervisor.spawn(self.order.spec()).await?;
+        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = child;
         Ok(())
     }
 }

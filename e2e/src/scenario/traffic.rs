@@ -1,0 +1,257 @@
+//! Changes that flow while something breaks: configuration down by patches, health up from the devices, each device in a known
+//! order, so that afterwards a loss, a reversal or a ghost shows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kalong_crds::Device;
+use kalong_crds::device::HealthState;
+use kalong_crds::device_model::{ProtocolName, Severity};
+use kalong_crds::units::Value;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use tokio::sync::{Mutex as OrderedMutex, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::failure::ScenarioError;
+use super::live::LiveSite;
+use crate::site::ControlClient;
+use crate::site::layout::Placed;
+use crate::site::model::Shape;
+
+/// Twenty a second, of each of the two kinds.
+const TICK: Duration = Duration::from_millis(50);
+/// One patch; while the API server is away it is tried again until it is there.
+const PATCH_DEADLINE: Duration = Duration::from_secs(3);
+const PATCH_AGAIN: Duration = Duration::from_millis(300);
+/// How long patches may go on after the last change was asked for.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
+/// A range that no run exhausts.
+const ROOM: i64 = 40;
+
+/// What was done to one device, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// Health codes, with the moments between which they were set.
+    pub health: Vec<Set>,
+    /// Numbers of the setting that were accepted by the API server, always rising.
+    pub numbers: Vec<i64>,
+}
+
+/// One change of a device's health.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// Codes that are active from then on, sorted.
+    pub codes: Vec<&'static str>,
+    /// Before it was asked for.
+    pub from: Instant,
+}
+
+/// A device that takes part.
+#[derive(Clone, Debug)]
+pub struct Player {
+    /// Name of the device.
+    pub name: String,
+    /// Name of its box.
+    pub agent: String,
+    /// The setting that rises.
+    pub dial: Dial,
+    /// Its codes of the two severities, as far as it has them.
+    mild: &'static str,
+    grave: Option<&'static str>,
+}
+
+/// A setting with an order.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial {
+    /// Name of the setting.
+    pub setting: &'static str,
+    kind: DialKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum DialKind {
+    /// A whole number.
+    Number,
+    /// The last number of an address.
+    Address,
+}
+
+impl Dial {
+    /// The value for a number.
+    #[must_use]
+    pub fn value(self, number: i64) -> Value {
+        match self.kind {
+            DialKind::Number => Value::Integer(number),
+            DialKind::Address => Value::from(format!("192.0.2.{number}").as_str()),
+        }
+    }
+
+    /// The number of a value.
+    #[must_use]
+    pub fn number(self, value: &Value) -> Option<i64> {
+        match (self.kind, value) {
+            (DialKind::Number, Value::Integer(number)) => Some(*number),
+            (DialKind::Address, Value::Text(text)) => text.rsplit('.').next()?.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+impl Player {
+    /// The devices of a site that can take part: those with a setting that has an order and a code that can be switched on.
+    #[must_use]
+    pub fn all(site: &LiveSite) -> Vec<Self> {
+        site.layout.live().filter_map(Self::of).collect()
+    }
+
+    fn of(device: &Placed) -> Option<Self> {
+        let model = device.model;
+        // What a weighbridge complains of follows from its stream and cannot be switched.
+        if model.protocol == ProtocolName::ToledoContinuous {
+            return None;
+        }
+        let dial = model.settings.iter().find_map(|setting| match (setting.shape, Value::from(setting.declared)) {
+            (Shape::Number(_, _, max), Value::Integer(now)) if max - now >= ROOM => {
+                Some(Dial { setting: setting.name, kind: DialKind::Number })
+            }
+            (Shape::Text, Value::Text(_)) => Some(Dial { setting: setting.name, kind: DialKind::Address }),
+            _ => None,
+        })?;
+        let code = |severity| model.codes.iter().find(|(_, has)| *has == severity).map(|(name, _)| *name);
+        let (name, agent) = (device.name.clone(), device.agent.clone());
+        Some(Self { name, agent, dial, mild: code(Severity::Degraded)?, grave: code(Severity::Faulty) })
+    }
+
+    /// How well the device is with these codes.
+    #[must_use]
+    pub fn state(&self, codes: &[&str]) -> HealthState {
+        match codes {
+            [] => HealthState::OK,
+            codes if self.grave.is_some_and(|grave| codes.contains(&grave)) => HealthState::Faulty,
+            _ => HealthState::Degraded,
+        }
+    }
+
+    /// The codes of step `n`: none, the mild one, both. A step back is then another change than a step on.
+    fn codes(&self, step: usize) -> Vec<&'static str> {
+        let mut codes = match (step % 3, self.grave) {
+            (0, _) => vec![],
+            (1, _) => vec![self.mild],
+            (_, Some(grave)) => vec![self.mild, grave],
+            // With one code only, there is nothing between on and off.
+            (_, None) => vec![],
+        };
+        codes.sort_unstable();
+        codes
+    }
+}
+
+/// Changes under way.
+pub struct Traffic {
+    done: Arc<Mutex<BTreeMap<String, Done>>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+struct Worker {
+    players: Vec<Player>,
+    control: ControlClient,
+    devices: Api<Device>,
+    done: Arc<Mutex<BTreeMap<String, Done>>>,
+    /// A device's patches are made in order, also when the first has to wait.
+    turns: BTreeMap<String, Arc<OrderedMutex<i64>>>,
+}
+
+impl Traffic {
+    /// Starts twenty changes of health and twenty of configuration a second, in turn over these devices.
+    ///
+    /// # Errors
+    /// There is no client for the cluster.
+    pub fn start(site: &LiveSite, players: Vec<Player>) -> Result<Self, ScenarioError> {
+        let declared = site.devices.present();
+        let turn = |player: &Player| {
+            let now = declared.get(&player.name)?.spec.config.get(player.dial.setting)?;
+            Some((player.name.clone(), Arc::new(OrderedMutex::new(player.dial.number(now)?))))
+        };
+        let done: Arc<Mutex<BTreeMap<String, Done>>> = Arc::default();
+        let worker = Worker {
+            turns: players.iter().filter_map(turn).collect(),
+            control: site.simulated.control(),
+            devices: Api::namespaced(site.cluster.client()?, site.namespace()),
+            done: Arc::clone(&done),
+            players,
+        };
+        let (stop, stopping) = watch::channel(false);
+        Ok(Self { done, stop, task: tokio::spawn(worker.run(stopping)) })
+    }
+
+    /// Ends it; what was done to each device, once the last patch is in.
+    ///
+    /// # Errors
+    /// Patches go on for ever: the API server is away.
+    pub async fn stop(self) -> Result<BTreeMap<String, Done>, ScenarioError> {
+        let _ = self.stop.send(true);
+        if timeout(DRAIN_DEADLINE, self.task).await.is_err() {
+            let what = "the last patches".to_owned();
+            return Err(ScenarioError::Deadline { what, within: DRAIN_DEADLINE, seen: "they are refused".into() });
+        }
+        Ok(lock(&self.done).clone())
+    }
+}
+
+impl Worker {
+    async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut patches = JoinSet::new();
+        let count = self.players.len().max(1);
+        for step in 0_usize.. {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = stopping.wait_for(|stop| *stop) => break,
+            }
+            while patches.try_join_next().is_some() {}
+            // Half a round apart, so that the two changes of a device do not meet.
+            if let Some(player) = self.players.get(step % count) {
+                self.ail(player, step / count + 1).await;
+            }
+            if let Some(player) = self.players.get((step + count / 2) % count) {
+                self.turn(player, &mut patches);
+            }
+        }
+        while patches.join_next().await.is_some() {}
+    }
+
+    async fn ail(&self, player: &Player, step: usize) {
+        let codes = player.codes(step);
+        let from = Instant::now();
+        // The control port is on this machine and has no reason to refuse; a change that was not made is not noted.
+        if self.control.health(&player.name, &codes).await.is_ok() {
+            lock(&self.done).entry(player.name.clone()).or_default().health.push(Set { codes, from });
+        }
+    }
+
+    /// Raises the setting by one, as soon as the earlier patches of this device are in.
+    fn turn(&self, player: &Player, patches: &mut JoinSet<()>) {
+        let Some(turn) = self.turns.get(&player.name).cloned() else { return };
+        let (player, devices, done) = (player.clone(), self.devices.clone(), Arc::clone(&self.done));
+        patches.spawn(async move {
+            let mut number = turn.lock().await;
+            let next = *number + 1;
+            let patch = serde_json::json!({"spec": {"config": {player.dial.setting: player.dial.value(next)}}});
+            let (patch, params) = (Patch::Merge(patch), PatchParams::default());
+            while !matches!(timeout(PATCH_DEADLINE, devices.patch(&player.name, &params, &patch)).await, Ok(Ok(_))) {
+                sleep(PATCH_AGAIN).await;
+            }
+            *number = next;
+            lock(&done).entry(player.name).or_default().numbers.push(next);
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

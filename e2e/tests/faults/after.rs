@@ -1,0 +1,180 @@
+//! What has to be true once everything is whole again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kalong_crds::condition::{ConditionType, Conditioned, Reason};
+use kalong_crds::device::HealthState;
+use kalong_e2e::scenario::{Done, LiveSite, Player, happening, happenings};
+use tokio::time::sleep;
+
+/// After a storm: agents that back off, controllers that do, and a machine that is busy.
+const CONVERGE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(250);
+
+/// Waits for a condition that says what is missing.
+pub async fn eventually(what: &str, mut look: impl FnMut() -> Result<(), String>) {
+    let begun = Instant::now();
+    while let Err(missing) = look() {
+        assert!(begun.elapsed() < CONVERGE, "not within {} s: {what}: {missing}", CONVERGE.as_secs());
+        sleep(POLL).await;
+    }
+}
+
+/// Waits until every live device is Ready as declared now.
+pub async fn settled(site: &LiveSite) {
+    let names: Vec<_> = site.layout.live().map(|device| device.name.clone()).collect();
+    let ready = site.devices.until("devices", CONVERGE, &site.say, |seen| {
+        let missing = names.iter().filter(|name| {
+            !seen.get(*name).is_some_and(|device| {
+                let current = device.condition(ConditionType::Ready).and_then(|ready| ready.observed_generation);
+                device.is(ConditionType::Ready) && current == device.metadata.generation
+            })
+        });
+        let missing: Vec<_> = missing.collect();
+        match missing.first() {
+            None => Ok(()),
+            Some(first) => Err(format!("{} of {} Ready, not {first}", names.len() - missing.len(), names.len())),
+        }
+    });
+    ready.await.unwrap();
+}
+
+/// Waits until each object shows the last thing that was done to its device, and each device holds the last thing declared.
+pub async fn converged(site: &LiveSite, players: &[Player], done: &BTreeMap<String, Done>) -> Duration {
+    let begun = Instant::now();
+    settled(site).await;
+    let shown = site.devices.until("last values", CONVERGE, &site.say, |seen| {
+        let wrong: Vec<_> = players
+            .iter()
+            .filter_map(|player| {
+                let (device, last) = (seen.get(&player.name)?, done.get(&player.name)?.health.last()?);
+                let status = device.status.as_ref()?;
+                let codes = status.health.clone().unwrap_or_default().codes;
+                let applied = Some(status.applied) == device.metadata.generation;
+                (codes != last.codes || !applied)
+                    .then(|| format!("{} shows {codes:?}, not {:?}", player.name, last.codes))
+            })
+            .collect();
+        match wrong.first() {
+            None => Ok(()),
+            Some(first) => Err(format!("{} of {} are behind: {first}", wrong.len(), players.len())),
+        }
+    });
+    shown.await.unwrap();
+    let truth = site.truth().await.unwrap();
+    for player in players {
+        let Some(last) = done.get(&player.name).and_then(|done| done.numbers.last()) else { continue };
+        let held = truth[&player.name].settings.get(player.dial.setting).and_then(|value| player.dial.number(value));
+        assert_eq!(held, Some(*last), "{}: {}", player.name, player.dial.setting);
+    }
+    begun.elapsed()
+}
+
+/// No object ever showed an older state after a newer one: what was seen is in the order of what was done.
+pub fn never_went_back(site: &LiveSite, players: &[Player], done: &BTreeMap<String, Done>, since: Instant) {
+    for player in players {
+        let Some(done) = done.get(&player.name) else { continue };
+        let (mut place, mut applied) = (0, 0);
+        for sighting in site.devices.history(&player.name).into_iter().filter(|sighting| sighting.at >= since) {
+            let Some(status) = &sighting.object.status else { continue };
+            assert!(status.applied >= applied, "{}: generation {} after {applied}", player.name, status.applied);
+            applied = status.applied;
+            // Nothing is stated of a device that cannot be heard.
+            let Some(health) = &status.health else { continue };
+            // Before the first change nothing was wrong.
+            let state = |place: usize| match place.checked_sub(1) {
+                None => (Vec::new(), since),
+                Some(index) => (done.health[index].codes.clone(), done.health[index].from),
+            };
+            let next = (place..=done.health.len()).find(|place| {
+                let (codes, from) = state(*place);
+                codes == health.codes && from <= sighting.at
+            });
+            let told: Vec<_> = done.health.iter().map(|set| &set.codes).collect();
+            let Some(next) = next else {
+                panic!("{} showed {:?} after change {place} of {told:?}", player.name, health.codes);
+            };
+            place = next;
+        }
+    }
+}
+
+/// Reasons of the Events about a device's health, in the order of the store.
+pub async fn told(site: &LiveSite) -> BTreeMap<String, Vec<String>> {
+    let about_health = [Reason::DeviceDegraded, Reason::DeviceFaulty, Reason::DeviceRecovered].map(Reason::as_str);
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let ids: Vec<_> = site.agents.keys().map(|agent| site.agent_id(agent)).collect();
+    for event in site.events().await.unwrap() {
+        let (Some(about), Some(reason)) = (event.regarding.as_ref().and_then(|r| r.name.clone()), event.reason.clone())
+        else {
+            continue;
+        };
+        let by_a_box = ids.iter().any(|id| happening(&event, id).is_some());
+        if by_a_box && about_health.contains(&reason.as_str()) {
+            told.entry(about).or_default().push(reason);
+        }
+    }
+    told
+}
+
+/// Every change of how well a device is was told once and in order, and no box left a gap.
+pub async fn told_once_and_in_order(
+    site: &LiveSite,
+    players: &[Player],
+    done: &BTreeMap<String, Done>,
+    before: &BTreeMap<String, Vec<String>>,
+) -> usize {
+    let begun = Instant::now();
+    let expected: BTreeMap<_, _> =
+        players.iter().map(|player| (player.name.clone(), transitions(player, done))).collect();
+    let wrong = loop {
+        let now = told(site).await;
+        let wrong: Vec<_> = expected
+            .iter()
+            .filter_map(|(name, expected)| {
+                let earlier = before.get(name).map_or(0, Vec::len);
+                let seen: Vec<_> = now.get(name).map(|all| all[earlier..].to_vec()).unwrap_or_default();
+                (seen != *expected).then(|| format!("{name}: {seen:?}, expected {expected:?}"))
+            })
+            .collect();
+        if wrong.is_empty() || begun.elapsed() > CONVERGE {
+            break wrong;
+        }
+        sleep(POLL).await;
+    };
+    assert!(
+        wrong.is_empty(),
+        "{} devices were told of wrongly:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(5)].join("\n")
+    );
+    let events = site.events().await.unwrap();
+    for agent in site.agents.keys() {
+        for pair in happenings(&events, &site.agent_id(agent)).windows(2) {
+            let follows = (pair[1].epoch == pair[0].epoch && pair[1].seq == pair[0].seq + 1)
+                || (pair[1].epoch > pair[0].epoch && pair[1].seq == 1);
+            assert!(follows, "{agent}: {:?} is followed by {:?}", pair[0], pair[1]);
+        }
+    }
+    expected.values().map(Vec::len).sum()
+}
+
+/// What a box has to tell of what was done to a device that was well.
+fn transitions(player: &Player, done: &BTreeMap<String, Done>) -> Vec<String> {
+    let mut state = HealthState::OK;
+    let mut told = Vec::new();
+    for set in done.get(&player.name).map(|done| done.health.clone()).unwrap_or_default() {
+        let next = player.state(&set.codes);
+        if next != state {
+            let reason = match next {
+                HealthState::OK => Reason::DeviceRecovered,
+                HealthState::Degraded => Reason::DeviceDegraded,
+                HealthState::Faulty => Reason::DeviceFaulty,
+            };
+            told.push(reason.as_str().to_owned());
+        }
+        state = next;
+    }
+    told
+}

@@ -1,0 +1,49 @@
+//! A look at the devices themselves, three times a second: which numbers their settings held, in order.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kalong_e2e::scenario::Player;
+use kalong_e2e::site::ControlClient;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+const EVERY: Duration = Duration::from_millis(350);
+
+/// What was seen so far.
+pub struct Watched {
+    seen: Arc<Mutex<BTreeMap<String, Vec<i64>>>>,
+    task: JoinHandle<()>,
+}
+
+impl Watched {
+    pub fn start(control: ControlClient, players: &[Player]) -> Self {
+        let dials: BTreeMap<_, _> = players.iter().map(|player| (player.name.clone(), player.dial)).collect();
+        let seen: Arc<Mutex<BTreeMap<String, Vec<i64>>>> = Arc::default();
+        let shared = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            loop {
+                for report in control.devices().await.unwrap_or_default() {
+                    let Some(dial) = dials.get(&report.name) else { continue };
+                    let Some(number) = report.settings.get(dial.setting).and_then(|v| dial.number(v)) else { continue };
+                    let mut seen = shared.lock().unwrap();
+                    let numbers = seen.entry(report.name).or_default();
+                    if numbers.last() != Some(&number) {
+                        numbers.push(number);
+                    }
+                }
+                sleep(EVERY).await;
+            }
+        });
+        Self { seen, task }
+    }
+
+    /// The numbers of each device; they must never have fallen.
+    pub fn never_fell(self) {
+        self.task.abort();
+        for (name, numbers) in self.seen.lock().unwrap().iter() {
+            assert!(numbers.is_sorted(), "{name} held {numbers:?}");
+        }
+    }
+}
