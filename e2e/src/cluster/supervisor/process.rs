@@ -196,7 +196,7 @@ impl Children {
 
 fn command(spec: &ChildSpec) -> io::Result<Command> {
     let log = OpenOptions::new().create(true).append(true).open(&spec.log)?;
-    let mut command = Command::new(env::current_exe()?);
+    let mut command = Command::new(ourselves()?);
     command.arg("exec").arg(std::process::id().to_string()).arg(&spec.program).args(&spec.args);
     for name in &spec.unset {
         command.env_remove(name);
@@ -208,6 +208,12 @@ fn command(spec: &ChildSpec) -> io::Result<Command> {
     // A group of its own, so that a signal reaches what it starts itself as well.
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
     Ok(command)
+}
+
+/// Our own program, even when a build has put another file in its place since we started.
+fn ourselves() -> io::Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() { Ok(running.to_owned()) } else { env::current_exe() }
 }
 
 fn number(signal: Signal) -> rustix::process::Signal {
