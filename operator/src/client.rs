@@ -1,13 +1,15 @@
 //! The way to the API server: each attempt is counted and has a deadline, Retry-After is obeyed, a budget slows down.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{Method, Request, Response};
+use http::header::RETRY_AFTER;
+use http::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::retry::RetryPolicy;
@@ -28,6 +30,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 4;
+/// A server that asks for more patience than this is asked again all the same.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Why the API server cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -128,10 +132,11 @@ pub async fn configuration(kubeconfig: Option<&Path>) -> Result<Config, ClientEr
 /// A client with our layers.
 pub fn connect(config: &Config, manner: Manner, metrics: Arc<Metrics>) -> Result<Client, ClientError> {
     let unusable = |e: kube::Error| ClientError::Unusable(Box::new(e));
-    let (retry, budget) = match manner {
-        Manner::Prompt => (None, None),
+    let (retry, budget, courtesy) = match manner {
+        Manner::Prompt => (None, None, None),
         Manner::Patient { budget } => {
-            (Some(RetryLayer::new(RetryPolicy::new(RETRY_FIRST, RETRY_LAST, RETRIES, true)?)), budget)
+            let retry = RetryLayer::new(RetryPolicy::new(RETRY_FIRST, RETRY_LAST, RETRIES, true)?);
+            (Some(retry), budget, Some(Courtesy::default()))
         }
     };
     let mut tcp = HttpConnector::new();
@@ -145,17 +150,18 @@ pub fn connect(config: &Config, manner: Manner, metrics: Arc<Metrics>) -> Result
         .option_layer(retry)
         .option_layer(config.auth_layer().map_err(unusable)?)
         .layer(config.extra_headers_layer().map_err(unusable)?)
-        .layer(Counted { metrics, budget: budget.map(Budget::new) })
+        .layer(Counted { metrics, budget: budget.map(Budget::new), courtesy })
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// Counts each attempt, gives it a deadline, and keeps to the budget.
+/// Counts each attempt, gives it a deadline, and keeps to the budget and to what the server asked for.
 #[derive(Clone)]
 struct Counted {
     metrics: Arc<Metrics>,
     budget: Option<Budget>,
+    courtesy: Option<Courtesy>,
 }
 
 impl<S> Layer<S> for Counted {
@@ -193,10 +199,14 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let verb = verb(request.method(), request.uri());
-        let Counted { metrics, budget } = self.counted.clone();
+        let key = (request.method().clone(), request.uri().path().to_owned());
+        let Counted { metrics, budget, courtesy } = self.counted.clone();
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
+            if let Some(courtesy) = &courtesy {
+                courtesy.wait(&key).await;
+            }
             if let Some(budget) = budget {
                 budget.wait().await;
             }
@@ -213,11 +223,41 @@ where
                     Err(error.into())
                 }
                 Ok(Ok(response)) => {
+                    if let Some(courtesy) = &courtesy {
+                        courtesy.heed(key, &response);
+                    }
                     metrics.api_request(verb, response.status().as_str(), took);
                     Ok(response)
                 }
             }
         })
+    }
+}
+
+/// Until when the server asked not to be asked the same again, by method and path. Whoever asked may give up at its own deadline
+/// and come again under its own backoff, sooner than the server wants: this remembers.
+#[derive(Clone, Default)]
+struct Courtesy(Arc<std::sync::Mutex<HashMap<(Method, String), Instant>>>);
+
+impl Courtesy {
+    async fn wait(&self, key: &(Method, String)) {
+        let until = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+        if let Some(until) = until {
+            sleep_until(until).await;
+        }
+    }
+
+    fn heed<B>(&self, key: (Method, String), response: &Response<B>) {
+        if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            return;
+        }
+        let asked = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        if let Some(seconds) = asked {
+            let now = Instant::now();
+            let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            until.retain(|_, at| *at > now);
+            until.insert(key, now + Duration::from_secs(seconds).min(PATIENCE));
+        }
     }
 }
 
@@ -308,12 +348,32 @@ mod tests {
     async fn a_silent_server_is_given_up_after_the_deadline_and_counted() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let silent = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, BoxError>>());
-        let mut service = Counted { metrics: metrics.clone(), budget: None }.layer(silent);
+        let mut service = Counted { metrics: metrics.clone(), budget: None, courtesy: None }.layer(silent);
         let begun = Instant::now();
         let request = Request::get("/version").body(Body::empty()).unwrap();
         assert!(service.call(request).await.is_err());
         assert_eq!(begun.elapsed(), ATTEMPT_DEADLINE);
         assert_eq!(metrics.api_requests("get", "timeout"), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_gave_up_waiting_and_comes_again_is_not_sent_before_the_server_wants_it() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let busy = tower::service_fn(|_: Request<Body>| async {
+            let busy = Response::builder().status(StatusCode::TOO_MANY_REQUESTS).header(RETRY_AFTER, "20");
+            Ok::<_, BoxError>(busy.body(Body::empty())?)
+        });
+        let courtesy = Some(Courtesy::default());
+        let mut service = Counted { metrics: metrics.clone(), budget: None, courtesy }.layer(busy);
+        let begun = Instant::now();
+        let request = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+        service.call(request("/api/v1/pods?a")).await.unwrap();
+        assert!(timeout(Duration::from_secs(10), service.call(request("/api/v1/pods?b"))).await.is_err());
+        service.call(request("/api/v1/nodes")).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_secs(10), "other questions need not wait");
+        service.call(request("/api/v1/pods?c")).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_secs(20));
+        assert_eq!(metrics.api_requests("list", "429"), 3);
     }
 
     #[tokio::test(start_paused = true)]
