@@ -14,10 +14,10 @@ use super::ground::{SOON, cluster, ground, holds, until};
 use super::home::Home;
 use super::site::declared;
 
-/// What a refusal asks to wait.
-const RETRY_AFTER: u64 = 2;
+/// What a refusal asks to wait: so long that whoever asks gives up at its own deadline of 10 s and comes again.
+const RETRY_AFTER: u64 = 6;
 /// Long enough for three refusals of one request.
-const BUSY: Duration = Duration::from_secs(6);
+const BUSY: Duration = Duration::from_secs(15);
 
 fn refused(passed: &[Passed]) -> BTreeMap<(String, String), Vec<Instant>> {
     let mut tries: BTreeMap<_, Vec<_>> = BTreeMap::new();
