@@ -39,8 +39,8 @@ pub struct Enrol {
     /// Identity of this box, namespace.name.
     #[arg(long, value_name = "ID")]
     pub agent: AgentId,
-    /// Single-use token.
-    #[arg(long, env = "KALONG_TOKEN", hide_env_values = true)]
+    /// Single-use token. One in 64 begins with a hyphen.
+    #[arg(long, env = "KALONG_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
     pub token: String,
     /// Certificate authority of the operator: its PEM in base64.
     #[arg(long, value_name = "BASE64", value_parser = authority)]
@@ -108,6 +108,15 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn token_that_begins_with_a_hyphen_is_a_token() {
+        let ca = STANDARD.encode("-----BEGIN CERTIFICATE-----");
+        let key = format!("op-1:{}", "a".repeat(43));
+        let line = ["kalong-edge-agent", "enrol", "--server", "https://k.example:8443", "--agent", "mong-cai.gate"];
+        let rest = ["--token", "-8Xy", "--ca", &ca, "--operator-key", &key, "--state", "/var/lib/kalong"];
+        assert!(Settings::try_parse_from(line.into_iter().chain(rest)).is_ok());
     }
 
     #[test]
