@@ -84,7 +84,7 @@ impl OperatorOrder {
             .args(["--release-keys".to_owned(), self.release_keys.display().to_string()])
             .args(["--live-phases", &self.live_phases])
             .args(["--heartbeat".to_owned(), self.heartbeat.as_secs().to_string()])
-            .args(["--log-format", "text"])
+            .args(["--log-format", "text", "--log", "info,rumqttd=warn"])
             .unset("KUBECONFIG")
             .unset("POD_UID")
             .unset("POD_NAMESPACE")

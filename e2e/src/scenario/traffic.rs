@@ -28,8 +28,8 @@ const PATCH_DEADLINE: Duration = Duration::from_secs(3);
 const PATCH_AGAIN: Duration = Duration::from_millis(300);
 /// How long patches may go on after the last change was asked for.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
-/// A range that no run exhausts.
-const ROOM: i64 = 40;
+/// A range that no run exhausts: a device's turn comes every quarter of a minute.
+const ROOM: i64 = 20;
 
 /// What was done to one device, in order.
 #[derive(Clone, Debug, Default)]
@@ -56,10 +56,10 @@ pub struct Player {
     pub name: String,
     /// Name of its box.
     pub agent: String,
-    /// The setting that rises.
-    pub dial: Dial,
+    /// The setting that rises, where it has one.
+    pub dial: Option<Dial>,
     /// Its codes of the two severities, as far as it has them.
-    mild: &'static str,
+    mild: Option<&'static str>,
     grave: Option<&'static str>,
 }
 
@@ -101,28 +101,33 @@ impl Dial {
 }
 
 impl Player {
-    /// The devices of a site that can take part: those with a setting that has an order and a code that can be switched on.
+    /// The devices of a site that take part: all whose health can be switched. What a weighbridge complains of follows from its
+    /// stream, so those do not.
     #[must_use]
     pub fn all(site: &LiveSite) -> Vec<Self> {
-        site.layout.live().filter_map(Self::of).collect()
+        let able = site.layout.live().filter(|device| device.model.protocol != ProtocolName::ToledoContinuous);
+        able.map(Self::of).filter(|player| player.mild.is_some() || player.grave.is_some()).collect()
     }
 
-    fn of(device: &Placed) -> Option<Self> {
+    fn of(device: &Placed) -> Self {
         let model = device.model;
-        // What a weighbridge complains of follows from its stream and cannot be switched.
-        if model.protocol == ProtocolName::ToledoContinuous {
-            return None;
-        }
         let dial = model.settings.iter().find_map(|setting| match (setting.shape, Value::from(setting.declared)) {
             (Shape::Number(_, _, max), Value::Integer(now)) if max - now >= ROOM => {
                 Some(Dial { setting: setting.name, kind: DialKind::Number })
             }
             (Shape::Text, Value::Text(_)) => Some(Dial { setting: setting.name, kind: DialKind::Address }),
             _ => None,
-        })?;
+        });
         let code = |severity| model.codes.iter().find(|(_, has)| *has == severity).map(|(name, _)| *name);
         let (name, agent) = (device.name.clone(), device.agent.clone());
-        Some(Self { name, agent, dial, mild: code(Severity::Degraded)?, grave: code(Severity::Faulty) })
+        Self { name, agent, dial, mild: code(Severity::Degraded), grave: code(Severity::Faulty) }
+    }
+
+    /// The number that its dial shows in these settings.
+    #[must_use]
+    pub fn number(&self, settings: &BTreeMap<String, Value>) -> Option<i64> {
+        let dial = self.dial?;
+        dial.number(settings.get(dial.setting)?)
     }
 
     /// How well the device is with these codes.
@@ -135,15 +140,12 @@ impl Player {
         }
     }
 
-    /// The codes of step `n`: none, the mild one, both. A step back is then another change than a step on.
+    /// The codes of step `n`: none, the mild one, both. With three states a step back is another change than a step on.
     fn codes(&self, step: usize) -> Vec<&'static str> {
-        let mut codes = match (step % 3, self.grave) {
-            (0, _) => vec![],
-            (1, _) => vec![self.mild],
-            (_, Some(grave)) => vec![self.mild, grave],
-            // With one code only, there is nothing between on and off.
-            (_, None) => vec![],
-        };
+        let states = [self.mild.into_iter().collect(), self.mild.into_iter().chain(self.grave).collect()];
+        let mut states: Vec<Vec<&'static str>> = std::iter::once(Vec::new()).chain(states).collect();
+        states.dedup();
+        let mut codes = states.get(step % states.len().max(1)).cloned().unwrap_or_default();
         codes.sort_unstable();
         codes
     }
@@ -158,6 +160,8 @@ pub struct Traffic {
 
 struct Worker {
     players: Vec<Player>,
+    /// Those of them that have a dial.
+    dials: Vec<Player>,
     control: ControlClient,
     devices: Api<Device>,
     done: Arc<Mutex<BTreeMap<String, Done>>>,
@@ -173,8 +177,8 @@ impl Traffic {
     pub fn start(site: &LiveSite, players: Vec<Player>) -> Result<Self, ScenarioError> {
         let declared = site.devices.present();
         let turn = |player: &Player| {
-            let now = declared.get(&player.name)?.spec.config.get(player.dial.setting)?;
-            Some((player.name.clone(), Arc::new(OrderedMutex::new(player.dial.number(now)?))))
+            let now = player.number(&declared.get(&player.name)?.spec.config)?;
+            Some((player.name.clone(), Arc::new(OrderedMutex::new(now))))
         };
         let done: Arc<Mutex<BTreeMap<String, Done>>> = Arc::default();
         let worker = Worker {
@@ -182,6 +186,7 @@ impl Traffic {
             control: site.simulated.control(),
             devices: Api::namespaced(site.cluster.client()?, site.namespace()),
             done: Arc::clone(&done),
+            dials: players.iter().filter(|player| player.dial.is_some()).cloned().collect(),
             players,
         };
         let (stop, stopping) = watch::channel(false);
@@ -207,7 +212,7 @@ impl Worker {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut patches = JoinSet::new();
-        let count = self.players.len().max(1);
+        let (count, dials) = (self.players.len().max(1), self.dials.len().max(1));
         for step in 0_usize.. {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -218,7 +223,7 @@ impl Worker {
             if let Some(player) = self.players.get(step % count) {
                 self.ail(player, step / count + 1).await;
             }
-            if let Some(player) = self.players.get((step + count / 2) % count) {
+            if let Some(player) = self.dials.get((step + dials / 2) % dials) {
                 self.turn(player, &mut patches);
             }
         }
@@ -236,12 +241,12 @@ impl Worker {
 
     /// Raises the setting by one, as soon as the earlier patches of this device are in.
     fn turn(&self, player: &Player, patches: &mut JoinSet<()>) {
-        let Some(turn) = self.turns.get(&player.name).cloned() else { return };
+        let (Some(turn), Some(dial)) = (self.turns.get(&player.name).cloned(), player.dial) else { return };
         let (player, devices, done) = (player.clone(), self.devices.clone(), Arc::clone(&self.done));
         patches.spawn(async move {
             let mut number = turn.lock().await;
             let next = *number + 1;
-            let patch = serde_json::json!({"spec": {"config": {player.dial.setting: player.dial.value(next)}}});
+            let patch = serde_json::json!({"spec": {"config": {dial.setting: dial.value(next)}}});
             let (patch, params) = (Patch::Merge(patch), PatchParams::default());
             while !matches!(timeout(PATCH_DEADLINE, devices.patch(&player.name, &params, &patch)).await, Ok(Ok(_))) {
                 sleep(PATCH_AGAIN).await;

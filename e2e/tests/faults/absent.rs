@@ -24,7 +24,8 @@ pub async fn right_on_return(site: &mut LiveSite) {
     let outside_lanes =
         |player: &&Player| site.layout.live().any(|device| device.name == player.name && device.slot.is_none());
     let goes = behind.iter().find(outside_lanes).unwrap().clone();
-    let changes = behind.iter().find(|player| player.name != goes.name).unwrap().clone();
+    let changes = behind.iter().find(|player| player.name != goes.name && player.dial.is_some()).unwrap().clone();
+    let dial = changes.dial.unwrap();
     // An instrument that stands there and that nobody has declared to be live yet.
     let comes = site.layout.devices.iter().find(|d| !d.is_live() && d.model.protocol == ProtocolName::GenericHttp);
     let comes = comes.unwrap().clone();
@@ -37,10 +38,9 @@ pub async fn right_on_return(site: &mut LiveSite) {
     let reason = format!("{DELETE_IN_SERVICE}=test, 2026-11-22, replaced");
     site.cluster.kubectl(["-n", &namespace, "annotate", "device", &goes.name, &reason]).await.unwrap();
     site.cluster.kubectl(["-n", &namespace, "delete", "device", &goes.name, "--wait=false"]).await.unwrap();
-    let now =
-        held[&changes.name].settings.get(changes.dial.setting).and_then(|value| changes.dial.number(value)).unwrap();
-    let value = changes.dial.value(now + 1);
-    site.patch_setting(&changes.name, changes.dial.setting, &value).await.unwrap();
+    let now = changes.number(&held[&changes.name].settings).unwrap();
+    let value = dial.value(now + 1);
+    site.patch_setting(&changes.name, dial.setting, &value).await.unwrap();
     declare(site, &new, &agent, &comes.name).await;
     sleep(MOMENT).await;
     let waiting = site.devices.get(&goes.name).expect("it waits for its box to let go");
@@ -65,8 +65,8 @@ pub async fn right_on_return(site: &mut LiveSite) {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let changed = tokio::time::timeout(DEADLINE, holds(&changes.name, changes.dial.setting, &value)).await;
-    assert!(changed.is_ok(), "{} of {} is not {value}", changes.dial.setting, changes.name);
+    let changed = tokio::time::timeout(DEADLINE, holds(&changes.name, dial.setting, &value)).await;
+    assert!(changed.is_ok(), "{} of {} is not {value}", dial.setting, changes.name);
     let after = site.truth().await.unwrap();
     let left = after[&goes.name].counts.since(&held[&goes.name].counts);
     assert_eq!((left.writes, left.reboots), (0, 0), "a device that is let go of stays as it is");

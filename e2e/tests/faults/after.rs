@@ -65,8 +65,8 @@ pub async fn converged(site: &LiveSite, players: &[Player], done: &BTreeMap<Stri
     let truth = site.truth().await.unwrap();
     for player in players {
         let Some(last) = done.get(&player.name).and_then(|done| done.numbers.last()) else { continue };
-        let held = truth[&player.name].settings.get(player.dial.setting).and_then(|value| player.dial.number(value));
-        assert_eq!(held, Some(*last), "{}: {}", player.name, player.dial.setting);
+        let held = player.number(&truth[&player.name].settings);
+        assert_eq!(held, Some(*last), "{}: {:?}", player.name, player.dial);
     }
     begun.elapsed()
 }

@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// A Pod that ends is started again after a moment.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// What is promised is promised for sites of this size.
-const LEAST_PLAYERS: usize = 290;
+const LEAST_PLAYERS: usize = 300;
 
 /// A trouble.
 pub enum Act {

@@ -19,14 +19,16 @@ pub struct Watched {
 
 impl Watched {
     pub fn start(control: ControlClient, players: &[Player]) -> Self {
-        let dials: BTreeMap<_, _> = players.iter().map(|player| (player.name.clone(), player.dial)).collect();
+        let players: BTreeMap<_, _> = players.iter().map(|player| (player.name.clone(), player.clone())).collect();
         let seen: Arc<Mutex<BTreeMap<String, Vec<i64>>>> = Arc::default();
         let shared = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             loop {
                 for report in control.devices().await.unwrap_or_default() {
-                    let Some(dial) = dials.get(&report.name) else { continue };
-                    let Some(number) = report.settings.get(dial.setting).and_then(|v| dial.number(v)) else { continue };
+                    let Some(number) = players.get(&report.name).and_then(|player| player.number(&report.settings))
+                    else {
+                        continue;
+                    };
                     let mut seen = shared.lock().unwrap();
                     let numbers = seen.entry(report.name).or_default();
                     if numbers.last() != Some(&number) {
