@@ -1,0 +1,104 @@
+//! The promises on the box's program: one static file, little memory, little work when nothing happens.
+//!
+//! The program is built as it is shipped. It serves the whole of Mong Cai phase 1, with a heartbeat ten times as frequent as by
+//! default. Processor time is counted by the kernel for the process, so a busy machine changes nothing.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use kalong_crds::Device;
+use kalong_crds::condition::{ConditionType, Conditioned};
+use kalong_e2e::cluster::{ControlPlane, target_directory, workspace_directory};
+use kalong_e2e::scenario::{Binary, Cluster, LiveSite, Present, Preset, Say};
+
+/// Resident memory of a box that serves at most 60 devices, in kibibytes.
+const MEMORY_KIB: u64 = 12 * 1024;
+/// Processor time of a box, as a share of one core.
+const IDLE_SHARE: f64 = 0.005;
+/// How long processor time is counted.
+const IDLE: Duration = Duration::from_secs(40);
+const READY_DEADLINE: Duration = Duration::from_secs(180);
+
+/// The box's program as it is shipped.
+fn static_program() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo).arg("box").current_dir(workspace_directory()).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    target_directory().join("box").join("kalong-edge-agent")
+}
+
+/// Whether an ELF program asks for a dynamic loader: it has a program header of type PT_INTERP.
+fn asks_for_a_loader(elf: &[u8]) -> bool {
+    const PT_INTERP: u32 = 3;
+    let number =
+        |at: usize, bytes: usize| elf[at..at + bytes].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let (headers, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    (0..count).any(|n| number(usize::try_from(headers + n * size).unwrap(), 4) == u64::from(PT_INTERP))
+}
+
+/// Processor time in seconds: user and system, as the kernel counts it in hundredths.
+fn processor_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name in brackets may hold spaces; the fields after it are counted from the third.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+fn all_ready(seen: &Present<Device>) -> Result<(), String> {
+    let ready = seen.values().filter(|d| d.is(ConditionType::Ready)).count();
+    if ready == seen.len() && ready > 300 { Ok(()) } else { Err(format!("{ready} of {} Ready", seen.len())) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn box_is_one_static_program_of_little_memory_and_little_work() {
+    let program = tokio::task::spawn_blocking(static_program).await.unwrap();
+    assert!(!asks_for_a_loader(&std::fs::read(&program).unwrap()), "{} is not static", program.display());
+    assert!(
+        asks_for_a_loader(&std::fs::read("/bin/sh").unwrap()),
+        "the judge of static programs cannot tell one that is not"
+    );
+
+    let begun = Instant::now();
+    let say = Say::to(move |line| eprintln!("[{:6.1} s] {line}", begun.elapsed().as_secs_f64()));
+    let cluster = Cluster::own(ControlPlane::default_assets().await.unwrap(), "footprint").await.unwrap();
+    let site = LiveSite::prepare(cluster, Preset::L1, &say).await.unwrap();
+    let place = site.binaries.path(Binary::EdgeAgent);
+    std::fs::remove_file(&place).unwrap();
+    std::fs::copy(&program, &place).unwrap();
+    let site = site.with_agents().await.unwrap();
+    site.devices.until("devices", READY_DEADLINE, &say, all_ready).await.unwrap();
+
+    let pids: BTreeMap<&String, u32> = site.agents.iter().map(|(name, agent)| (name, agent.child().pid())).collect();
+    let before: BTreeMap<_, f64> = pids.iter().map(|(name, pid)| (*name, processor_seconds(*pid))).collect();
+    let counted = Instant::now();
+    // Time is what is measured here, not what is waited for.
+    tokio::time::sleep(IDLE).await;
+    let seconds = counted.elapsed().as_secs_f64();
+    let mut complaints = Vec::new();
+    for (name, pid) in &pids {
+        let (share, memory) = ((processor_seconds(*pid) - before[*name]) / seconds, resident_kib(*pid));
+        let figures = format!("{name}: {memory} KiB resident, {:.2} % of a core", share * 100.0);
+        eprintln!("{figures}");
+        if memory >= MEMORY_KIB || share >= IDLE_SHARE {
+            complaints.push(figures);
+        }
+    }
+    site.stop().await.unwrap();
+    assert!(complaints.is_empty(), "over {MEMORY_KIB} KiB or {:.1} % of a core: {complaints:#?}", IDLE_SHARE * 100.0);
+}
