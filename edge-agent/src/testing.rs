@@ -74,7 +74,7 @@ pub(crate) fn order() -> DeviceOrder {
 /// A device that the box holds.
 pub(crate) fn device_held(uid: &str, generation: i64, order: &DeviceOrder) -> Arc<Held> {
     let item = Item::new(ItemKind::Device, "mc", uid, uid, generation, order).unwrap();
-    Arc::new(Held { item, adopted: true, leaving: false })
+    Arc::new(Held { item: (&item).into(), adopted: true, leaving: false })
 }
 
 /// A lane that the box holds.
@@ -85,6 +85,12 @@ pub(crate) fn lane_held(
     admission: Admission,
     service: Service,
 ) -> Arc<Held> {
+    let item = lane_item(uid, controller, members, admission, service);
+    Arc::new(Held { item: (&item).into(), adopted: true, leaving: false })
+}
+
+/// A lane as it is told.
+pub(crate) fn lane_item(uid: &str, controller: &str, members: &[&str], admission: Admission, service: Service) -> Item {
     let member = |uid: &&str| LaneMember {
         slot: (*uid).into(),
         role: SlotRole::Other,
@@ -99,8 +105,7 @@ pub(crate) fn lane_held(
         controller: controller.into(),
         members: members.iter().map(member).collect(),
     };
-    let item = Item::new(ItemKind::Lane, "mc", uid, uid, 1, &order).unwrap();
-    Arc::new(Held { item, adopted: true, leaving: false })
+    Item::new(ItemKind::Lane, "mc", uid, uid, 1, &order).unwrap()
 }
 
 /// What the scripted device does wrong.

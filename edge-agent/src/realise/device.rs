@@ -469,7 +469,8 @@ impl Worker {
 }
 
 fn read(held: &Held) -> Result<DeviceOrder, String> {
-    serde_json::from_value(held.item.spec.clone())
+    held.item
+        .order()
         .map_err(|e| format!("the order cannot be read ({e}): bring operator and agent to releases that fit"))
 }
 

@@ -112,7 +112,7 @@ impl Lanes {
 
     /// Takes an order in. `offline` is what was remembered of a lane that is new here.
     pub fn put(&self, held: Arc<Held>, offline: bool) {
-        let order = serde_json::from_value(held.item.spec.clone()).ok();
+        let order = held.item.order().ok();
         let mut inner = self.lock();
         match inner.lanes.get_mut(&held.item.uid) {
             Some(lane) => (lane.held, lane.order) = (held, order),

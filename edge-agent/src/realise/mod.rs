@@ -380,7 +380,7 @@ impl Realiser {
             self.leave_later(item.uid.clone());
             return;
         }
-        let order = serde_json::from_value::<AgentOrder>(item.spec.clone());
+        let order = item.order::<AgentOrder>();
         let (state, applied, message) = match &order {
             Ok(_) => (ItemState::Applied, item.generation, String::new()),
             Err(error) => (ItemState::Rejected, 0, format!("the settings of the box cannot be read: {error}")),

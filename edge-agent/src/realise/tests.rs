@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::clock::ClockJudge;
 use crate::store::tests::reopen;
-use crate::testing::{Scripted, Vice, lane_held, order};
+use crate::testing::{Scripted, Vice, lane_item, order};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -201,14 +201,14 @@ async fn lane_is_opened_and_closed_through_its_controller_and_waits_for_it() {
     let world = Gate::new();
     world.device.with(|d| d.settings.insert("admissionState".into(), "Closed".into()));
     let mut running = world.start().await;
-    let lane = lane_held("lane", "gate", &["gate"], Admission::Open, Service::Smart).item.clone();
+    let lane = lane_item("lane", "gate", &["gate"], Admission::Open, Service::Smart);
     running.tell(std::slice::from_ref(&lane)).await;
     let waiting = running.until("lane", |_| true).await;
     assert_eq!(waiting.lane.unwrap().admission, LaneAdmission::Unknown);
     running.tell(&[lane, device(1, |_| {})]).await;
     running.until("lane", |r| r.applied == 1 && r.lane.as_ref().unwrap().admission == LaneAdmission::Open).await;
-    let closed = lane_held("lane", "gate", &["gate"], Admission::Closed, Service::Smart);
-    let closed = Item { generation: 2, ..closed.item.clone() };
+    let closed = lane_item("lane", "gate", &["gate"], Admission::Closed, Service::Smart);
+    let closed = Item { generation: 2, ..closed };
     running.tell(&[closed, device(1, |_| {})]).await;
     running.until("lane", |r| r.applied == 2 && r.lane.as_ref().unwrap().admission == LaneAdmission::Closed).await;
 }

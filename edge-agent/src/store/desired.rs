@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kalong_crds::units::Digest;
 use kalong_crds::wire::desired::{Item, ItemKind, Tombstone, rev_of};
 use kalong_crds::wire::digest::Rev;
 use kalong_crds::wire::envelope::Fence;
 use kalong_crds::wire::reported::Orphan;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::journal::Memory;
@@ -15,11 +17,46 @@ use super::{META, StoreError, decode, encode, journal};
 
 const ITEMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("items");
 
+/// An item as the box keeps it. Its order stays text: as a tree it would take five times the memory, for as long as the box runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// What kind of thing.
+    pub kind: ItemKind,
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// UID of the object.
+    pub uid: String,
+    /// Generation of the object.
+    pub generation: i64,
+    /// Digest over the canonical form of the order.
+    pub hash: Digest,
+    order: Box<str>,
+}
+
+impl Kept {
+    /// The order, by the type of the kind.
+    ///
+    /// # Errors
+    /// It is not of that type: operator and box do not fit.
+    pub fn order<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.order)
+    }
+}
+
+impl From<&Item> for Kept {
+    fn from(item: &Item) -> Self {
+        let Item { kind, namespace, name, uid, generation, hash, spec } = item.clone();
+        Self { kind, namespace, name, uid, generation, hash, order: spec.to_string().into() }
+    }
+}
+
 /// An item with its standing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     /// The item as it was told.
-    pub item: Item,
+    pub item: Kept,
     /// Whether it was in the last whole or came since. An orphan is kept and realised, and counts in no digest.
     pub adopted: bool,
     /// It was removed by a tombstone and goes as soon as its device is not being written.
@@ -86,7 +123,8 @@ pub enum Misfit {
 impl Holdings {
     /// The digest over the adopted items.
     pub fn rev(&self) -> Rev {
-        rev_of(self.items.values().filter(|h| h.adopted && !h.leaving).map(|h| &h.item))
+        let adopted = self.items.values().filter(|h| h.adopted && !h.leaving);
+        Rev::over(adopted.map(|h| (h.item.uid.as_str(), h.item.generation, &h.item.hash)))
     }
 
     /// Everything held, in the order of uids.
@@ -151,12 +189,12 @@ impl Holdings {
     }
 
     fn take(&mut self, item: &Item, change: &mut Change) {
-        let put = |held: &Item| Arc::new(Held { item: held.clone(), adopted: true, leaving: false });
+        let put = |item: Kept| Arc::new(Held { item, adopted: true, leaving: false });
         if let Some(held) = self.items.get_mut(&item.uid) {
             let older = item.generation < held.item.generation;
-            let kept = if older { held.item.clone() } else { item.clone() };
+            let kept = if older { held.item.clone() } else { Kept::from(item) };
             if held.item != kept || !held.adopted || held.leaving {
-                *held = put(&kept);
+                *held = put(kept);
                 change.put.push(held.clone());
             }
             return;
@@ -168,7 +206,7 @@ impl Holdings {
             change.put.retain(|h| h.item.uid != old);
             change.renamed.push((old, item.uid.clone()));
         }
-        let held = put(item);
+        let held = put(Kept::from(item));
         self.items.insert(item.uid.clone(), held.clone());
         change.put.push(held);
     }
@@ -308,9 +346,9 @@ pub(crate) mod tests {
     fn lower_generation_is_ignored_and_same_generation_with_another_hash_is_taken() {
         let held = holding(&[item("a", "a", 5, 1)]);
         let (next, _) = held.merged(&whole(&[item("a", "a", 4, 9)])).unwrap();
-        assert_eq!(next.get("a").unwrap().item, item("a", "a", 5, 1));
+        assert_eq!(next.get("a").unwrap().item, Kept::from(&item("a", "a", 5, 1)));
         let (next, _) = held.merged(&whole(&[item("a", "a", 5, 2)])).unwrap();
-        assert_eq!(next.get("a").unwrap().item, item("a", "a", 5, 2));
+        assert_eq!(next.get("a").unwrap().item, Kept::from(&item("a", "a", 5, 2)));
     }
 
     #[test]
