@@ -164,7 +164,7 @@ impl Leader {
             settings: ControllerSettings {
                 live_phases: settings.live_phases.iter().cloned().collect(),
                 heartbeat: settings.heartbeat,
-                release_keys,
+                release_keys: release_keys.clone(),
                 sealing_seed,
             },
             metrics: ControllerMetrics::new(metrics.registry())?,
@@ -181,6 +181,9 @@ impl Leader {
         let artifacts = ArtifactServer::new(cache, admitted(&uplink));
         let filter = routes(Routes { enroller, artifacts, metrics: Arc::clone(metrics) });
         let https = tokio::spawn(server.run(filter, end.clone()));
+        // Last: whoever reads it may enrol at once.
+        let trusted = keys.borrow().clone();
+        trust::publish(client, &settings.namespace, &trusted, &release_keys, &settings.advertise).await?;
         Ok(Self { gateway, fatal, controllers, mirror, https, end, _uplink: uplink })
     }
 
@@ -219,7 +222,6 @@ async fn keys(
     let Process { settings, metrics, health: _, client, identity: _ } = process;
     let store = KeyStore::new(client.clone(), &settings.namespace, settings.server_names.clone());
     let first = store.load().await?;
-    trust::publish(client, &settings.namespace, &first, release_keys, &settings.advertise).await?;
     announce(metrics, &first);
     let (sender, keys) = watch::channel(Arc::new(first));
     let refresh = Refresh {
