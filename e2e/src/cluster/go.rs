@@ -19,6 +19,8 @@ const OLDEST_GO: (u32, u32) = (1, 26);
 const BUILD_DEADLINE: Duration = Duration::from_secs(40 * 60);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
+/// For the last lines of a program that has ended.
+const LAST_LINES: Duration = Duration::from_secs(2);
 const KEPT_LINES: usize = 30;
 
 /// Why a tool could not be built.
@@ -183,9 +185,10 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 }
 
 /// The end of what a build prints, read beside it so that the pipe never fills.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Output {
     seen: Arc<Mutex<Seen>>,
+    reader: Option<thread::JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -197,16 +200,25 @@ struct Seen {
 
 impl Output {
     fn collect(pipe: Option<impl Read + Send + 'static>) -> Self {
-        let output = Self::default();
-        let seen = Arc::clone(&output.seen);
-        if let Some(pipe) = pipe {
+        let seen = Arc::<Mutex<Seen>>::default();
+        let notes = Arc::clone(&seen);
+        let reader = pipe.map(|pipe| {
             thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    seen.lock().unwrap_or_else(PoisonError::into_inner).take(line);
+                    notes.lock().unwrap_or_else(PoisonError::into_inner).take(line);
                 }
-            });
+            })
+        });
+        Self { seen, reader }
+    }
+
+    /// Waits until the last line was read: the program may end before its reader comes to it. Not for ever, since a process that the
+    /// program left behind may hold the pipe.
+    fn settle(&self) {
+        let begun = Instant::now();
+        while self.reader.as_ref().is_some_and(|reader| !reader.is_finished()) && begun.elapsed() < LAST_LINES {
+            thread::sleep(POLL);
         }
-        output
     }
 
     fn activity(&self) -> String {
@@ -219,6 +231,7 @@ impl Output {
     }
 
     fn tail(&self) -> String {
+        self.settle();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         Vec::from_iter(seen.tail.iter().cloned()).join("\n")
     }
