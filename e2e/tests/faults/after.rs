@@ -118,6 +118,22 @@ pub async fn told(site: &LiveSite) -> BTreeMap<String, Vec<String>> {
     told
 }
 
+/// What was told until now, once it is complete: everyone is well, so the last word about whoever was ill is that it recovered.
+/// The Event comes after the status, and one that is still on its way belongs to what was before.
+pub async fn told_that_everyone_is_well(site: &LiveSite) -> BTreeMap<String, Vec<String>> {
+    let begun = Instant::now();
+    loop {
+        let told = told(site).await;
+        let well = |reasons: &Vec<String>| reasons.last().is_none_or(|last| last == Reason::DeviceRecovered.as_str());
+        let waiting: Vec<_> = told.iter().filter(|(_, reasons)| !well(reasons)).map(|(name, _)| name).collect();
+        if waiting.is_empty() {
+            return told;
+        }
+        assert!(begun.elapsed() < CONVERGE, "nobody told that {waiting:?} recovered");
+        sleep(POLL).await;
+    }
+}
+
 /// Every change of how well a device is was told once and in order, and no box left a gap.
 pub async fn told_once_and_in_order(
     site: &LiveSite,

@@ -33,7 +33,7 @@ pub async fn ride(site: &LiveSite, lasting: Duration, script: Vec<(Duration, Act
     let players = Player::all(site);
     assert!(players.len() >= LEAST_PLAYERS, "{} devices take part", players.len());
     everyone_well(site, &players).await;
-    let told_before = after::told(site).await;
+    let told_before = after::told_that_everyone_is_well(site).await;
     let counts_before = site.truth().await.unwrap();
     let begun = Instant::now();
     let watched = Watched::start(site.simulated.control(), &players);
