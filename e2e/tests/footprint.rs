@@ -37,7 +37,15 @@ const READY_DEADLINE: Duration = Duration::from_secs(180);
 /// The box's program as it is shipped.
 fn static_program() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).arg("box").current_dir(workspace_directory()).output().unwrap();
+    let mut command = Command::new(cargo);
+    // Cargo says for which package it runs us; the build inside is as a person starts it, so that both share what is built.
+    let ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_TARGET_TMPDIR"];
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| ours.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)))
+    {
+        command.env_remove(name);
+    }
+    let built = command.arg("box").current_dir(workspace_directory()).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     target_directory().join("box").join("kalong-edge-agent")
 }
