@@ -10,6 +10,7 @@ pub mod outbox;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kalong_crds::wire::envelope::Fence;
@@ -30,6 +31,10 @@ const FILE: &str = "store.redb";
 /// Seconds from 1970 to 2026-01-01T00:00Z: a store that is made anew counts its boots from the seconds since then, so that
 /// a replaced box or a lost database never reuses an epoch.
 const EPOCH_ZERO: i64 = 1_767_225_600;
+/// How long a store that another process holds is waited for: an agent that is being stopped closes it within this time.
+const HANDOVER: Duration = Duration::from_secs(5);
+/// How often it is looked at meanwhile.
+const HANDOVER_STEP: Duration = Duration::from_millis(50);
 /// The one version of stored values; a reader accepts this and the one before.
 const VALUE_VERSION: u8 = 1;
 
@@ -156,8 +161,19 @@ pub(crate) fn decode<T: for<'de> serde::Deserialize<'de>>(bytes: &[u8]) -> Resul
 }
 
 impl Store {
-    /// Opens or makes the store in this folder and raises the epoch. An unreadable database is set aside, never repaired by guessing.
+    /// Opens or makes the store in this folder and raises the epoch; waits a little for a process that is ending to let go
+    /// of it. An unreadable database is set aside, never repaired by guessing.
     pub fn open(folder: &Path) -> Result<Opened, StoreError> {
+        let until = Instant::now() + HANDOVER;
+        loop {
+            match Self::try_open(folder) {
+                Err(StoreError::InUse(_)) if Instant::now() < until => std::thread::sleep(HANDOVER_STEP),
+                done => return done,
+            }
+        }
+    }
+
+    fn try_open(folder: &Path) -> Result<Opened, StoreError> {
         let path = folder.join(FILE);
         match Self::open_file(&path) {
             Ok(opened) => Ok(opened),
@@ -414,7 +430,7 @@ pub(crate) mod tests {
     async fn epoch_rises_with_every_start_and_a_second_process_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let first = Store::open(folder.path()).unwrap();
-        assert!(matches!(Store::open(folder.path()), Err(StoreError::InUse(_))));
+        assert!(matches!(Store::try_open(folder.path()), Err(StoreError::InUse(_))));
         let epoch = first.epoch;
         close(first.store).await;
         assert_eq!(reopen(folder.path()).await.epoch, epoch + 1);
@@ -489,7 +505,7 @@ pub(crate) mod tests {
     /// Opens again as soon as the storage thread of the previous life has let go.
     pub(crate) async fn reopen(folder: &Path) -> Opened {
         for _ in 0..500 {
-            match Store::open(folder) {
+            match Store::try_open(folder) {
                 Ok(opened) => return opened,
                 // Tasks of the previous life end here, and the storage thread on its own.
                 Err(StoreError::InUse(_)) => tokio::task::yield_now().await,
