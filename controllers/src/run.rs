@@ -86,6 +86,8 @@ pub fn start(warm: Warm, parts: Parts) -> Controllers {
     first.expect(caches.devices.state().iter().filter_map(|d| d.uid()));
     first.expect(caches.lanes.state().iter().filter_map(|l| l.uid()));
     first.expect(caches.agents.state().iter().filter_map(|a| a.uid()));
+    first.expect(caches.igvs.state().iter().filter_map(|v| v.uid()));
+    first.expect(caches.links.state().iter().filter_map(|l| l.uid()));
     if first.is_empty() {
         world.link.open();
     }
@@ -98,6 +100,11 @@ pub fn start(warm: Warm, parts: Parts) -> Controllers {
     controllers.spawn(drive(world.clone(), caches.agents, wakes.agents, first.clone(), stopping.clone()));
     controllers.spawn(drive(world.clone(), caches.devices, wakes.devices, first.clone(), stopping.clone()));
     controllers.spawn(drive(world.clone(), caches.lanes, wakes.lanes, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world.clone(), caches.stations, wakes.stations, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world.clone(), caches.igvs, wakes.igvs, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world.clone(), caches.links, wakes.links, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world.clone(), caches.drains, wakes.drains, first.clone(), stopping.clone()));
+    controllers.spawn(drive(world.clone(), caches.phases, wakes.phases, first.clone(), stopping.clone()));
     controllers.spawn(drive(world, caches.crossings, wakes.crossings, first, stopping));
     Controllers { controllers, background, stop }
 }
@@ -115,6 +122,8 @@ fn listen(world: &Arc<World>, tasks: &mut JoinSet<()>) {
     };
     tasks.spawn(of(ItemKind::Lane, &wakes.lanes));
     tasks.spawn(of(ItemKind::Agent, &wakes.agents));
+    tasks.spawn(of(ItemKind::Igv, &wakes.igvs));
+    tasks.spawn(of(ItemKind::Link, &wakes.links));
     // A report on a device may give it leave to be changed, which its lane and its neighbours have to know.
     let (mut stream, devices) = (world.link.wakes(ItemKind::Device), world.clone());
     tasks.spawn(async move {

@@ -12,8 +12,20 @@ pub enum BlockCode {
     AgentNotEnrolled,
     /// The agent has not confirmed yet what it was told.
     AgentConfirmation,
-    /// The lane has to be empty and closed first.
-    LaneOpen,
+    /// A LaneDrain has to be accepted and drained first.
+    LaneDrain,
+    /// A capacity floor would break.
+    CapacityFloor,
+    /// Another lane of the same service and direction is drained for a change.
+    DrainInProgress,
+    /// The lane still has to become empty.
+    LaneNotEmpty,
+    /// An interlock is open.
+    InterlockOpen,
+    /// A gate of the phase is not met.
+    PhaseGate,
+    /// An agreement between the two sides has to be in force.
+    Agreement,
     /// A named object does not exist.
     MissingReference,
     /// Other objects still name this one.

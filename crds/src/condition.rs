@@ -80,6 +80,44 @@ words! {
         Mirrored,
         /// The release must not be installed any more.
         Revoked,
+        /// The claim was accepted: the floors hold with it, or a person took the risk.
+        Accepted,
+        /// Everything that the claim concerns is empty and held.
+        Drained,
+        /// The claim has ended and holds nothing any more.
+        Released,
+        /// Every entry gate of the phase is met.
+        EntryMet,
+        /// The phase is in service.
+        Open,
+        /// Every exit gate of the phase is met.
+        ExitMet,
+        /// A milestone of the phase has passed its day without what was expected.
+        Late,
+        /// Every interlock of the station is safe.
+        InterlocksSafe,
+        /// The licence of the station is in force.
+        Licensed,
+        /// The vehicle knows where it is.
+        Localised,
+        /// The vehicle stands where, and as, it may be changed.
+        SafeToChange,
+        /// The vehicle has the declared maps and zones enabled.
+        MapsCurrent,
+        /// At least one agreement is in force today.
+        AgreementInForce,
+        /// The gateway of the other side answers.
+        PeerReachable,
+        /// Both sides have proven who they are.
+        MutuallyAuthenticated,
+        /// Both sides speak the same version.
+        SchemaCompatible,
+        /// The clocks of both sides agree.
+        ClockSynchronised,
+        /// What waits to be sent stays within its bound.
+        BacklogWithinLimit,
+        /// What was sent is acknowledged in time.
+        ReceiptsTimely,
     }
 }
 
@@ -278,6 +316,116 @@ words! {
         ModelValid,
         /// The release is verified and cached.
         ReleaseUsable,
+        /// The object belongs to a phase in commissioning: it is contacted and proven, and does not serve yet.
+        Commissioning,
+        /// The phase that the object names does not exist; nothing is changed until it does.
+        UnknownPhase,
+        /// The claim was accepted.
+        DrainAccepted,
+        /// The claim was accepted although a floor breaks: a person declared an emergency.
+        EmergencyAccepted,
+        /// A capacity floor would break, so the change waits.
+        CapacityFloor,
+        /// Another lane of the same service and direction is drained for a change; one goes at a time.
+        DrainInProgress,
+        /// The lane did not become empty in time; it was reopened and is asked again later.
+        DrainTimedOut,
+        /// The agent refuses to empty the lane.
+        DrainRefused,
+        /// The claim has passed its deadline and ended by itself.
+        DrainLapsed,
+        /// The claim holds; it ends when it is deleted or passes its deadline.
+        DrainHolds,
+        /// The target of the claim has nothing to empty.
+        NothingToDrain,
+        /// The lane serves again after its last claim ended.
+        Reopened,
+        /// The phase is asked for a state whose gate is not met; everything stays as it is.
+        GateRefused,
+        /// Every gate is met.
+        GatesMet,
+        /// A gate is not met.
+        GateFailed,
+        /// A gate that let an open phase pass is no longer met.
+        GateVoided,
+        /// The phase is in service.
+        PhaseOpen,
+        /// The phase is complete.
+        PhaseComplete,
+        /// The phase is not in service.
+        PhaseNotOpen,
+        /// Lanes of the phase are drained before it goes back.
+        PhaseClosing,
+        /// A milestone has passed its day.
+        MilestonePassed,
+        /// No milestone has passed its day unmet.
+        OnTime,
+        /// An interlock is open; the lanes that depend on it are closed.
+        InterlockOpen,
+        /// Every interlock is safe.
+        InterlocksClosed,
+        /// An interlock cannot be read.
+        InterlockUnknown,
+        /// The station has no interlock.
+        NoInterlock,
+        /// A seal is broken.
+        SealBroken,
+        /// The licence is in force.
+        LicenceValid,
+        /// The licence is in force and ends within weeks.
+        LicenceEnding,
+        /// The licence has ended.
+        LicenceExpired,
+        /// No licence is declared.
+        NoLicence,
+        /// The station cannot serve and its fallback does.
+        FallbackServes,
+        /// The vehicle is connected and its state is fresh.
+        VehicleOnline,
+        /// The vehicle was never heard.
+        VehicleNotSeen,
+        /// The vehicle said goodbye to its fleet.
+        VehicleOffline,
+        /// The vehicle's link to its fleet broke.
+        VehicleConnectionBroken,
+        /// The vehicle is connected and has sent no state for too long.
+        StateStale,
+        /// The fleet's broker is not reached.
+        FleetUnreachable,
+        /// The vehicle reports an error that stops it.
+        VehicleFaulty,
+        /// The vehicle is not in a mode in which it takes orders.
+        NotAutomatic,
+        /// The vehicle knows where it is.
+        PositionKnown,
+        /// The vehicle does not know where it is.
+        PositionLost,
+        /// The declared maps are enabled.
+        MapsEnabled,
+        /// A declared map is missing, or another version of it is enabled.
+        MapsDiffer,
+        /// Nothing is declared that could be compared.
+        NothingDeclared,
+        /// The vehicle stands at a service node, empty, charged and at home.
+        AtServiceNode,
+        /// The vehicle is not where it may be changed, or carries a load, or is low on charge.
+        NotSafeToChange,
+        /// No agreement is in force: the link is watched, and nothing is sent.
+        DryRun,
+        /// An agreement is in force.
+        AgreementValid,
+        /// No agreement is in force.
+        NoAgreement,
+        /// The other side answers.
+        PeerAnswers,
+        /// The other side does not answer.
+        PeerUnreachable,
+        /// The clocks agree within two seconds.
+        ClocksAgree,
+        /// The clocks differ by more than two seconds.
+        ClockSkewed,
+        /// It is judged once messages are exchanged.
+        NotExchanging,
         /// An internal step failed and is tried again.
         InternalError,
     }

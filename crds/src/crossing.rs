@@ -163,6 +163,14 @@ pub struct CrossingStatus {
     #[serde(default)]
     #[schemars(length(max = 12))]
     pub lanes: Vec<LaneCount>,
+    /// Unmanned vehicles that are declared at this crossing, as a count.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub igvs_declared: i64,
+    /// Unmanned vehicles that are heard now, as a count.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub igvs_seen: i64,
     /// Why this crossing does not move, and on whom it waits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

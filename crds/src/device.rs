@@ -146,6 +146,10 @@ pub struct DeviceStatus {
     /// What runs on the instrument, and how far a change has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<FirmwareStatus>,
+    /// Interlocks and seals of this instrument, and whether they are safe.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub guards: Vec<Guard>,
     /// Why this instrument does not move, and on whom it waits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -162,6 +166,41 @@ pub struct Health {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 63)))]
     pub codes: Vec<String>,
+}
+
+/// An interlock or a seal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Guard {
+    /// The name of the property that shows it, from the model.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Whether it is an interlock or a seal.
+    pub kind: GuardKind,
+    /// Whether it is safe, as the instrument itself reports.
+    #[serde(default)]
+    pub state: GuardState,
+}
+
+/// What guards an instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum GuardKind {
+    /// It keeps people from harm.
+    Interlock,
+    /// It shows that nobody changed the instrument.
+    Seal,
+}
+
+/// The state of an interlock or a seal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum GuardState {
+    /// The interlock is closed, or the seal is whole.
+    Safe,
+    /// The interlock is open, or the seal is broken.
+    Unsafe,
+    /// It cannot be read.
+    #[default]
+    Unknown,
 }
 
 /// How well an instrument is.

@@ -420,6 +420,10 @@ pub struct Regulatory {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub interlocks: Vec<Interlock>,
+    /// Seals whose state instruments of this type report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub seals: Vec<Seal>,
 }
 
 /// What a change of legally relevant software asks for.
@@ -454,6 +458,18 @@ pub struct Interlock {
     /// Value of the property at which a change is safe.
     #[schemars(length(min = 1, max = 63))]
     pub safe: String,
+}
+
+/// A property that shows whether a seal is whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Seal {
+    /// Name of the property that shows the state of the seal.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$"))]
+    pub name: String,
+    /// Value of the property while the seal is whole.
+    #[schemars(length(min = 1, max = 63))]
+    pub intact: String,
 }
 
 /// What is true of the model now.

@@ -248,7 +248,7 @@ pub struct LaneStatus {
     /// What the lane's controller reported that it really does.
     #[serde(default)]
     pub admission: LaneAdmission,
-    /// Names of the LaneDrains that hold this lane empty.
+    /// Names of the accepted LaneDrains that hold this lane, or empty it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub held_by: Vec<Name>,

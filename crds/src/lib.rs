@@ -6,20 +6,26 @@
     reason = "the columns of a CRD repeat the keys of `kube`, which clippy takes for a mistake"
 )]
 
+pub mod bilateral_link;
 pub mod blocked;
 pub mod condition;
 pub mod crossing;
 pub mod device;
 pub mod device_model;
 pub mod edge_agent;
+pub mod field_manager;
 pub mod firmware_release;
+pub mod igv;
+pub mod inspection_station;
 pub mod lane;
-pub mod manager;
+pub mod lane_drain;
+pub mod phase;
 pub mod schema;
 pub mod units;
 pub mod well_known;
 pub mod wire;
 
+pub use bilateral_link::BilateralLink;
 pub use blocked::{BlockCode, BlockedBy};
 pub use condition::{ConditionType, Conditioned, Judgement, Reason};
 pub use crossing::Crossing;
@@ -27,7 +33,11 @@ pub use device::Device;
 pub use device_model::DeviceModel;
 pub use edge_agent::EdgeAgent;
 pub use firmware_release::FirmwareRelease;
+pub use igv::IGV;
+pub use inspection_station::InspectionStation;
 pub use lane::Lane;
+pub use lane_drain::LaneDrain;
+pub use phase::Phase;
 
 /// The API group of every kind.
 pub const GROUP: &str = "kalong.dev";
@@ -45,5 +55,7 @@ pub const ABANDON: &str = "kalong.dev/abandon";
 pub const RETRY: &str = "kalong.dev/retry";
 /// On a Device: ends quarantine after a person looked at it: `<attempt>, <name>`.
 pub const RELEASE_QUARANTINE: &str = "kalong.dev/release-quarantine";
+/// On an object of an earlier phase that a later one changes: the name of that later Phase.
+pub const CHANGED_FOR_PHASE: &str = "kalong.dev/changed-for-phase";
 /// The site (a namespace) that an object belongs to, as a label.
 pub const SITE_LABEL: &str = "kalong.dev/site";

@@ -6,7 +6,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
-use crate::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
+use crate::{
+    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
+    Phase,
+};
 
 /// The CRDs of all kinds, in the order of the documentation.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
@@ -17,6 +20,11 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
         complete::<DeviceModel>(),
         complete::<EdgeAgent>(),
         complete::<FirmwareRelease>(),
+        complete::<InspectionStation>(),
+        complete::<IGV>(),
+        complete::<BilateralLink>(),
+        complete::<LaneDrain>(),
+        complete::<Phase>(),
     ]
     .into_iter()
     .collect()
@@ -119,7 +127,8 @@ fn list_keys(items: Option<&Value>) -> Vec<&'static str> {
     let required = |key: &str| {
         items.and_then(|i| i.get("required")).and_then(Value::as_array).is_some_and(|r| r.iter().any(|k| k == key))
     };
-    for keys in [&["name"][..], &["keyId"], &["service", "direction"], &["code", "subject"]] {
+    let corner = ["xCentimetres", "yCentimetres"];
+    for keys in [&["name"][..], &["keyId"], &["service", "direction"], &["code", "subject"], &corner] {
         if keys.iter().all(|k| required(k)) {
             return keys.to_vec();
         }
@@ -148,8 +157,8 @@ fn condition_bounds(schema: &mut Value) {
 
 /// The policy that refuses to delete what is in service, and its binding.
 pub fn deletion_policy() -> Vec<Value> {
-    let message = "is in service and cannot be deleted: a deletion cannot be taken back. Set `spec.admin: Disabled` on a Device or \
-                   `spec.admission: Closed` on a Lane first, or annotate it with kalong.dev/delete-in-service: \"<name, date, reason>\"";
+    let message = "is in service and cannot be deleted: a deletion cannot be taken back. Set `spec.admin: Disabled` on a Device, \
+                   `spec.admission: Closed` on a Lane or `spec.state: Planned` on a Phase first, or annotate it with kalong.dev/delete-in-service: \"<name, date, reason>\"";
     let kind_message = "cannot be deleted: every object of this kind would go with it, lanes in service included. If that is meant, annotate it \
                         with kalong.dev/delete-in-service: \"<name, date, reason>\"";
     vec![
@@ -160,7 +169,7 @@ pub fn deletion_policy() -> Vec<Value> {
             "spec": {
                 "failurePolicy": "Fail",
                 "matchConstraints": {"resourceRules": [
-                    {"apiGroups": [crate::GROUP], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["devices", "lanes"]},
+                    {"apiGroups": [crate::GROUP], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["devices", "lanes", "phases"]},
                     // Deleting a kind deletes every object of it, unasked.
                     {"apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["customresourcedefinitions"]},
                 ]},
@@ -172,7 +181,7 @@ pub fn deletion_policy() -> Vec<Value> {
                     {"name": "isKind", "expression": "request.resource.resource == 'customresourcedefinitions'"},
                     {"name": "planned", "expression": "has(oldObject.status) && has(oldObject.status.conditions) && oldObject.status.conditions.exists(c, c.type == 'Ready' && c.reason == 'Planned')"},
                     {"name": "released", "expression": "has(oldObject.metadata.annotations) && 'kalong.dev/delete-in-service' in oldObject.metadata.annotations && oldObject.metadata.annotations['kalong.dev/delete-in-service'] != ''"},
-                    {"name": "switchedOff", "expression": "oldObject.kind == 'Device' ? (has(oldObject.spec.admin) && oldObject.spec.admin == 'Disabled') : (!has(oldObject.spec.admission) || oldObject.spec.admission == 'Closed')"},
+                    {"name": "switchedOff", "expression": "oldObject.kind == 'Device' ? (has(oldObject.spec.admin) && oldObject.spec.admin == 'Disabled') : oldObject.kind == 'Lane' ? (!has(oldObject.spec.admission) || oldObject.spec.admission == 'Closed') : (!has(oldObject.status) || !has(oldObject.status.state) || oldObject.status.state == 'Planned')"},
                 ],
                 "validations": [
                     {

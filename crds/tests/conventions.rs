@@ -21,7 +21,7 @@ struct Kind {
     invariant: bool,
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 11] = [
     Kind {
         name: "Crossing",
         short: "xing",
@@ -74,6 +74,51 @@ const KINDS: [Kind; 6] = [
         all: false,
         selectable: &[".spec.version"],
         columns: &["Kind", "Version", "Counter", "Verified", "Ready", "Reason", "Age"],
+        invariant: true,
+    },
+    Kind {
+        name: "InspectionStation",
+        short: "stn",
+        family: "kalong-field",
+        all: true,
+        selectable: &[".spec.phase", ".spec.crossingRef"],
+        columns: &["Crossing", "Type", "Interlocks", "Ready", "Available", "Reason", "Age"],
+        invariant: true,
+    },
+    Kind {
+        name: "IGV",
+        short: "igv",
+        family: "kalong-field",
+        all: true,
+        selectable: &[".spec.phase", ".spec.crossingRef", ".spec.agentRef"],
+        columns: &["Crossing", "Serial", "Connection", "Mode", "Side", "Ready", "Available", "Reason", "Age"],
+        invariant: true,
+    },
+    Kind {
+        name: "BilateralLink",
+        short: "blink",
+        family: "kalong-link",
+        all: true,
+        selectable: &[".spec.phase", ".spec.crossingRef", ".spec.agentRef"],
+        columns: &["Crossing", "Country", "Profile", "Agreement", "Ready", "Available", "Reason", "Age"],
+        invariant: true,
+    },
+    Kind {
+        name: "LaneDrain",
+        short: "drain",
+        family: "kalong-rollout",
+        all: false,
+        selectable: &[".spec.class", ".spec.target.name"],
+        columns: &["Target", "Class", "Requester", "Accepted", "Drained", "Ready", "Reason", "Age"],
+        invariant: true,
+    },
+    Kind {
+        name: "Phase",
+        short: "phase",
+        family: "kalong-rollout",
+        all: false,
+        selectable: &[".spec.state"],
+        columns: &["Wanted", "Actual", "Late", "Ready", "Reason", "Age"],
         invariant: true,
     },
 ];

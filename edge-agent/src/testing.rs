@@ -104,6 +104,9 @@ pub(crate) fn lane_item(uid: &str, controller: &str, members: &[&str], admission
         admission,
         controller: controller.into(),
         members: members.iter().map(member).collect(),
+        hold: None,
+        interlocks: Vec::new(),
+        open_interlocks: Vec::new(),
     };
     Item::new(ItemKind::Lane, "mc", uid, uid, 1, &order).unwrap()
 }

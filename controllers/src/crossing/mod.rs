@@ -36,12 +36,13 @@ enum Life {
 impl Controlled for Crossing {
     async fn pass(world: &World, crossing: Arc<Self>) -> Report<CrossingStatus> {
         let (namespace, name) = (crossing.namespace().unwrap_or_default(), crossing.name_any());
-        let life =
-            |lane: &Lane| if world.settings.is_live(lane.spec.phase.as_ref()) { Life::Live } else { Life::Planned };
+        let life = |lane: &Lane| {
+            if world.life(&namespace, lane.spec.phase.as_ref()).is_live() { Life::Live } else { Life::Planned }
+        };
         let lanes = caches::select(&world.caches.lanes, &namespace, |lane| lane.spec.crossing_ref.as_str() == name);
         let seen = Seen {
             now: world.clock.now(),
-            live: world.settings.is_live(crossing.spec.phase.as_ref()),
+            live: world.life(&namespace, crossing.spec.phase.as_ref()).is_live(),
             lanes: lanes
                 .into_iter()
                 .map(|lane| {
@@ -65,6 +66,8 @@ fn plan(seen: &Seen) -> CrossingStatus {
         conditions: settle(&old.conditions, &judged, generation, seen.now),
         open_lanes: counts.iter().map(|c| c.open).sum(),
         lanes: counts,
+        igvs_declared: 0,
+        igvs_seen: 0,
         blocked_by: Vec::new(),
     }
 }

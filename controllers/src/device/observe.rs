@@ -26,7 +26,7 @@ pub(super) async fn observe(world: &World, device: Arc<Device>) -> Seen {
     let release =
         spec.firmware.as_ref().and_then(|f| caches::get(&world.caches.releases, &namespace, f.release.as_str()));
     let lanes = world.caches.lanes_of(&namespace, &device.name_any());
-    let live = world.settings.is_live(spec.phase.as_ref());
+    let live = world.life(&namespace, spec.phase.as_ref()).is_live();
     let strays = world.link.holders(&uid).into_iter().filter(|holder| agent_id.as_ref().ok() != Some(holder)).collect();
     let holding = agent_id.as_ref().map_or(Holding::NotHeld, |id| world.link.holding(id, &uid));
     let credential = match &agent_id {

@@ -102,6 +102,13 @@ fn status(seen: &Seen) -> (Option<DeviceStatus>, Option<Duration>) {
             Knowledge::Silent => None,
         },
         firmware,
+        guards: match known {
+            Knowledge::Heard(report) => {
+                report.and_then(|r| r.device.as_ref()).map(|d| d.guards.clone()).unwrap_or_default()
+            }
+            Knowledge::Wait => old.guards.clone(),
+            Knowledge::Silent => Vec::new(),
+        },
         blocked_by: carry_since(&old.blocked_by, blocked),
     };
     let secret = matches!(seen.credential, Credential::Unusable(_)).then_some(SECRET_LOOK);
@@ -175,7 +182,7 @@ fn blocked(seen: &Seen, known: Knowledge<'_>) -> Vec<BlockedBy> {
     }
     if let Leave::Waits(why) = &seen.permit {
         let lane = seen.lanes.first().map_or_else(String::new, |l| format!("Lane/{}", l.name_any()));
-        blocked.push(block(BlockCode::LaneOpen, lane, why));
+        blocked.push(block(BlockCode::LaneDrain, lane, why));
     }
     match seen.step() {
         Some(Step::Quarantined) => {

@@ -138,8 +138,11 @@ fn reporting(mut seen: Seen, firmware: FirmwareStatus) -> Seen {
             firmware: Some(firmware),
             running_digest: None,
             calibrated_until: None,
+            guards: Vec::new(),
         }),
         lane: None,
+        igv: None,
+        link: None,
     }));
     seen
 }
@@ -353,7 +356,7 @@ fn waiting_for_a_closed_lane_says_so() {
     is(&status, ConditionType::FirmwareUpToDate, "False", Reason::AwaitingDrain);
     is(&status, ConditionType::Available, "True", Reason::Serving);
     assert_eq!(status.firmware.unwrap().step, Step::AwaitingDrain);
-    assert!(status.blocked_by.iter().any(|b| b.code == BlockCode::LaneOpen));
+    assert!(status.blocked_by.iter().any(|b| b.code == BlockCode::LaneDrain));
 }
 
 #[test]

@@ -59,10 +59,10 @@ fn observe(world: &World, agent: Arc<EdgeAgent>) -> Seen {
     let devices = caches::select(&world.caches.devices, &namespace, |d| d.spec.agent_ref.as_str() == name);
     Seen {
         now: world.clock.now(),
-        live: world.settings.is_live(agent.spec.phase.as_ref()),
+        live: world.life(&namespace, agent.spec.phase.as_ref()).is_live(),
         facts: id.as_ref().ok().map(|id| world.link.facts(id)),
         id,
-        live_devices: devices.iter().filter(|d| world.settings.is_live(d.spec.phase.as_ref())).count(),
+        live_devices: devices.iter().filter(|d| world.life(&namespace, d.spec.phase.as_ref()).is_live()).count(),
         devices: devices.len(),
         agent,
     }

@@ -8,8 +8,13 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kalong_crds::condition::{Reason, settle};
-use kalong_crds::manager;
-use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
+use kalong_crds::field_manager;
+use kalong_crds::lane::Need;
+use kalong_crds::lane_drain::{DrainTarget, TargetKind};
+use kalong_crds::{
+    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
+    Phase,
+};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -61,6 +66,16 @@ pub struct Caches {
     pub agents: Store<EdgeAgent>,
     /// Releases.
     pub releases: Store<FirmwareRelease>,
+    /// Stations.
+    pub stations: Store<InspectionStation>,
+    /// Vehicles.
+    pub igvs: Store<IGV>,
+    /// Links.
+    pub links: Store<BilateralLink>,
+    /// Drains.
+    pub drains: Store<LaneDrain>,
+    /// Phases.
+    pub phases: Store<Phase>,
 }
 
 /// What waits to be looked at, by kind.
@@ -78,6 +93,16 @@ pub struct Wakes {
     pub agents: Arc<WakeSet>,
     /// Releases.
     pub releases: Arc<WakeSet>,
+    /// Stations.
+    pub stations: Arc<WakeSet>,
+    /// Vehicles.
+    pub igvs: Arc<WakeSet>,
+    /// Links.
+    pub links: Arc<WakeSet>,
+    /// Drains.
+    pub drains: Arc<WakeSet>,
+    /// Phases.
+    pub phases: Arc<WakeSet>,
 }
 
 /// The cached object of this name.
@@ -92,7 +117,7 @@ pub fn select<K: Kind>(store: &Store<K>, namespace: &str, fits: impl Fn(&K) -> b
 
 /// What changed of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+pub(super) enum Change {
     /// It appeared, its spec or metadata changed, or it went.
     Substance,
     /// Only its status changed.
@@ -191,7 +216,7 @@ impl<K: Kind> Feed<K> {
         let patch = serde_json::json!({"status": {"observedGeneration": generation, "conditions": conditions}});
         let kind = ApiResource::erase::<K>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &kind);
-        let params = PatchParams { field_manager: Some(manager::STATUS.to_owned()), ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(field_manager::STATUS.to_owned()), ..PatchParams::default() };
         if let Err(error) =
             within("say that an object cannot be read", api.patch_status(&name, &params, &Patch::Merge(&patch))).await
         {
@@ -226,7 +251,7 @@ fn readable<K: Kind>(event: watcher::Event<DeserializeGuard<K>>) -> Result<watch
     })
 }
 
-fn place<K: Resource>(object: &K) -> (String, String) {
+pub(super) fn place<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
@@ -254,7 +279,13 @@ impl Caches {
         let (model_feed, models) = Feed::<DeviceModel>::new(client, namespaces);
         let (agent_feed, agents) = Feed::<EdgeAgent>::new(client, namespaces);
         let (release_feed, releases) = Feed::<FirmwareRelease>::new(client, namespaces);
-        let caches = Self { crossings, lanes, devices, models, agents, releases };
+        let (station_feed, stations) = Feed::<InspectionStation>::new(client, namespaces);
+        let (igv_feed, igvs) = Feed::<IGV>::new(client, namespaces);
+        let (link_feed, links) = Feed::<BilateralLink>::new(client, namespaces);
+        let (drain_feed, drains) = Feed::<LaneDrain>::new(client, namespaces);
+        let (phase_feed, phases) = Feed::<Phase>::new(client, namespaces);
+        let caches =
+            Self { crossings, lanes, devices, models, agents, releases, stations, igvs, links, drains, phases };
 
         let (c, w) = (caches.clone(), wakes.clone());
         tasks.spawn(crossing_feed.follow(move |o, change| w.crossing_changed(&c, o, change)));
@@ -268,6 +299,16 @@ impl Caches {
         tasks.spawn(agent_feed.follow(move |o, change| w.agent_changed(&c, o, change)));
         let (c, w) = (caches.clone(), wakes.clone());
         tasks.spawn(release_feed.follow(move |o, change| w.release_changed(&c, o, change)));
+        let (c, w) = (caches.clone(), wakes.clone());
+        tasks.spawn(station_feed.follow(move |o, change| w.station_changed(&c, o, change)));
+        let (c, w) = (caches.clone(), wakes.clone());
+        tasks.spawn(igv_feed.follow(move |o, change| w.igv_changed(&c, o, change)));
+        let (c, w) = (caches.clone(), wakes.clone());
+        tasks.spawn(link_feed.follow(move |o, change| w.link_changed(&c, o, change)));
+        let (c, w) = (caches.clone(), wakes.clone());
+        tasks.spawn(drain_feed.follow(move |o, change| w.drain_changed(&c, o, change)));
+        let (c, w) = (caches.clone(), wakes.clone());
+        tasks.spawn(phase_feed.follow(move |o, change| w.phase_changed(&c, o, change)));
 
         listed(&caches.crossings, "Crossing").await?;
         listed(&caches.lanes, "Lane").await?;
@@ -275,7 +316,37 @@ impl Caches {
         listed(&caches.models, "DeviceModel").await?;
         listed(&caches.agents, "EdgeAgent").await?;
         listed(&caches.releases, "FirmwareRelease").await?;
+        listed(&caches.stations, "InspectionStation").await?;
+        listed(&caches.igvs, "IGV").await?;
+        listed(&caches.links, "BilateralLink").await?;
+        listed(&caches.drains, "LaneDrain").await?;
+        listed(&caches.phases, "Phase").await?;
         Ok(caches)
+    }
+
+    /// The stations with a slot that names this device.
+    pub fn stations_of(&self, namespace: &str, device: &str) -> Vec<Arc<InspectionStation>> {
+        select(&self.stations, namespace, |station| {
+            station.spec.slots.iter().any(|slot| slot.device_ref.as_str() == device)
+        })
+    }
+
+    /// The lanes that cannot run without this station.
+    pub fn lanes_behind(&self, namespace: &str, station: &InspectionStation) -> Vec<Arc<Lane>> {
+        let served = station.spec.serves_lanes.iter().filter(|served| served.need == Need::Required);
+        served.filter_map(|served| get(&self.lanes, namespace, served.name.as_str())).collect()
+    }
+
+    /// The lanes that this target stands for.
+    pub fn lanes_under(&self, namespace: &str, target: &DrainTarget) -> Vec<Arc<Lane>> {
+        let name = target.name.as_str();
+        match target.kind {
+            TargetKind::Lane => get(&self.lanes, namespace, name).into_iter().collect(),
+            TargetKind::InspectionStation => get(&self.stations, namespace, name)
+                .map(|station| self.lanes_behind(namespace, &station))
+                .unwrap_or_default(),
+            TargetKind::Crossing => select(&self.lanes, namespace, |lane| lane.spec.crossing_ref.as_str() == name),
+        }
     }
 
     /// The lanes with a slot that names this device.
@@ -288,85 +359,5 @@ async fn listed<K: Kind>(store: &Store<K>, kind: &'static str) -> Result<(), Cac
     match tokio::time::timeout(FIRST_LIST, store.wait_until_ready()).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(CacheError(kind, FIRST_LIST)),
-    }
-}
-
-/// Whom a change concerns.
-impl Wakes {
-    fn crossing_changed(&self, _: &Caches, crossing: &Crossing, _: Change) {
-        let (ns, name) = place(crossing);
-        self.crossings.wake(&ns, &name);
-    }
-
-    fn lane_changed(&self, caches: &Caches, lane: &Lane, change: Change) {
-        let (ns, name) = place(lane);
-        self.lanes.wake(&ns, &name);
-        self.crossings.wake(&ns, lane.spec.crossing_ref.as_str());
-        for slot in &lane.spec.slots {
-            self.devices.wake(&ns, slot.device_ref.as_str());
-            if change == Change::Substance {
-                for other in caches.lanes_of(&ns, slot.device_ref.as_str()) {
-                    self.lanes.wake(&ns, &other.name_any());
-                }
-            }
-        }
-    }
-
-    fn device_changed(&self, caches: &Caches, device: &Device, change: Change) {
-        let (ns, name) = place(device);
-        self.devices.wake(&ns, &name);
-        for lane in caches.lanes_of(&ns, &name) {
-            self.lanes.wake(&ns, &lane.name_any());
-        }
-        if change == Change::Substance {
-            self.models.wake(&ns, device.spec.model_ref.as_str());
-            self.agents.wake(&ns, device.spec.agent_ref.as_str());
-        }
-    }
-
-    fn model_changed(&self, caches: &Caches, model: &DeviceModel, change: Change) {
-        let (ns, name) = place(model);
-        self.models.wake(&ns, &name);
-        if change == Change::Substance {
-            for device in select(&caches.devices, &ns, |d| d.spec.model_ref.as_str() == name) {
-                self.devices.wake(&ns, &device.name_any());
-            }
-            for release in select(&caches.releases, &ns, |r| r.spec.models.iter().any(|m| m.as_str() == name)) {
-                self.releases.wake(&ns, &release.name_any());
-            }
-        }
-    }
-
-    fn agent_changed(&self, caches: &Caches, agent: &EdgeAgent, _: Change) {
-        let (ns, name) = place(agent);
-        self.agents.wake(&ns, &name);
-        for device in select(&caches.devices, &ns, |d| d.spec.agent_ref.as_str() == name) {
-            self.devices.wake(&ns, &device.name_any());
-        }
-    }
-
-    fn release_changed(&self, caches: &Caches, release: &FirmwareRelease, _: Change) {
-        let (ns, name) = place(release);
-        self.releases.wake(&ns, &name);
-        let names = |d: &Device| d.spec.firmware.as_ref().is_some_and(|f| f.release.as_str() == name);
-        for device in select(&caches.devices, &ns, names) {
-            self.devices.wake(&ns, &device.name_any());
-        }
-    }
-
-    /// Everything there is, once: the first pass of a leader.
-    pub fn everything(&self, caches: &Caches) {
-        fn all<K: Kind>(store: &Store<K>, set: &WakeSet) {
-            for object in store.state() {
-                let (ns, name) = place(object.as_ref());
-                set.wake(&ns, &name);
-            }
-        }
-        all(&caches.models, &self.models);
-        all(&caches.releases, &self.releases);
-        all(&caches.agents, &self.agents);
-        all(&caches.devices, &self.devices);
-        all(&caches.lanes, &self.lanes);
-        all(&caches.crossings, &self.crossings);
     }
 }

@@ -57,6 +57,11 @@ impl Collector for ConditionCollector {
         sample(&self.caches.models, &conditions, &objects);
         sample(&self.caches.agents, &conditions, &objects);
         sample(&self.caches.releases, &conditions, &objects);
+        sample(&self.caches.stations, &conditions, &objects);
+        sample(&self.caches.igvs, &conditions, &objects);
+        sample(&self.caches.links, &conditions, &objects);
+        sample(&self.caches.drains, &conditions, &objects);
+        sample(&self.caches.phases, &conditions, &objects);
         conditions.collect().into_iter().chain(objects.collect()).collect()
     }
 }

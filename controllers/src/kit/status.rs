@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use kalong_crds::manager;
+use kalong_crds::field_manager;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -40,16 +40,22 @@ macro_rules! has_status {
     )+ };
 }
 
+use kalong_crds::bilateral_link::BilateralLinkStatus;
 use kalong_crds::crossing::CrossingStatus;
 use kalong_crds::device::DeviceStatus;
 use kalong_crds::device_model::DeviceModelStatus;
 use kalong_crds::edge_agent::EdgeAgentStatus;
 use kalong_crds::firmware_release::FirmwareReleaseStatus;
+use kalong_crds::igv::IGVStatus;
+use kalong_crds::inspection_station::InspectionStationStatus;
 use kalong_crds::lane::LaneStatus;
+use kalong_crds::lane_drain::LaneDrainStatus;
+use kalong_crds::phase::PhaseStatus;
 
 has_status! {
     Crossing: CrossingStatus, Lane: LaneStatus, Device: DeviceStatus, DeviceModel: DeviceModelStatus,
-    EdgeAgent: EdgeAgentStatus, FirmwareRelease: FirmwareReleaseStatus,
+    EdgeAgent: EdgeAgentStatus, FirmwareRelease: FirmwareReleaseStatus, InspectionStation: InspectionStationStatus,
+    IGV: IGVStatus, BilateralLink: BilateralLinkStatus, LaneDrain: LaneDrainStatus, Phase: PhaseStatus,
 }
 
 /// What became of a status.
@@ -84,7 +90,7 @@ impl StatusWriter {
             return Ok(Written::Unchanged);
         }
         let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-        let params = PostParams { field_manager: Some(manager::STATUS.to_owned()), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(field_manager::STATUS.to_owned()), ..PostParams::default() };
         let body = object.with_status(status);
         match within("write status", api.replace_status(&object.name_any(), &params, &body)).await {
             Ok(stored) => {
@@ -107,7 +113,8 @@ impl StatusWriter {
     ) -> Result<Written, Error> {
         let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
-        let params = PatchParams { field_manager: Some(manager::FINALIZERS.to_owned()), ..PatchParams::default() };
+        let params =
+            PatchParams { field_manager: Some(field_manager::FINALIZERS.to_owned()), ..PatchParams::default() };
         match within("set finalizers", api.patch_metadata(&object.name_any(), &params, &Patch::Merge(&patch))).await {
             Ok(stored) => {
                 self.remember(&stored);

@@ -80,7 +80,7 @@ pub(super) fn observe(world: &World, lane: Arc<Lane>) -> Seen {
         .collect();
     let mut seen = Seen {
         now: world.clock.now(),
-        live: world.settings.is_live(lane.spec.phase.as_ref()),
+        live: world.life(&namespace, lane.spec.phase.as_ref()).is_live(),
         crossing: caches::get(&world.caches.crossings, &namespace, lane.spec.crossing_ref.as_str()),
         devices,
         shared,
@@ -135,6 +135,9 @@ pub(super) fn compose(seen: &Seen) -> Option<Result<Item, CanonicalError>> {
         admission: if seen.held { Admission::Closed } else { lane.spec.admission },
         controller: controller.device.uid().unwrap_or_default(),
         members: seen.devices.iter().filter_map(member).collect(),
+        hold: None,
+        interlocks: Vec::new(),
+        open_interlocks: Vec::new(),
     };
     let (namespace, name, uid) =
         (lane.namespace().unwrap_or_default(), lane.name_any(), lane.uid().unwrap_or_default());

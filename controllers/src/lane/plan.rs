@@ -145,7 +145,7 @@ fn blocked(seen: &Seen, known: Hearing) -> Vec<BlockedBy> {
     }
     if seen.held && seen.lane.spec.admission == Admission::Open {
         blocked.push(block(
-            BlockCode::LaneOpen,
+            BlockCode::LaneDrain,
             format!("Lane/{}", seen.lane.name_any()),
             "A device of the lane is being changed; the lane opens when that is done.",
         ));

@@ -112,7 +112,9 @@ fn report(item: &Item, admission: LaneAdmission) -> ReportedItem {
         reason: String::new(),
         message: String::new(),
         device: None,
-        lane: Some(LaneReport { admission, held_by_offline_policy: false }),
+        lane: Some(LaneReport { admission, held_by_offline_policy: false, closed_by_interlock: false, refusal: None }),
+        igv: None,
+        link: None,
     }
 }
 

@@ -16,6 +16,10 @@ pub enum ItemKind {
     Device,
     /// A lane ([`super::order::LaneOrder`]).
     Lane,
+    /// An unmanned vehicle ([`super::order::IgvOrder`]).
+    Igv,
+    /// Our half of a link to the other country ([`super::order::LinkOrder`]).
+    Link,
 }
 
 /// One thing to realise.

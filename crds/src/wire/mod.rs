@@ -14,6 +14,7 @@ pub mod parts;
 pub mod release;
 pub mod reported;
 pub mod signature;
+pub mod telemetry;
 pub mod topic;
 
 /// The largest message on the wire, in bytes.

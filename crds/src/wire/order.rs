@@ -6,10 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::release::SignedRelease;
+use crate::bilateral_link::LinkProfile;
 use crate::crossing::Direction;
 use crate::device::Admin;
 use crate::device_model::{DeviceClass, HealthCode, Property, Protocol, Regulatory, Update};
 use crate::edge_agent::OfflinePolicy;
+use crate::igv::{ChangeAt, FleetBroker, Vda5050, VehicleMap, ZoneSet};
 use crate::lane::{Admission, Need, Service, SlotRole};
 use crate::units::{Digest, Value};
 
@@ -113,6 +115,83 @@ pub struct LaneOrder {
     pub controller: String,
     /// The devices of the lane.
     pub members: Vec<LaneMember>,
+    /// The claim that the lane be empty; the lane is not admitted to while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<LaneHold>,
+    /// Interlocks of stations that close this lane while they are open, wherever their devices are read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interlocks: Vec<LaneInterlock>,
+    /// Interlocks that an agent, this one or another, reports open: the lane closes at once, without a drain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_interlocks: Vec<String>,
+}
+
+/// An accepted claim that a lane be empty. All claims on a lane come as one: the lane reopens when none is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LaneHold {
+    /// Names of the LaneDrains, sorted.
+    pub drains: Vec<String>,
+    /// Name of the lane to which waiting traffic is sent, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divert_to: Option<String>,
+    /// When the lane has to be empty, in RFC 3339; else the agent gives up, reopens and reports DrainTimedOut.
+    pub empty_by: String,
+    /// When the hold ends by itself, in RFC 3339: the agent then reopens without asking anybody, once no device is in work.
+    pub until: String,
+}
+
+/// An interlock on which a lane depends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LaneInterlock {
+    /// UID of the device that shows it. An agent that holds this device closes the lane by itself, with nobody reached.
+    pub device: String,
+    /// Name of the property.
+    pub name: String,
+}
+
+/// What an agent does with one unmanned vehicle: it listens, and sends nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IgvOrder {
+    /// The fleet's broker.
+    pub broker: FleetBroker,
+    /// Identity of the vehicle.
+    pub vda5050: Vda5050,
+    /// Maps that shall be enabled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maps: Vec<VehicleMap>,
+    /// Zones by which the side is judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_set: Option<ZoneSet>,
+    /// Where it may be changed.
+    pub change_at: ChangeAt,
+    /// Energy of the full battery in watt-hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub battery_watt_hours: Option<i64>,
+}
+
+/// What the gateway box does with one link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkOrder {
+    /// How the peer is reached.
+    pub profile: LinkProfile,
+    /// Host and port of the peer's gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// What the gateway may do. Every doubt is `Cut`.
+    pub mode: LinkMode,
+}
+
+/// What a gateway may do with its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LinkMode {
+    /// Nothing: no packet leaves for the peer.
+    Cut,
+    /// An agreement is in force: reach the peer and compare clocks. What is exchanged comes with the message profile.
+    Watch,
 }
 
 /// A device of a lane.

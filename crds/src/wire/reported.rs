@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::desired::ItemKind;
 use super::digest::{CanonicalError, Rev, digest_of};
-use crate::device::{FirmwareStatus, Health};
+use crate::device::{FirmwareStatus, Guard, Health};
+use crate::igv::{Laden, Side, SoftwareVersion, VehicleConnection, VehicleMap};
 use crate::lane::LaneAdmission;
 use crate::units::Digest;
 
@@ -51,6 +52,12 @@ pub struct ReportedItem {
     /// Facts of a lane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<LaneReport>,
+    /// Facts of a vehicle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub igv: Option<IgvReport>,
+    /// Facts of a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkReport>,
 }
 
 /// Facts of a device.
@@ -71,6 +78,9 @@ pub struct DeviceReport {
     /// Last day of its calibration, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibrated_until: Option<String>,
+    /// Its interlocks and seals, by the names of its model, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<Guard>,
 }
 
 /// Facts of a lane.
@@ -82,6 +92,82 @@ pub struct LaneReport {
     /// Whether the offline policy holds it closed.
     #[serde(default)]
     pub held_by_offline_policy: bool,
+    /// Whether an open interlock keeps it closed.
+    #[serde(default)]
+    pub closed_by_interlock: bool,
+    /// Why the agent does not empty the lane although it was told to, or gave up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<DrainRefusal>,
+}
+
+/// Why an agent does not hold a lane empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainRefusal {
+    /// Names of the LaneDrains that were refused, as they were told.
+    pub drains: Vec<String>,
+    /// DrainTimedOut or DrainRefused.
+    pub reason: String,
+    /// What stands in the way, as a sentence.
+    pub message: String,
+}
+
+/// Facts of a vehicle. Position, charge and speed travel as telemetry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IgvReport {
+    /// Whether the fleet's broker is reached.
+    pub broker: bool,
+    /// The vehicle's link to its fleet.
+    pub connection: VehicleConnection,
+    /// Whether its last state is fresh: 45 s while it is online.
+    pub fresh: bool,
+    /// Its operating mode in the words of the standard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operating_mode: Option<String>,
+    /// Whether it knows where it is; absent before its first state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub localised: Option<bool>,
+    /// On which side of the line it is.
+    pub side: Side,
+    /// Whether it carries a load.
+    pub laden: Laden,
+    /// Whether it stands at a service node, idle, charged as declared.
+    pub at_service: bool,
+    /// Maps that are enabled; absent where the vehicle does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maps: Option<Vec<VehicleMap>>,
+    /// Versions of its parts from the factsheet, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub software: Vec<SoftwareVersion>,
+    /// Types of errors that stop it, sorted, at most eight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+/// Facts of a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkReport {
+    /// Whether the gateway contacts the peer at all.
+    pub contacting: bool,
+    /// Whether the peer answers; absent while it is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reachable: Option<bool>,
+    /// Whether the clocks agree; absent while nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<PeerClock>,
+}
+
+/// How far the clock of the peer is from ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PeerClock {
+    /// Two seconds or less.
+    Agrees,
+    /// More than two seconds.
+    Differs,
+    /// More than thirty seconds: messages would be refused.
+    Refused,
 }
 
 /// An item that the agent holds and that is in no whole that it was told.

@@ -25,6 +25,8 @@ pub enum Up {
     Event,
     /// A request for a new certificate.
     Csr,
+    /// Cumulative counters.
+    Telemetry,
 }
 
 impl Down {
@@ -43,7 +45,7 @@ impl Down {
 
 impl Up {
     /// Every topic of this direction.
-    pub const ALL: [Self; 4] = [Self::Reported, Self::Beat, Self::Event, Self::Csr];
+    pub const ALL: [Self; 5] = [Self::Reported, Self::Beat, Self::Event, Self::Csr, Self::Telemetry];
 
     /// The whole topic of this agent.
     pub fn of(self, agent: &AgentId) -> String {
@@ -52,6 +54,7 @@ impl Up {
             Self::Beat => "beat",
             Self::Event => "event",
             Self::Csr => "csr",
+            Self::Telemetry => "telemetry",
         };
         format!("kalong/v1/{agent}/{last}")
     }

@@ -421,6 +421,8 @@ impl Worker {
             message,
             device: Some(self.facts(connected, order)),
             lane: None,
+            igv: None,
+            link: None,
         });
     }
 
@@ -464,6 +466,7 @@ impl Worker {
             firmware: self.machine.status(),
             running_digest: self.machine.running_digest(),
             calibrated_until: calibrated,
+            guards: Vec::new(),
         }
     }
 }

@@ -259,7 +259,14 @@ impl Lanes {
             reason: reason.map_or_else(String::new, |r| r.as_str().to_owned()),
             message,
             device: None,
-            lane: Some(LaneReport { admission, held_by_offline_policy: lane.offline }),
+            lane: Some(LaneReport {
+                admission,
+                held_by_offline_policy: lane.offline,
+                closed_by_interlock: false,
+                refusal: None,
+            }),
+            igv: None,
+            link: None,
         })
     }
 }

@@ -331,6 +331,7 @@ impl Realiser {
             ItemKind::Device => self.place_device(held, first),
             ItemKind::Lane => self.place_lane(held),
             ItemKind::Agent => self.place_agent(&held),
+            ItemKind::Igv | ItemKind::Link => {}
         }
     }
 
@@ -403,6 +404,8 @@ impl Realiser {
             message,
             device: None,
             lane: None,
+            igv: None,
+            link: None,
         });
     }
 

@@ -213,6 +213,8 @@ mod tests {
             message: message.into(),
             device: None,
             lane: None,
+            igv: None,
+            link: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kalong_crds::condition::Reason;
 use kalong_crds::edge_agent::{CertificateStatus, EdgeAgentStatus};
 use kalong_crds::units::AgentId;
-use kalong_crds::{EdgeAgent, manager};
+use kalong_crds::{EdgeAgent, field_manager};
 use kube::api::PostParams;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Resource};
@@ -28,7 +28,7 @@ pub async fn status(
     issued: &Issued,
     sealing_key: Option<&str>,
 ) -> Result<(), ApiError> {
-    let by_us = PostParams { field_manager: Some(manager::STATUS.to_owned()), ..PostParams::default() };
+    let by_us = PostParams { field_manager: Some(field_manager::STATUS.to_owned()), ..PostParams::default() };
     let mut tries = CONFLICTS;
     loop {
         let mut object = call("read the EdgeAgent", api.get(agent.name())).await?;

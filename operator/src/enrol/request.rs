@@ -9,7 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kalong_crds::units::{AgentId, hex};
-use kalong_crds::{SITE_LABEL, manager};
+use kalong_crds::{SITE_LABEL, field_manager};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -43,7 +43,7 @@ impl Record {
         let api = Api::all(client.clone());
         let object = object(agent, csr_pem, validity, requester);
         let name = object.metadata.name.clone().unwrap_or_default();
-        let by_us = PostParams { field_manager: Some(manager::OPERATOR.to_owned()), ..PostParams::default() };
+        let by_us = PostParams { field_manager: Some(field_manager::OPERATOR.to_owned()), ..PostParams::default() };
         call("record the certificate request", api.create(&by_us, &object)).await?;
         Ok(Self { api, name })
     }
@@ -74,7 +74,7 @@ impl Record {
 }
 
 fn by_us() -> PatchParams {
-    PatchParams { field_manager: Some(manager::OPERATOR.to_owned()), ..PatchParams::default() }
+    PatchParams { field_manager: Some(field_manager::OPERATOR.to_owned()), ..PatchParams::default() }
 }
 
 fn object(agent: &AgentId, csr_pem: &str, validity: SignedDuration, requester: &str) -> CertificateSigningRequest {

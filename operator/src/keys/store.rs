@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kalong_crds::manager;
+use kalong_crds::field_manager;
 use kalong_crds::units::Digest;
 use kalong_crds::wire::signature::Signer;
 use kube::api::PostParams;
@@ -186,7 +186,7 @@ fn unusable(secret: &'static str, key: &'static str, why: &dyn std::fmt::Display
 }
 
 fn parameters() -> PostParams {
-    PostParams { field_manager: Some(manager::OPERATOR.to_owned()), ..PostParams::default() }
+    PostParams { field_manager: Some(field_manager::OPERATOR.to_owned()), ..PostParams::default() }
 }
 
 #[cfg(test)]

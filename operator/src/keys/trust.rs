@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kalong_crds::manager;
+use kalong_crds::field_manager;
 use kalong_crds::wire::enrol::{ENROL_PATH, TRUST_CONFIG_MAP};
 use kalong_crds::wire::release::ReleaseKeys;
 use kube::api::{Patch, PatchParams};
@@ -34,7 +34,7 @@ pub async fn publish(
         "metadata": {"name": TRUST_CONFIG_MAP, "namespace": namespace, "labels": {"app.kubernetes.io/managed-by": "kalong-operator"}},
         "data": data,
     });
-    let parameters = PatchParams::apply(manager::OPERATOR).force();
+    let parameters = PatchParams::apply(field_manager::OPERATOR).force();
     call("write the ConfigMap of trust", maps.patch(TRUST_CONFIG_MAP, &parameters, &Patch::Apply(&body))).await?;
     tracing::info!(configmap = TRUST_CONFIG_MAP, "what agents pin was published");
     Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kalong_crds::manager;
+use kalong_crds::field_manager;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -386,7 +386,7 @@ impl Keeper {
 }
 
 fn parameters() -> PostParams {
-    PostParams { field_manager: Some(manager::OPERATOR.to_owned()), ..PostParams::default() }
+    PostParams { field_manager: Some(field_manager::OPERATOR.to_owned()), ..PostParams::default() }
 }
 
 async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {

@@ -1,7 +1,7 @@
 //! The label by which the Services for agents find the leader's Pod: an open port alone would split agents between replicas.
 
 use k8s_openapi::api::core::v1::Pod;
-use kalong_crds::manager;
+use kalong_crds::field_manager;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
@@ -27,7 +27,7 @@ pub async fn label(client: &Client, namespace: &str, pod: &str, role: Role) -> R
         Role::Standby => None,
     };
     let patch = Patch::Merge(json!({"metadata": {"labels": {LEADER_LABEL: value}}}));
-    let parameters = PatchParams { field_manager: Some(manager::OPERATOR.to_owned()), ..PatchParams::default() };
+    let parameters = PatchParams { field_manager: Some(field_manager::OPERATOR.to_owned()), ..PatchParams::default() };
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     call("label the operator's Pod", pods.patch_metadata(pod, &parameters, &patch)).await.map(|_| ())
 }

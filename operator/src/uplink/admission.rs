@@ -72,6 +72,8 @@ pub fn admit(said: &ReportedItem, kind: ItemKind, codes: &BTreeSet<String>) -> O
         message: text(&said.message, MAX_TEXT),
         device: said.device.as_ref().filter(|_| kind == ItemKind::Device).map(|device| admit_device(device, codes)),
         lane: said.lane.clone().filter(|_| kind == ItemKind::Lane),
+        igv: None,
+        link: None,
     })
 }
 
@@ -168,6 +170,8 @@ mod tests {
                 ..DeviceReport::default()
             }),
             lane: Some(Default::default()),
+            igv: None,
+            link: None,
         }
     }
 

@@ -240,6 +240,8 @@ fn kube_event(agent: &AgentId, event: &Event, instance: &str, now: Timestamp) ->
         ItemKind::Agent => "EdgeAgent",
         ItemKind::Device => "Device",
         ItemKind::Lane => "Lane",
+        ItemKind::Igv => "IGV",
+        ItemKind::Link => "BilateralLink",
     };
     let namespace = Some(agent.namespace().to_owned());
     KubeEvent {

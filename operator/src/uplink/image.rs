@@ -244,6 +244,8 @@ mod tests {
             message: String::new(),
             device: None,
             lane: None,
+            igv: None,
+            link: None,
         }
     }
 

@@ -45,6 +45,7 @@ impl AgentState {
                 Ok(None) => {}
                 Err(Foreign) => return Verdict::Close,
             },
+            Up::Telemetry => {}
             Up::Csr => match decode::<Renewal>(context.metrics, topic, payload, &self.id) {
                 Ok(Some(envelope)) => {
                     let fresh =
@@ -179,5 +180,6 @@ fn word(topic: Up) -> &'static str {
         Up::Beat => "beat",
         Up::Event => "event",
         Up::Csr => "csr",
+        Up::Telemetry => "telemetry",
     }
 }

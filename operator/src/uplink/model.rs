@@ -145,6 +145,8 @@ impl Model {
             message: self.said.get(&item.uid).cloned().unwrap_or_default(),
             device: None,
             lane: None,
+            igv: None,
+            link: None,
         }
     }
 

@@ -116,6 +116,8 @@ mod tests {
                 message: String::new(),
                 device: None,
                 lane: None,
+                igv: None,
+                link: None,
             })
             .collect();
         let mut image = Image::default();

@@ -14,6 +14,8 @@ pub(super) struct Wakes {
     agents: Arc<WakeSet>,
     devices: Arc<WakeSet>,
     lanes: Arc<WakeSet>,
+    igvs: Arc<WakeSet>,
+    links: Arc<WakeSet>,
 }
 
 #[derive(Default)]
@@ -28,6 +30,8 @@ impl Wakes {
             ItemKind::Agent => &self.agents,
             ItemKind::Device => &self.devices,
             ItemKind::Lane => &self.lanes,
+            ItemKind::Igv => &self.igvs,
+            ItemKind::Link => &self.links,
         }
     }
 

@@ -171,6 +171,7 @@ impl Model {
                     .iter()
                     .map(|(name, safe)| Interlock { name: (*name).into(), safe: (*safe).to_owned() })
                     .collect(),
+                seals: Vec::new(),
             },
         }
     }
