@@ -166,3 +166,24 @@ async fn kind_is_not_deleted_unless_a_person_says_so() {
     let other = path.replace("lanes.kalong.dev", "lanes.example.com");
     assert_eq!(ask(&client, Method::DELETE, &other, None).await.code, 404);
 }
+
+/// Everything in a phase would be taken for unknown: a phase goes back to Planned before it goes.
+#[tokio::test]
+async fn phase_in_service_is_not_deleted() {
+    let objects = Objects::new("phase", "phases").await;
+    for (name, state, code) in [
+        ("held", "Open", 403),
+        ("complete", "Complete", 403),
+        ("proving", "Commissioning", 403),
+        ("later", "Planned", 200),
+    ] {
+        let mut stored = objects.create(name, &[]).await;
+        stored["status"] = json!({"observedGeneration": 1, "state": state});
+        let verdict = objects.ask(Method::PUT, &format!("/{name}/status"), Some(&stored)).await;
+        assert!(verdict.accepted(), "{}", verdict.message());
+        if name == "held" {
+            objects.guarded().await;
+        }
+        assert_eq!(objects.delete(name).await.code, code, "{name}");
+    }
+}
