@@ -241,7 +241,7 @@ async fn lookups_that_people_make_are_answered() {
         ("kmodel", "spec.class=Barrier"),
         ("kagent", "spec.phase=phase-1"),
         ("kfw", "spec.version=2.4.1"),
-        ("stn", "spec.crossingRef=bac-luan-2,spec.type=XRay"),
+        ("stn", "spec.crossingRef=bac-luan-2,spec.type=Inspection"),
         ("igv", "spec.agentRef=bl2-yard"),
         ("blink", "spec.crossingRef=bac-luan-2"),
         ("drain", "spec.class=Emergency,spec.target.name=bac-luan-2"),
