@@ -155,6 +155,9 @@ pub struct LaneInterlock {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IgvOrder {
+    /// Name of the crossing at whose yard it is at home; what it uses is counted there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub crossing: String,
     /// The fleet's broker.
     pub broker: FleetBroker,
     /// Identity of the vehicle.
