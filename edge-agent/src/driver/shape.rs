@@ -16,12 +16,18 @@ const ADMISSIONS: [&str; 2] = ["Closed", "Open"];
 /// Words of [`well_known::SELF_TEST`] in the order of their Modbus numbers.
 pub(crate) const SELF_TESTS: [&str; 3] = ["Passed", "Failed", "Running"];
 /// Names that belong in a reading whether the model lists them or not.
-pub(crate) const WELL_KNOWN: [&str; 5] = [
+pub(crate) const WELL_KNOWN: [&str; 11] = [
     well_known::ADMISSION,
     well_known::ADMISSION_STATE,
     well_known::OCCUPANCY,
     well_known::SELF_TEST,
     well_known::CALIBRATED_UNTIL,
+    well_known::PASSAGES,
+    well_known::PASSAGES_BY_CLASS[0].0,
+    well_known::PASSAGES_BY_CLASS[1].0,
+    well_known::PASSAGES_BY_CLASS[2].0,
+    well_known::GATE_TENTHS,
+    well_known::CLEARANCE_SECONDS,
 ];
 
 /// The model's property of this name.

@@ -314,6 +314,9 @@ impl Worker {
     async fn observe_lane(&mut self, seen: Option<Seen>) {
         let uid = &self.held.item.uid;
         let Some(lane) = self.site.lanes.run_by(uid) else { return };
+        if let (Some(_), Some(reading)) = (seen, &self.reading) {
+            self.site.counters.lane_seen(&lane, reading);
+        }
         let wish = self.site.lanes.observe(uid, seen);
         let may = self.order.as_ref().is_ok_and(|o| o.admin == Admin::Enabled) && !self.machine.is_writing();
         if let (Some(admission), Some(driver), true) = (wish, self.driver.as_mut(), may) {

@@ -8,6 +8,7 @@ pub mod device;
 pub mod lane;
 pub mod offline;
 pub mod plan;
+pub mod traffic;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use crate::uplink::report::Image;
 use device::Worker;
 use lane::Lanes;
 use offline::Contact;
+use traffic::Counters;
 
 /// How long the start waits for the first visit of every device before it turns to the network.
 const FIRST_VISITS: Duration = Duration::from_secs(5);
@@ -72,6 +74,8 @@ pub struct Site {
     pub clock: ClockJudge,
     /// Whether the operator is reached.
     pub contact: Contact,
+    /// What passed the lanes and what the vehicles used.
+    pub counters: Counters,
     /// Makes drivers.
     pub drivers: DriverFactory,
     settings: watch::Sender<Option<AgentOrder>>,
@@ -118,6 +122,7 @@ impl Site {
             sealing,
             clock,
             contact: Contact::default(),
+            counters: Counters::default(),
             drivers,
             settings: watch::Sender::new(None),
             wakes: Mutex::default(),
@@ -316,6 +321,7 @@ impl Realiser {
             }
         }
         self.site.lanes.rename(old, new);
+        self.site.counters.rename(old, new);
         if let Some(worker) = self.workers.remove(old) {
             if let Ok(mut wakes) = self.site.wakes.lock() {
                 wakes.remove(old);
@@ -425,6 +431,7 @@ impl Realiser {
         }
         self.workers.remove(uid);
         self.memories.remove(uid);
+        self.site.counters.forget(uid);
         if let Ok(mut wakes) = self.site.wakes.lock() {
             wakes.remove(uid);
         }

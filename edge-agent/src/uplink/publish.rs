@@ -18,11 +18,14 @@ use super::renewal::{Asked, RenewalError, ask, due};
 use crate::clock::now_text;
 use crate::crash_point;
 use crate::realise::Site;
+use crate::realise::traffic::Which;
 use crate::store::StoreError;
 use crate::store::identity::Life;
 
 /// Least time between two reports: changes above ten a second travel together.
 const REPORT_GAP: Duration = Duration::from_millis(100);
+/// Least time between two messages of counters.
+const TELEMETRY_GAP: Duration = Duration::from_secs(1);
 /// Longest time that a publish waits for room in the connection.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(10);
 /// Time after which events that were not acked are sent again.
@@ -85,6 +88,9 @@ impl Publisher {
         // The first beat at once: before it nobody knows whether this clock can be believed.
         let mut beat_at = Instant::now();
         let mut asked_at: Option<Instant> = None;
+        self.telemetry(Which::All).await?;
+        let mut told = Instant::now();
+        let mut telemetry_at: Option<Instant> = None;
         loop {
             let resend =
                 unacked.as_ref().map_or(Duration::from_secs(3600), |u| ACK_DEADLINE.saturating_sub(u.at.elapsed()));
@@ -93,6 +99,14 @@ impl Publisher {
                     tokio::time::sleep_until(reported + REPORT_GAP).await;
                     self.report().await?;
                     reported = Instant::now();
+                }
+                () = self.site.counters.changed() => {
+                    telemetry_at.get_or_insert(told + TELEMETRY_GAP);
+                }
+                () = reached(telemetry_at) => {
+                    telemetry_at = None;
+                    self.telemetry(Which::Changed).await?;
+                    told = Instant::now();
                 }
                 () = self.site.image.event() => self.events(&began, &mut unacked).await?,
                 () = tokio::time::sleep(resend) => self.events(&began, &mut unacked).await?,
@@ -116,7 +130,7 @@ impl Publisher {
         }
     }
 
-    async fn publish<B: Serialize>(&self, up: Up, body: B) -> Result<(), PublishError> {
+    async fn publish<B: Serialize>(&self, up: Up, qos: QoS, body: B) -> Result<(), PublishError> {
         let envelope = Envelope {
             v: ENVELOPE_VERSION,
             agent: self.site.agent.clone(),
@@ -131,7 +145,7 @@ impl Publisher {
             tracing::error!(topic = ?up, bytes = bytes.len(), "a message is too long and is not sent: report this as a fault");
             return Ok(());
         }
-        self.send(up, QoS::AtLeastOnce, bytes).await
+        self.send(up, qos, bytes).await
     }
 
     async fn send(&self, up: Up, qos: QoS, bytes: Vec<u8>) -> Result<(), PublishError> {
@@ -142,7 +156,15 @@ impl Publisher {
 
     async fn report(&self) -> Result<(), PublishError> {
         for part in self.site.image.take().unwrap_or_default() {
-            self.publish(Up::Reported, part).await?;
+            self.publish(Up::Reported, QoS::AtLeastOnce, part).await?;
+        }
+        Ok(())
+    }
+
+    /// A lost message costs nothing: the next one carries the same counters.
+    async fn telemetry(&self, which: Which) -> Result<(), PublishError> {
+        for part in self.site.counters.take(which) {
+            self.publish(Up::Telemetry, QoS::AtMostOnce, part).await?;
         }
         Ok(())
     }
@@ -170,7 +192,7 @@ impl Publisher {
         let historical = is_old(first);
         let events: Vec<_> = oldest.into_iter().take_while(|e| is_old(e) == historical).collect();
         *unacked = events.last().map(|e| Unacked { epoch: e.origin_epoch, seq: e.origin_seq, at: Instant::now() });
-        self.publish(Up::Event, Events { historical, events }).await?;
+        self.publish(Up::Event, QoS::AtLeastOnce, Events { historical, events }).await?;
         crash_point!(OutboxPublished);
         Ok(())
     }
@@ -189,6 +211,14 @@ impl Publisher {
             *open = Some(asked);
         }
         tracing::info!("two thirds of the certificate's life are over; a new one is asked for");
-        self.publish(Up::Csr, Renewal { csr }).await
+        self.publish(Up::Csr, QoS::AtLeastOnce, Renewal { csr }).await
+    }
+}
+
+/// Ends at this time, or never.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
