@@ -136,6 +136,9 @@ pub struct DeviceStatus {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+    /// Name of the EdgeAgent that was last told of this instrument and has not let go of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Name>,
     /// The generation of the spec that the agent confirmed to be in force on the device.
     #[serde(default)]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]

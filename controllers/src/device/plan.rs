@@ -95,6 +95,7 @@ fn status(seen: &Seen) -> (Option<DeviceStatus>, Option<Duration>) {
     let status = DeviceStatus {
         observed_generation: generation,
         conditions: settle(&old.conditions, &judged, generation, seen.now),
+        agent: old.agent.clone(),
         applied: report.map_or(old.applied, |r| r.applied),
         health: match known {
             Knowledge::Heard(report) => report.and_then(|r| r.device.as_ref()).and_then(|d| d.health.clone()),
