@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::kit::caches::{CacheError, Caches, Wakes};
 use crate::kit::clock::Clock;
+use crate::kit::drains::Drains;
 use crate::kit::driver::{FirstPass, drive};
 use crate::kit::link::AgentLink;
 use crate::kit::metrics::Metrics;
@@ -76,6 +77,7 @@ pub fn start(warm: Warm, parts: Parts) -> Controllers {
         wakes: wakes.clone(),
         status: StatusWriter::default(),
         metrics,
+        drains: Drains::default(),
         permits: Permits::default(),
         credentials: Mutex::default(),
         patience: Patience::default(),

@@ -3,6 +3,7 @@
 pub mod caches;
 pub mod clock;
 pub mod conditions;
+pub mod drains;
 pub mod driver;
 pub mod finalizer;
 pub mod life;

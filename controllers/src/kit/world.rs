@@ -13,6 +13,7 @@ use kube_runtime::events::Recorder;
 
 use super::caches::{Caches, Wakes};
 use super::clock::Clock;
+use super::drains::Drains;
 use super::link::AgentLink;
 use super::metrics::Metrics;
 use super::mirror::Mirror;
@@ -60,6 +61,8 @@ pub struct World {
     pub recorder: Recorder,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is known of drains beside the cache.
+    pub drains: Drains,
     /// Leave that was given to touch devices.
     pub permits: Permits,
     /// Credentials that were read and sealed.
