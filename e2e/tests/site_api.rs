@@ -23,7 +23,18 @@ async fn api_server_takes_every_manifest_through_kustomize() {
     for crd in crd_documents().unwrap() {
         plane.kubectl_with_input(["apply", "--server-side", "-f", "-"], &crd.to_string()).await.unwrap();
     }
-    for crd in ["crossings", "lanes", "devices", "devicemodels", "edgeagents", "firmwarereleases"] {
+    for crd in [
+        "bilaterallinks",
+        "crossings",
+        "devicemodels",
+        "devices",
+        "edgeagents",
+        "firmwarereleases",
+        "igvs",
+        "inspectionstations",
+        "lanes",
+        "phases",
+    ] {
         let name = format!("crd/{crd}.kalong.dev");
         plane.kubectl(["wait", "--for=condition=Established", "--timeout=30s", &name]).await.unwrap();
     }

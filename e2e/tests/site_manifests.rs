@@ -12,8 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
+use kalong_crds::lane::Need;
+use kalong_crds::phase::PhaseState;
 use kalong_crds::wire::release::{ReleaseKeys, signatures_needed};
-use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
+use kalong_crds::{
+    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, Phase,
+};
 use kalong_e2e::site::manifests::KEY_DOCUMENT;
 use kalong_e2e::site::{Manifest, Render, SitePlan, manifests, preset};
 use kube::ResourceExt;
@@ -63,8 +67,60 @@ fn every_manifest_is_an_object_of_the_api_with_the_expected_counts() {
     let models = objects.all::<DeviceModel>("DeviceModel").len();
     let releases = objects.all::<FirmwareRelease>("FirmwareRelease").len();
     assert_eq!(releases, models - 1, "a release for each model but the weighbridge");
-    let known = devices.len() + agents.len() + lanes.len() + crossings.len() + models + releases + 1;
+    let phases: Vec<Phase> = objects.all("Phase");
+    assert_eq!(phases.len(), 2);
+    let stations: Vec<InspectionStation> = objects.all("InspectionStation");
+    assert_eq!(stations.iter().filter(|s| phase(&s.spec.phase, "phase-1")).count(), 6);
+    let vehicles: Vec<IGV> = objects.all("IGV");
+    assert_eq!(vehicles.iter().filter(|v| phase(&v.spec.phase, "phase-1")).count(), 5);
+    let links: Vec<BilateralLink> = objects.all("BilateralLink");
+    assert_eq!(links.len(), 1);
+    let field = phases.len() + stations.len() + vehicles.len() + links.len();
+    let known = devices.len() + agents.len() + lanes.len() + crossings.len() + models + releases + field + 1;
     assert_eq!(objects.documents.len(), known, "the namespace, and nothing else");
+}
+
+#[test]
+fn link_has_no_agreement_and_every_live_crossing_names_it() {
+    let objects = Objects::of(&files(&preset::l1()));
+    let links: Vec<BilateralLink> = objects.all("BilateralLink");
+    assert!(links[0].spec.agreements.is_empty());
+    for crossing in objects.all::<Crossing>("Crossing") {
+        let live = crossing.spec.phase.as_ref().is_some_and(|p| p.as_str() == "phase-1");
+        assert_eq!(crossing.spec.link_ref.map(|l| l.0), live.then(|| links[0].name_any()));
+    }
+}
+
+#[test]
+fn phase_1_is_open_without_a_gate_before_it_and_phase_2_waits_for_it() {
+    let phases: Vec<Phase> = Objects::of(&files(&preset::l1())).all("Phase");
+    let of = |name: &str| &phases.iter().find(|p| p.name_any() == name).unwrap().spec;
+    let (first, second) = (of("phase-1"), of("phase-2"));
+    assert!(first.state == PhaseState::Open && first.entry_gates.is_empty() && first.exit_gates.len() == 1);
+    assert!(second.state == PhaseState::Planned && second.entry_gates.len() == 1);
+    assert_eq!(second.after.iter().map(|n| n.as_str()).collect::<Vec<_>>(), ["phase-1"]);
+}
+
+#[test]
+fn stations_name_the_devices_that_stand_in_them_and_the_scanner_shows_an_interlock() {
+    let objects = Objects::of(&files(&preset::l1()));
+    let stations: Vec<InspectionStation> = objects.all("InspectionStation");
+    let devices: Vec<Device> = objects.all("Device");
+    let models: Vec<DeviceModel> = objects.all("DeviceModel");
+    let interlocked = |station: &&InspectionStation| {
+        station.spec.slots.iter().any(|slot| {
+            let device = devices.iter().find(|d| d.name_any() == slot.device_ref.as_str()).unwrap();
+            let model = models.iter().find(|m| m.name_any() == device.spec.model_ref.as_str()).unwrap();
+            !model.spec.regulatory.interlocks.is_empty()
+        })
+    };
+    let closing: Vec<_> = stations
+        .iter()
+        .filter(|s| s.spec.serves_lanes.iter().any(|l| l.need == Need::Required))
+        .filter(interlocked)
+        .map(ResourceExt::name_any)
+        .collect();
+    assert_eq!(closing, ["bl2-xray"]);
 }
 
 #[test]
@@ -155,6 +211,12 @@ fn own_network_artifacts_and_namespace_are_rendered() {
     for device in objects.all::<Device>("Device") {
         assert!(device.spec.connection.endpoint.starts_with("127.77."));
         assert_eq!(device.namespace().as_deref(), Some("test-1"));
+    }
+    for vehicle in objects.all::<IGV>("IGV") {
+        assert!(vehicle.spec.broker.endpoint.starts_with("127.77."));
+    }
+    for link in objects.all::<BilateralLink>("BilateralLink") {
+        assert!(link.spec.transport.endpoint.unwrap().starts_with("127.77."));
     }
     for release in objects.all::<FirmwareRelease>("FirmwareRelease") {
         assert!(release.spec.artifact.url.starts_with("https://localhost:1234/a/"));

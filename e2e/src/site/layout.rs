@@ -8,12 +8,27 @@ use kalong_crds::lane::{Admission, Need, Service, SlotRole};
 use thiserror::Error;
 
 use super::model::{self, Model};
-use super::plan::{AgentPlan, DeviceSet, LanePlan, SitePlan, Stage};
+use super::plan::{AgentPlan, DeviceSet, LanePlan, PhasePlan, SitePlan, Stage, StationPlan, VehiclePlan};
+use super::report::Switch;
 
 /// Most devices that one box talks to.
 pub const DEVICES_AN_AGENT: usize = 60;
 /// The first box of a phase that is not open has this number in its devices' addresses.
 const FIRST_PLANNED: u8 = 101;
+/// The fleet's broker and the peer of the link stand beside the boxes: 127.<network>.0.<n>.
+const OUTSIDE: u8 = 0;
+const BROKER_PORT: u16 = 1883;
+const PEER_PORT: u16 = 8090;
+
+/// Where the fleet's MQTT broker listens in the network with this second number.
+pub fn broker_endpoint(network: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(127, network, OUTSIDE, 1), BROKER_PORT)
+}
+
+/// Where the simulated gateway of the other country listens in the network with this second number.
+pub fn peer_endpoint(network: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(127, network, OUTSIDE, 2), PEER_PORT)
+}
 
 /// A site, device by device.
 #[derive(Clone, Debug)]
@@ -152,6 +167,55 @@ impl Layout {
         self.devices.iter().filter_map(move |d| d.slot.as_ref().filter(|s| s.lane == lane).map(|s| (d, s)))
     }
 
+    /// The phase of this stage.
+    pub fn phase(&self, stage: Stage) -> Option<&PhasePlan> {
+        self.plan.phases.iter().find(|p| p.stage == stage)
+    }
+
+    /// Inspection stations.
+    pub fn stations(&self) -> &[StationPlan] {
+        &self.plan.stations
+    }
+
+    /// Unmanned vehicles.
+    pub fn vehicles(&self) -> &[VehiclePlan] {
+        &self.plan.vehicles
+    }
+
+    /// Vehicles that are declared and switched off when the site starts.
+    pub fn silent_vehicles(&self) -> impl Iterator<Item = &VehiclePlan> {
+        self.vehicles().iter().filter(|v| v.at_start == Switch::Off)
+    }
+
+    /// The first station that closes lanes, with the device that shows its interlock.
+    pub fn interlocked_station(&self) -> Option<(&StationPlan, &Placed)> {
+        self.stations().iter().filter(|s| s.serves.iter().any(|(_, need)| *need == Need::Required)).find_map(
+            |station| {
+                let here = |d: &&Placed| station.slots.iter().any(|(_, device)| *device == d.name);
+                self.devices.iter().filter(here).find(|d| d.model.interlock.is_some()).map(|d| (station, d))
+            },
+        )
+    }
+
+    /// The live lane of this name.
+    pub fn lane(&self, name: &str) -> Option<&LanePlan> {
+        self.lanes().map(|(lane, _)| lane).find(|lane| lane.name == name)
+    }
+
+    /// Live lanes that are declared to admit traffic.
+    pub fn open_lanes(&self) -> impl Iterator<Item = &LanePlan> {
+        let open = |(lane, stage): &(&LanePlan, Stage)| *stage == Stage::Live && lane.admission == Admission::Open;
+        self.lanes().filter(open).map(|(lane, _)| lane)
+    }
+
+    /// Plate cameras of the open cargo lanes: what a change that needs many drains is made on.
+    pub fn plate_cameras_of_open_lanes(&self) -> impl Iterator<Item = (&Placed, &PlacedSlot)> {
+        self.live().filter_map(|d| {
+            let slot = d.slot.as_ref()?;
+            (slot.role == SlotRole::PlateReader && slot.admission == Admission::Open).then_some((d, slot))
+        })
+    }
+
     /// Cameras that the agent can update and that stand in a live lane declared Closed, taken from the lanes in turn: only
     /// one device of a lane is changed at a time, so the first twelve are the twelve that are done soonest.
     pub fn cameras_of_closed_lanes(&self) -> Vec<&Placed> {
@@ -215,6 +279,11 @@ fn lane_set(lane: &LanePlan) -> Vec<SetEntry> {
             ("e-gate", "e-gate", SlotRole::Controller, Required),
             ("overview", "dome-camera", SlotRole::Overview, Optional),
         ],
+        DeviceSet::WatchedGate => vec![
+            ("e-gate", "e-gate", SlotRole::Controller, Required),
+            ("overview", "dome-camera", SlotRole::Overview, Optional),
+            ("exit-view", "dome-camera", SlotRole::Overview, Optional),
+        ],
         DeviceSet::Planned => vec![
             ("plc", "lane-plc", SlotRole::Controller, Required),
             ("entry-barrier", "barrier", SlotRole::Barrier, Required),
@@ -251,6 +320,8 @@ fn lane_set(lane: &LanePlan) -> Vec<SetEntry> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use kalong_crds::crossing::Direction;
+
     use super::*;
     use crate::site::preset;
 
@@ -280,6 +351,7 @@ mod tests {
         };
         assert_eq!(in_lane(DeviceSet::Cargo), 90, "15 a cargo lane");
         assert_eq!(count(&layout, "e-gate"), 16);
+        assert_eq!(in_lane(DeviceSet::WatchedGate), 3 * 16);
         // Seven cameras of each cargo lane are of the lane's fifteen; the 120 are the others.
         let cameras = layout.live().filter(|d| d.model.is_camera()).count();
         assert_eq!(cameras - 6 * 7, 120);
@@ -314,6 +386,63 @@ mod tests {
                 assert_eq!((target.service, target.admission), (Service::Traditional, Admission::Open));
             }
         }
+    }
+
+    #[test]
+    fn every_floor_lets_one_lane_be_emptied_and_not_all() {
+        let layout = Layout::of(preset::l1()).unwrap();
+        for crossing in layout.plan.crossings.iter().filter(|c| c.phase == Stage::Live) {
+            assert!(!crossing.floors.is_empty(), "{}", crossing.name);
+            for floor in &crossing.floors {
+                let same = |l: &&LanePlan| {
+                    (l.crossing.as_str(), l.service, l.direction)
+                        == (crossing.name.as_str(), floor.service, floor.direction)
+                };
+                let open: Vec<_> = layout.open_lanes().filter(same).collect();
+                let lanes = i64::try_from(open.len()).unwrap();
+                let rated: Vec<i64> = open.iter().map(|l| l.passages_per_hour).collect();
+                assert!(lanes > floor.min_open_lanes && floor.min_open_lanes > 0, "{floor:?}");
+                assert!(rated.iter().sum::<i64>() - rated[0] >= floor.min_passages_per_hour, "{floor:?}");
+            }
+        }
+        let trucks: Vec<_> = layout.open_lanes().filter(|l| l.service == Service::Traditional).collect();
+        assert_eq!(trucks.iter().filter(|l| l.direction == Direction::Inbound).count(), 2, "the second has to wait");
+    }
+
+    #[test]
+    fn stations_vehicles_link_and_phases_refer_to_what_is_there() {
+        for plan in [preset::l0(), preset::l1()] {
+            let layout = Layout::of(plan).unwrap();
+            let agents: BTreeSet<_> = layout.plan.agents.iter().map(|a| a.name.as_str()).collect();
+            let mut filled = BTreeSet::new();
+            for station in layout.stations() {
+                for (slot, device) in &station.slots {
+                    let placed = layout.devices.iter().find(|d| d.name == *device);
+                    let placed = placed.unwrap_or_else(|| panic!("{}: {slot} has no {device}", station.name));
+                    assert!(placed.slot.is_none() && filled.insert(device), "{device}");
+                    assert_eq!(placed.agent, station.agent);
+                }
+                assert!(station.serves.iter().all(|(lane, _)| layout.lane(lane).is_some()), "{}", station.name);
+                let fallback = station.fallback.as_ref();
+                assert!(fallback.is_none_or(|f| layout.stations().iter().any(|s| s.name == *f)), "{}", station.name);
+            }
+            assert!(layout.vehicles().iter().all(|v| agents.contains(v.agent.as_str())));
+            assert!(agents.contains(layout.plan.link.as_ref().unwrap().agent.as_str()));
+            let (station, _) = layout.interlocked_station().unwrap();
+            assert!(station.serves.iter().any(|(_, need)| *need == Need::Required));
+            for phase in &layout.plan.phases {
+                for milestone in &phase.spec.milestones {
+                    assert!(phase.spec.crossings.contains(&milestone.crossing_ref), "{}", milestone.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn l1_declares_five_vehicles_and_hears_four() {
+        let layout = Layout::of(preset::l1()).unwrap();
+        assert_eq!((layout.vehicles().len(), layout.silent_vehicles().count()), (5, 1));
+        assert_eq!(layout.stations().len(), 6);
     }
 
     #[test]

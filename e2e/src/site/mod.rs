@@ -7,6 +7,7 @@
 pub mod author;
 pub mod client;
 pub mod command;
+pub mod fleet;
 pub mod image;
 pub mod layout;
 pub mod manifests;

@@ -1,7 +1,12 @@
 //! What a site has, before names and addresses are given to its devices.
 
 use kalong_crds::crossing::{CapacityFloor, Direction, Traffic};
-use kalong_crds::lane::{Admission, CargoClass, Service};
+use kalong_crds::device::Ownership;
+use kalong_crds::inspection_station::StationType;
+use kalong_crds::lane::{Admission, CargoClass, Need, Service};
+use kalong_crds::phase::PhaseSpec;
+
+use super::report::Switch;
 
 /// A site: its crossings and its boxes, each with the lanes and the equipment behind it.
 #[derive(Clone, Debug)]
@@ -12,6 +17,78 @@ pub struct SitePlan {
     pub crossings: Vec<CrossingPlan>,
     /// Boxes that talk to devices, live ones first.
     pub agents: Vec<AgentPlan>,
+    /// Inspection stations, all of phase 1.
+    pub stations: Vec<StationPlan>,
+    /// Unmanned vehicles, all of phase 1.
+    pub vehicles: Vec<VehiclePlan>,
+    /// The link to the other country, where there is one.
+    pub link: Option<LinkPlan>,
+    /// The phases, in the order in which they open.
+    pub phases: Vec<PhasePlan>,
+}
+
+/// A phase of the programme.
+#[derive(Clone, Debug)]
+pub struct PhasePlan {
+    /// Which one.
+    pub stage: Stage,
+    /// What it brings, for the reader of the file.
+    pub title: &'static str,
+    /// What is declared of it.
+    pub spec: PhaseSpec,
+}
+
+/// An inspection station.
+#[derive(Clone, Debug)]
+pub struct StationPlan {
+    /// Name of the InspectionStation.
+    pub name: String,
+    /// Name of the Crossing.
+    pub crossing: String,
+    /// Name of the box behind which its devices stand.
+    pub agent: String,
+    /// What is done there.
+    pub kind: StationType,
+    /// Name of each place and of the Device that fills it; the station needs all of them.
+    pub slots: Vec<(String, String)>,
+    /// Lanes that send traffic through it, and whether they can run past it.
+    pub serves: Vec<(String, Need)>,
+    /// Inspections an hour.
+    pub per_hour: i64,
+    /// Name of the InspectionStation that takes over.
+    pub fallback: Option<String>,
+    /// Number of its licence, where it needs one.
+    pub licence: Option<&'static str>,
+    /// Who owns it.
+    pub ownership: Ownership,
+}
+
+/// An unmanned vehicle.
+#[derive(Clone, Debug)]
+pub struct VehiclePlan {
+    /// Name of the IGV.
+    pub name: String,
+    /// Name of the Crossing at whose yard it is at home.
+    pub crossing: String,
+    /// Name of the box that listens to the fleet's broker.
+    pub agent: String,
+    /// Serial number in VDA 5050.
+    pub serial: String,
+    /// Whether it is heard when the site starts.
+    pub at_start: Switch,
+}
+
+/// The link to the other country.
+#[derive(Clone, Debug)]
+pub struct LinkPlan {
+    /// Name of the BilateralLink.
+    pub name: String,
+    /// Name of the Crossing over which it speaks.
+    pub crossing: String,
+    /// Name of the box that is the gateway.
+    pub agent: String,
+    /// What the other side calls the crossing.
+    pub other_side: &'static str,
 }
 
 /// A bridge or road over the border.
@@ -74,6 +151,8 @@ pub enum DeviceSet {
     Cargo,
     /// An e-gate and the camera over it.
     Gate,
+    /// An e-gate with a camera over its entry and one over its exit.
+    WatchedGate,
     /// Four devices of a lane that is not built yet.
     Planned,
 }

@@ -11,6 +11,7 @@ const CAMERA_IMAGE: usize = 300 * 1024;
 /// Size of every other factory image in the simulation.
 const SMALL_IMAGE: usize = 16 * 1024;
 const OFF_ON: &[&str] = &["Off", "On"];
+const CLOSED_OPEN: &[&str] = &["Closed", "Open"];
 
 /// What most Modbus instruments have in common: the vendor's own tool updates them.
 const MODBUS: Model = Model {
@@ -31,6 +32,7 @@ const MODBUS: Model = Model {
     calibration: Calibration::NotRequired,
     recertification: Recertification::None,
     interlock: None,
+    seal: None,
     login: Login::Open,
 };
 
@@ -123,6 +125,8 @@ pub const CATALOGUE: &[Model] = &[
         name: "radiation-portal",
         class: DeviceClass::RadiationPortal,
         version: "5.1.3",
+        readings: &[shows("housingSeal", &["Intact", "Broken"], "Intact")],
+        seal: Some(("housingSeal", "Intact")),
         settings: &[number("alarmMarginPermille", ("[ppth]", 50, 2000), 500, 300)],
         codes: &[("BackgroundLow", Severity::Faulty), ("BackgroundHigh", Severity::Degraded)],
         self_test: SelfTestOffer::Offered,
@@ -247,10 +251,10 @@ pub const CATALOGUE: &[Model] = &[
         version: "8.1.0",
         slots: UpdateSlots::Dual,
         settings: &[number("idleOffSeconds", ("s", 10, 600), 120, 60)],
-        readings: &[shows("beam", OFF_ON, "Off")],
+        readings: &[shows("beam", OFF_ON, "Off"), shows("doorInterlock", CLOSED_OPEN, "Closed")],
         codes: &[("InterlockOpen", Severity::Faulty), ("TubeHot", Severity::Degraded)],
         recertification: Recertification::Traced,
-        interlock: Some(("beam", "Off")),
+        interlock: Some(("doorInterlock", "Closed")),
         login: Login::Password,
         ..HTTP
     },
@@ -267,6 +271,9 @@ pub const CATALOGUE: &[Model] = &[
         class: DeviceClass::Disinfection,
         version: "2.2.0",
         settings: &[number("doseMillilitres", ("mL", 10, 2000), 200, 350)],
+        // Whoever mixes what is sprayed must not be sprayed.
+        readings: &[shows("doorInterlock", CLOSED_OPEN, "Closed")],
+        interlock: Some(("doorInterlock", "Closed")),
         codes: &[("DisinfectantLow", Severity::Degraded), ("PumpFault", Severity::Faulty)],
         ..MODBUS
     },

@@ -7,7 +7,7 @@ mod registers;
 
 use kalong_crds::device_model::{
     Access, Calibration, DeviceClass, DeviceModelSpec, HealthCode, Interlock, LaneDrainNeed, Probe, Property,
-    PropertyType, Protocol, ProtocolName, Recertification, Regulatory, Rollback, Severity, Update, UpdateSlots,
+    PropertyType, Protocol, ProtocolName, Recertification, Regulatory, Rollback, Seal, Severity, Update, UpdateSlots,
 };
 use kalong_crds::units::Value;
 use kalong_crds::well_known;
@@ -56,8 +56,10 @@ pub struct Model {
     pub calibration: Calibration,
     /// What a change of its software asks for.
     pub recertification: Recertification,
-    /// Property and value that make a change safe.
+    /// Property that shows the state of its interlock, and the value at which it is safe.
     pub interlock: Option<(&'static str, &'static str)>,
+    /// Property that shows the state of its seal, and the value while the seal is whole.
+    pub seal: Option<(&'static str, &'static str)>,
     /// Whether it asks for a user name and a password.
     pub login: Login,
 }
@@ -171,7 +173,11 @@ impl Model {
                     .iter()
                     .map(|(name, safe)| Interlock { name: (*name).into(), safe: (*safe).to_owned() })
                     .collect(),
-                seals: Vec::new(),
+                seals: self
+                    .seal
+                    .iter()
+                    .map(|(name, intact)| Seal { name: (*name).into(), intact: (*intact).to_owned() })
+                    .collect(),
             },
         }
     }
@@ -214,9 +220,23 @@ impl Model {
             list.push(words(well_known::ADMISSION, &ADMISSION_WORDS, Access::ReadWrite));
             list.push(words(well_known::ADMISSION_STATE, &well_known::ADMISSION_STATES, Access::ReadOnly));
             list.push(number(well_known::OCCUPANCY, "{count}", 0, 100));
+            // In one row with what the lane does: one request reads what belongs together.
+            list.extend(self.counters());
         }
         list.extend(self.readings.iter().map(|r| shaped(r.name, r.shape, Access::ReadOnly)));
         list.extend(self.settings.iter().map(|s| shaped(s.name, s.shape, Access::ReadWrite)));
+        list
+    }
+
+    /// What an instrument that runs a lane counts. People have no class of cargo.
+    fn counters(&self) -> Vec<Property> {
+        let counter = |name: &str, unit: &str| number(name, unit, 0, i64::from(i32::MAX));
+        let mut list = vec![counter(well_known::PASSAGES, "{count}")];
+        if self.class == DeviceClass::LanePlc {
+            list.extend(well_known::PASSAGES_BY_CLASS.map(|(name, _)| counter(name, "{count}")));
+        }
+        list.push(counter(well_known::GATE_TENTHS, "ds"));
+        list.push(counter(well_known::CLEARANCE_SECONDS, "s"));
         list
     }
 

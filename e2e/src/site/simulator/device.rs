@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kalong_crds::device_model::{Access, DeviceModelSpec, Property, PropertyType, ProtocolName};
+use kalong_crds::lane::CargoClass;
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::well_known;
 use tokio::sync::watch;
@@ -74,6 +75,9 @@ pub(super) struct State {
     pub settings: BTreeMap<String, Value>,
     pub admission: &'static str,
     pub occupancy: i64,
+    pub passed: Passed,
+    /// Readings that somebody changed, by name.
+    pub shown: BTreeMap<&'static str, Value>,
     pub codes: BTreeSet<String>,
     /// Seconds that the device's clock is ahead.
     pub clock_ahead: i64,
@@ -101,6 +105,28 @@ pub(super) struct Upload {
 pub(super) enum SelfTest {
     NotRun,
     RunningUntil(Instant),
+}
+
+/// What passed since the instrument was made: it survives its restarts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Passed {
+    pub passages: i64,
+    pub by_class: BTreeMap<CargoClass, i64>,
+    pub gate_tenths: i64,
+    pub clearance_seconds: i64,
+}
+
+impl Passed {
+    fn property(&self, name: &str) -> Option<Value> {
+        let of_class = |class| self.by_class.get(class).copied().unwrap_or_default();
+        let number = match name {
+            well_known::PASSAGES => self.passages,
+            well_known::GATE_TENTHS => self.gate_tenths,
+            well_known::CLEARANCE_SECONDS => self.clearance_seconds,
+            _ => well_known::PASSAGES_BY_CLASS.iter().find(|(n, _)| *n == name).map(|(_, class)| of_class(class))?,
+        };
+        Some(Value::Integer(number))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -147,6 +173,8 @@ impl Device {
             settings,
             admission: "Closed",
             occupancy: 0,
+            passed: Passed::default(),
+            shown: BTreeMap::new(),
             codes: BTreeSet::new(),
             clock_ahead: 0,
             hostname: placed.name.clone(),
@@ -289,9 +317,10 @@ impl Device {
             well_known::OCCUPANCY => Some(Value::Integer(state.occupancy)),
             well_known::SELF_TEST => text(if state.fails_self_test() { "Failed" } else { "Passed" }),
             _ => state
-                .settings
-                .get(name)
-                .cloned()
+                .passed
+                .property(name)
+                .or_else(|| state.shown.get(name).cloned())
+                .or_else(|| state.settings.get(name).cloned())
                 .or_else(|| self.model().readings.iter().find(|r| r.name == name).map(|r| Value::from(r.shown))),
         }
     }

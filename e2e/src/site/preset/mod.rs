@@ -1,10 +1,14 @@
 //! Presets: how many of what. The figures are assumptions (`docs/site-assumptions.md`); no public count of devices exists.
 
+mod programme;
+mod station;
+
 use kalong_crds::crossing::{CapacityFloor, Direction, Traffic};
 use kalong_crds::lane::{Admission, CargoClass, Service};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{AgentPlan, CrossingPlan, DeviceSet, Equipment, LanePlan, SitePlan, Stage};
+pub use station::Station;
 
 /// How many of what a site has. Every number may be changed; manifests and simulator follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +32,10 @@ pub struct Counts {
     pub reserve_traditional_lanes: usize,
     /// Lanes for unmanned vehicles, fifteen devices each.
     pub igv_lanes: usize,
-    /// Passenger lanes, an e-gate each. Each takes one of the cameras for itself.
+    /// Passenger lanes, an e-gate each.
     pub e_gates: usize,
+    /// Cameras over each e-gate, one or two.
+    pub gate_cameras: usize,
     /// Of these, lanes that are declared Closed: a reserve for holidays.
     pub reserve_e_gates: usize,
     /// Cameras of the passenger hall beside those over the e-gates.
@@ -58,6 +64,12 @@ pub struct Counts {
     pub scanners: usize,
     /// Inspection stations, four devices each.
     pub stations: Vec<Station>,
+    /// Unmanned vehicles.
+    pub vehicles: usize,
+    /// Of these, vehicles that are switched off when the site starts.
+    pub silent_vehicles: usize,
+    /// Name of the link to the other country; none where there is no link.
+    pub link: Option<String>,
     /// Lanes of the phase that is not open, four devices each; they come on top of everything above.
     pub planned_lanes: usize,
 }
@@ -81,79 +93,6 @@ pub enum Grouping {
     PerPlace,
     /// Two boxes: one for the lanes and the yard, one for hall and stations.
     Two,
-}
-
-/// Kinds of inspection stations, with what stands in each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Station {
-    /// Where containers are looked through.
-    XRay,
-    /// Where goods are weighed again.
-    Weighing,
-    /// Where vehicles are disinfected.
-    Quarantine,
-    /// Where goods are opened.
-    Inspection,
-    /// Where samples are tested.
-    Laboratory,
-    /// Where goods go from one container to another.
-    Transload,
-}
-
-impl Station {
-    fn name(self) -> &'static str {
-        match self {
-            Self::XRay => "xray",
-            Self::Weighing => "weighing",
-            Self::Quarantine => "quarantine",
-            Self::Inspection => "inspection",
-            Self::Laboratory => "laboratory",
-            Self::Transload => "transload",
-        }
-    }
-
-    /// Model and stem of its four devices.
-    fn devices(self) -> [(&'static str, &'static str); 4] {
-        match self {
-            Self::XRay => [
-                ("barrier", "barrier-entry"),
-                ("barrier", "barrier-exit"),
-                ("radiation-portal", "radiation"),
-                ("code-reader", "reader"),
-            ],
-            Self::Weighing => [
-                ("weighbridge", "weighbridge-a"),
-                ("weighbridge", "weighbridge-b"),
-                ("barrier", "barrier"),
-                ("code-reader", "reader"),
-            ],
-            Self::Quarantine => [
-                ("disinfection", "spray-entry"),
-                ("disinfection", "spray-exit"),
-                ("power-meter", "power"),
-                ("code-reader", "reader"),
-            ],
-            Self::Inspection => [
-                ("code-reader", "reader-a"),
-                ("code-reader", "reader-b"),
-                ("driver-reader", "driver"),
-                ("power-meter", "power"),
-            ],
-            Self::Laboratory => [
-                ("code-reader", "reader-a"),
-                ("code-reader", "reader-b"),
-                ("power-meter", "power-a"),
-                ("power-meter", "power-b"),
-            ],
-            Self::Transload => [
-                ("conveyor", "conveyor-a"),
-                ("conveyor", "conveyor-b"),
-                ("weighbridge", "weighbridge"),
-                ("code-reader", "reader"),
-            ],
-        }
-    }
 }
 
 /// L0, a small gate for developers: 44 devices behind two boxes.
@@ -180,6 +119,7 @@ pub fn l0_counts() -> Counts {
         igv_lanes: 1,
         e_gates: 2,
         reserve_e_gates: 1,
+        gate_cameras: 1,
         hall_cameras: 0,
         approach_cameras: 1,
         station_cameras: 0,
@@ -193,6 +133,9 @@ pub fn l0_counts() -> Counts {
         fleet_controllers: 0,
         scanners: 0,
         stations: vec![Station::Quarantine],
+        vehicles: 1,
+        silent_vehicles: 0,
+        link: Some("small-gate-peer".into()),
         planned_lanes: 0,
     }
 }
@@ -207,11 +150,12 @@ pub fn l1_counts() -> Counts {
         cargo_stem: "bl2".into(),
         grouping: Grouping::PerPlace,
         traditional_lanes: 4,
-        reserve_traditional_lanes: 2,
+        reserve_traditional_lanes: 0,
         igv_lanes: 2,
         e_gates: 16,
-        reserve_e_gates: 4,
-        hall_cameras: 20,
+        reserve_e_gates: 6,
+        gate_cameras: 2,
+        hall_cameras: 4,
         approach_cameras: 8,
         station_cameras: 4,
         yard_cameras: 12,
@@ -231,6 +175,9 @@ pub fn l1_counts() -> Counts {
             Station::Laboratory,
             Station::Transload,
         ],
+        vehicles: 5,
+        silent_vehicles: 1,
+        link: Some("mong-cai-dongxing".into()),
         planned_lanes: 2,
     }
 }
@@ -240,7 +187,15 @@ impl Counts {
     pub fn plan(&self) -> SitePlan {
         let mut agents = self.group();
         agents.extend(self.planned_agent());
-        SitePlan { site: self.site.clone(), crossings: self.crossings(), agents }
+        SitePlan {
+            site: self.site.clone(),
+            crossings: self.crossings(),
+            agents,
+            stations: self.station_plans(),
+            vehicles: self.vehicle_plans(),
+            link: self.link_plan(),
+            phases: self.phase_plans(),
+        }
     }
 
     fn crossings(&self) -> Vec<CrossingPlan> {
@@ -285,16 +240,19 @@ impl Counts {
         }
     }
 
-    fn cargo_places(&self) -> Vec<AgentPlan> {
+    fn cargo_lanes(&self) -> Vec<LanePlan> {
         let traditional = (1..=self.traditional_lanes).map(|n| self.traditional_lane(n));
-        let igv = (1..=self.igv_lanes).map(|n| self.igv_lane(n));
+        traditional.chain((1..=self.igv_lanes).map(|n| self.igv_lane(n))).collect()
+    }
+
+    fn cargo_places(&self) -> Vec<AgentPlan> {
         let place = |lane: LanePlan| {
             let name = lane.name.clone();
             let mut equipment = vec![equipment(&name, "camera", "dome-camera", self.approach_cameras)];
             equipment.extend(rack(&name, self.approach_equipment));
             AgentPlan { title: format!("lane {name}"), name, lanes: vec![lane], equipment, phase: Stage::Live }
         };
-        traditional.chain(igv).map(place).collect()
+        self.cargo_lanes().into_iter().map(place).collect()
     }
 
     fn traditional_lane(&self, n: usize) -> LanePlan {
@@ -344,7 +302,7 @@ impl Counts {
                 fallback: vec![],
                 passages_per_hour: GATE_PER_HOUR,
                 cargo: vec![],
-                set: DeviceSet::Gate,
+                set: if self.gate_cameras > 1 { DeviceSet::WatchedGate } else { DeviceSet::Gate },
             }
         };
         let mut list = vec![equipment(&name, "camera", "dome-camera", self.hall_cameras)];
@@ -356,27 +314,6 @@ impl Counts {
             name,
             phase: Stage::Live,
         }
-    }
-
-    fn station_places(&self) -> Vec<AgentPlan> {
-        let place = |(index, station): (usize, &Station)| {
-            let name = format!("{}-{}", self.cargo_stem, station.name());
-            let mut list: Vec<_> =
-                station.devices().iter().map(|(model, what)| equipment(&name, what, model, 1)).collect();
-            if index == 0 {
-                list.push(equipment(&name, "scanner", "x-ray-scanner", self.scanners));
-            }
-            list.push(equipment(&name, "camera", "dome-camera", self.station_cameras));
-            list.extend(rack(&name, self.station_equipment));
-            AgentPlan {
-                title: format!("{} station", station.name()),
-                name,
-                lanes: vec![],
-                equipment: list,
-                phase: Stage::Live,
-            }
-        };
-        self.stations.iter().enumerate().map(place).collect()
     }
 
     fn yard(&self) -> AgentPlan {
@@ -450,18 +387,19 @@ fn admission(direction: Direction, rank: usize, of: usize, reserve: usize) -> Ad
     if rank + here > of { Admission::Closed } else { Admission::Open }
 }
 
-/// One lane of each service and direction stays open, where one is open at all. Unmanned vehicles have no floor: they fall
-/// back to the traditional lanes.
+/// Half of the open lanes of each service and direction stay open, rounded up. A single lane has no floor: it could never be
+/// changed. Unmanned vehicles have none either: they fall back to the traditional lanes.
 fn floors(lanes: &[LanePlan]) -> Vec<CapacityFloor> {
     [Direction::Inbound, Direction::Outbound, Direction::Tidal]
         .into_iter()
         .filter_map(|direction| {
-            let lane = lanes.iter().find(|l| l.direction == direction && l.admission == Admission::Open)?;
-            Some(CapacityFloor {
+            let open = || lanes.iter().filter(|l| l.direction == direction && l.admission == Admission::Open);
+            let (lane, kept) = (open().next()?, i64::try_from(open().count().div_ceil(2)).ok()?);
+            (open().count() > 1).then(|| CapacityFloor {
                 service: lane.service,
                 direction,
-                min_open_lanes: 1,
-                min_passages_per_hour: lane.passages_per_hour,
+                min_open_lanes: kept,
+                min_passages_per_hour: kept * lane.passages_per_hour,
             })
         })
         .collect()

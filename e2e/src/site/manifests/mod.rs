@@ -1,24 +1,23 @@
 //! The manifests of a site, as files: what `gitops/sites/` holds, and what the demo applies with its own addresses.
 
+mod spec;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use kalong_crds::crossing::{Authority, CrossingSpec, Transport};
-use kalong_crds::device::{Admin, Connection, DeviceSpec, Ownership, WantedFirmware};
-use kalong_crds::device_model::DeviceClass;
-use kalong_crds::edge_agent::{EdgeAgentSpec, Enrolment, Offline, OfflinePolicy};
-use kalong_crds::lane::{Drain, LaneSpec, Slot};
-use kalong_crds::units::{Name, Value};
 use kalong_crds::wire::signature::SignatureError;
-use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane, SITE_LABEL};
+use kalong_crds::{
+    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, Phase,
+    SITE_LABEL,
+};
 use kube::Resource;
 use serde::Serialize;
 use thiserror::Error;
 
 use super::author::demo_release_keys;
-use super::layout::{Layout, LayoutError, Placed};
-use super::model::{Login, Model};
-use super::plan::{AgentPlan, CrossingPlan, LanePlan, SitePlan, Stage};
+use super::layout::{Layout, LayoutError};
+use super::model::Model;
+use super::plan::{SitePlan, Stage};
 use super::release::{self, ReleaseMakeError};
 
 /// What differs between the checked-in files and those of a run.
@@ -44,7 +43,6 @@ pub const DEFAULT_NETWORK: u8 = 20;
 pub const DEFAULT_ARTIFACTS: &str = "https://localhost:18443/artifacts";
 /// Name of the Secret with the login of the simulated devices that want one. It is never in Git.
 pub const LOGIN_SECRET: &str = "device-login-1";
-const TIME_ZONE: &str = "Asia/Ho_Chi_Minh";
 
 /// A file of manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +92,7 @@ pub fn manifests(plan: &SitePlan, render: &Render) -> Result<Vec<Manifest>, Mani
     let mut files = vec![writer.namespace_file()?];
     files.extend(writer.model_files(&layout)?);
     files.push(writer.release_file(&layout)?);
+    files.push(writer.phase_file()?);
     for stage in [Stage::Live, Stage::Planned] {
         files.extend(writer.stage_files(&layout, stage)?);
     }
@@ -210,22 +209,62 @@ impl Writer<'_> {
         for crossing in self.plan.crossings.iter().filter(|c| c.phase == stage) {
             let about = format!("{}, with its lanes. Phase: {phase}.", capital(crossing.title));
             let mut file = File::new(format!("{phase}/crossings/{}.yaml", crossing.name), &about);
-            self.add::<Crossing>(&mut file, &crossing.name, crossing_spec(crossing))?;
+            self.add::<Crossing>(&mut file, &crossing.name, spec::crossing(self.plan, crossing))?;
             for (lane, _) in layout.lanes().filter(|(l, _)| l.crossing == crossing.name) {
-                self.add::<Lane>(&mut file, &lane.name, lane_spec(layout, lane, stage))?;
+                self.add::<Lane>(&mut file, &lane.name, spec::lane(layout, lane, stage))?;
             }
             files.push(file.finish());
         }
         for agent in self.plan.agents.iter().filter(|a| a.phase == stage) {
             let about = format!("{}: its box and the devices behind it. Phase: {phase}.", capital(&agent.title));
             let mut file = File::new(format!("{phase}/agents/{}.yaml", agent.name), &about);
-            self.add::<EdgeAgent>(&mut file, &agent.name, agent_spec(agent))?;
+            self.add::<EdgeAgent>(&mut file, &agent.name, spec::agent(agent))?;
             for device in layout.devices.iter().filter(|d| d.agent == agent.name) {
-                self.add::<Device>(&mut file, &device.name, device_spec(device, self.render.network))?;
+                self.add::<Device>(&mut file, &device.name, spec::device(device, self.render.network))?;
             }
             files.push(file.finish());
         }
+        if stage == Stage::Live {
+            files.extend(self.field_files()?);
+        }
         Ok(files)
+    }
+
+    fn phase_file(&self) -> Result<Manifest, ManifestError> {
+        let about = "The phases: a pull request that changes `state` here opens one.";
+        let mut file = File::new("phases.yaml".into(), about);
+        for phase in &self.plan.phases {
+            let _ = writeln!(file.text, "# {}.", phase.title);
+            self.add::<Phase>(&mut file, phase.stage.phase(), &phase.spec)?;
+        }
+        Ok(file.finish())
+    }
+
+    /// Stations, vehicles and the link: phase 1 has all of them.
+    fn field_files(&self) -> Result<Vec<Manifest>, ManifestError> {
+        let (phase, network) = (Stage::Live.phase(), self.render.network);
+        let mut stations = File::new(
+            format!("{phase}/stations.yaml"),
+            "Inspection stations with their places and the lanes that they serve. Their devices are in `agents`.",
+        );
+        for station in &self.plan.stations {
+            self.add::<InspectionStation>(&mut stations, &station.name, spec::station(station))?;
+        }
+        let mut vehicles = File::new(
+            format!("{phase}/vehicles.yaml"),
+            "Unmanned vehicles: heard at the fleet's broker, never driven from here.",
+        );
+        for vehicle in &self.plan.vehicles {
+            self.add::<IGV>(&mut vehicles, &vehicle.name, spec::vehicle(vehicle, network)?)?;
+        }
+        let mut link =
+            File::new(format!("{phase}/link.yaml"), "The link to the other country: no agreement, so nothing is sent.");
+        if let Some(plan) = &self.plan.link {
+            self.add::<BilateralLink>(&mut link, &plan.name, spec::link(plan, network))?;
+        }
+        let full = [!self.plan.stations.is_empty(), !self.plan.vehicles.is_empty(), self.plan.link.is_some()];
+        let files = [stations, vehicles, link].into_iter().zip(full).filter(|(_, full)| *full);
+        Ok(files.map(|(file, _)| file.finish()).collect())
     }
 
     fn kustomization(&self, files: &[Manifest]) -> Manifest {
@@ -262,80 +301,4 @@ fn yaml(value: &impl Serialize) -> Result<String, ManifestError> {
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-fn phase_name(stage: Stage) -> Option<Name> {
-    Some(stage.phase().into())
-}
-
-fn crossing_spec(crossing: &CrossingPlan) -> CrossingSpec {
-    CrossingSpec {
-        traffic: crossing.traffic,
-        transport: Transport::Road,
-        time_zone: TIME_ZONE.into(),
-        capacity_floors: crossing.floors.clone(),
-        // The trial of smart gates ends with the year 2030; the document's number is an assumption.
-        authority: Some(Authority {
-            document: "Trial of the smart border gate (assumed title)".into(),
-            valid_from: "2026-01-01".into(),
-            valid_until: "2030-12-31".into(),
-        }),
-        change_calendars: vec![],
-        link_ref: None,
-        fallback: None,
-        phase: phase_name(crossing.phase),
-    }
-}
-
-fn lane_spec(layout: &Layout, lane: &LanePlan, stage: Stage) -> LaneSpec {
-    let slot = |(device, slot): (&Placed, &super::layout::PlacedSlot)| Slot {
-        name: slot.name.into(),
-        role: slot.role,
-        need: slot.need,
-        device_ref: Name(device.name.clone()),
-    };
-    LaneSpec {
-        crossing_ref: lane.crossing.as_str().into(),
-        direction: lane.direction,
-        service: lane.service,
-        admission: lane.admission,
-        slots: layout.members(&lane.name).map(slot).collect(),
-        rated_passages_per_hour: lane.passages_per_hour,
-        allowed_cargo_classes: lane.cargo.clone(),
-        drain: Drain::default(),
-        fallback: lane.fallback.iter().map(|f| Name(f.clone())).collect(),
-        phase: phase_name(stage),
-    }
-}
-
-fn agent_spec(agent: &AgentPlan) -> EdgeAgentSpec {
-    EdgeAgentSpec {
-        offline: Offline { policy: OfflinePolicy::Hold, ..Offline::default() },
-        enrolment: Enrolment::default(),
-        suspend: false,
-        ownership: Ownership::State,
-        phase: phase_name(agent.phase),
-    }
-}
-
-fn device_spec(device: &Placed, network: u8) -> DeviceSpec {
-    let model = device.model;
-    let config = model.settings.iter().map(|s| (s.name.to_owned(), Value::from(s.declared))).collect();
-    // Scanners came with the investor's money; everything else is the state's. An assumption, to have both.
-    let investor =
-        matches!(model.class, DeviceClass::XRayScanner | DeviceClass::IgvFleetController | DeviceClass::Charger);
-    DeviceSpec {
-        model_ref: model.name.into(),
-        agent_ref: Name(device.agent.clone()),
-        connection: Connection {
-            endpoint: device.endpoint(network).to_string(),
-            secret_ref: (model.login == Login::Password).then(|| LOGIN_SECRET.into()),
-            parameters: BTreeMap::new(),
-        },
-        config,
-        admin: Admin::Enabled,
-        firmware: release::factory_name(model).map(|release| WantedFirmware { release: Name(release) }),
-        ownership: if investor { Ownership::Investor } else { Ownership::State },
-        phase: phase_name(device.phase),
-    }
 }
