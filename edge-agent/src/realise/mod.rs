@@ -32,6 +32,8 @@ use crate::crash_point;
 use crate::driver::{Credential, Driver, DriverError};
 use crate::firmware::attempt::Record;
 use crate::firmware::download::Downloads;
+use crate::fleet::Fleet;
+use crate::link::Links;
 use crate::store::desired::{Held, Holdings, Misfit, Told};
 use crate::store::journal::Memory;
 use crate::store::{Note, Store, StoreError};
@@ -76,6 +78,10 @@ pub struct Site {
     pub contact: Contact,
     /// What passed the lanes and what the vehicles used.
     pub counters: Counters,
+    /// The unmanned vehicles that are listened to.
+    pub fleet: Fleet,
+    /// The links to the other country.
+    pub links: Links,
     /// Makes drivers.
     pub drivers: DriverFactory,
     settings: watch::Sender<Option<AgentOrder>>,
@@ -123,6 +129,8 @@ impl Site {
             clock,
             contact: Contact::default(),
             counters: Counters::default(),
+            fleet: Fleet::default(),
+            links: Links::default(),
             drivers,
             settings: watch::Sender::new(None),
             wakes: Mutex::default(),
@@ -321,6 +329,8 @@ impl Realiser {
             }
         }
         self.site.lanes.rename(old, new);
+        self.site.fleet.rename(old, new);
+        self.site.links.rename(old, new);
         self.site.counters.rename(old, new);
         if let Some(worker) = self.workers.remove(old) {
             if let Ok(mut wakes) = self.site.wakes.lock() {
@@ -337,7 +347,7 @@ impl Realiser {
             ItemKind::Device => self.place_device(held, first),
             ItemKind::Lane => self.place_lane(held),
             ItemKind::Agent => self.place_agent(&held),
-            ItemKind::Igv | ItemKind::Link => {}
+            ItemKind::Igv | ItemKind::Link => self.place_peer(held),
         }
     }
 
@@ -378,6 +388,22 @@ impl Realiser {
         }
         if let Some(controller) = self.site.lanes.controller(&uid) {
             self.site.wake(&controller);
+        }
+    }
+
+    /// A vehicle or a link: somebody of whom the box is not the master.
+    fn place_peer(&mut self, held: Arc<Held>) {
+        let uid = held.item.uid.clone();
+        if held.leaving {
+            self.site.fleet.remove(&uid);
+            self.site.links.remove(&uid);
+            self.leave_later(uid);
+            return;
+        }
+        if held.item.kind == ItemKind::Link {
+            Links::place(&self.site, held);
+        } else {
+            Fleet::place(&self.site, held);
         }
     }
 

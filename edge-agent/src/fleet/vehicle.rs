@@ -1,0 +1,180 @@
+//! One vehicle: what it said, and what is true of it now. Pure: time comes from outside, and nothing here speaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kalong_crds::igv::{Laden, Side, SoftwareVersion, VehicleConnection};
+use kalong_crds::wire::order::IgvOrder;
+use kalong_crds::wire::reported::IgvReport;
+use kalong_crds::wire::telemetry::IgvCounters;
+use tokio::time::Instant;
+
+use super::count::{Charging, Energy, Sequence};
+use super::message::{Heard, Message, State, Topic};
+use super::zone::side_of;
+use crate::store::desired::Held;
+
+/// Age from which on a state is not fresh. A vehicle sends one at least every 30 s.
+pub(super) const FRESH: Duration = Duration::from_secs(45);
+
+/// The level of the topics that tells the major version of VDA 5050 2.x.
+const VERSION: &str = "v2";
+
+/// Whether the broker is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Broker {
+    /// It is not.
+    #[default]
+    Lost,
+    /// It is.
+    Reached,
+}
+
+/// A vehicle that is listened to.
+#[derive(Debug)]
+pub(super) struct Vehicle {
+    /// The item that declares it.
+    pub(super) held: Arc<Held>,
+    /// What was told of it.
+    pub(super) order: IgvOrder,
+    /// Whether a message that was not heard has been complained of already.
+    pub(super) complained: bool,
+    connection: VehicleConnection,
+    state: Option<State>,
+    /// When a state came last, unless the link went after it.
+    heard: Option<Instant>,
+    software: Vec<SoftwareVersion>,
+    states: Sequence,
+    factsheets: Sequence,
+    lost: u64,
+    energy: Energy,
+}
+
+impl Vehicle {
+    /// A vehicle of which nothing was heard yet.
+    pub(super) fn new(held: Arc<Held>, order: IgvOrder) -> Self {
+        Self {
+            held,
+            order,
+            complained: false,
+            connection: VehicleConnection::default(),
+            state: None,
+            heard: None,
+            software: Vec::new(),
+            states: Sequence::default(),
+            factsheets: Sequence::default(),
+            lost: 0,
+            energy: Energy::default(),
+        }
+    }
+
+    /// The topic of this vehicle on its broker.
+    pub(super) fn topic(&self, topic: Topic) -> String {
+        let (id, interface) = (&self.order.vda5050, &self.order.broker.interface_name);
+        format!("{interface}/{VERSION}/{}/{}/{}", id.manufacturer, id.serial_number, topic.level())
+    }
+
+    /// Which of its topics this is, if any.
+    pub(super) fn spoken_on(&self, topic: &str) -> Option<Topic> {
+        let (id, interface) = (&self.order.vda5050, self.order.broker.interface_name.as_str());
+        let mut rest = topic;
+        for level in [interface, VERSION, &id.manufacturer, &id.serial_number] {
+            rest = rest.strip_prefix(level)?.strip_prefix('/')?;
+        }
+        Topic::ALL.into_iter().find(|t| t.level() == rest)
+    }
+
+    /// Takes in what it said. Timestamps of the vehicle are not looked at: that of a last will is always old.
+    pub(super) fn hear(&mut self, heard: Heard, now: Instant) {
+        let Heard { header_id, message } = heard;
+        match message {
+            // Not counted: a last will carries the number of the moment at which it was left with the broker.
+            Message::Connection(connection) => {
+                self.connection = connection;
+                if matches!(connection, VehicleConnection::Offline | VehicleConnection::Broken) {
+                    self.heard = None;
+                    self.states.begin();
+                }
+            }
+            Message::State(state) => {
+                self.lost += header_id.map_or(0, |n| self.states.next(n));
+                if let Some(charge) = state.charge {
+                    let charging = if state.charging { Charging::Yes } else { Charging::No };
+                    self.energy.charge(charge, charging, self.order.battery_watt_hours);
+                }
+                self.heard = Some(now);
+                self.state = Some(state);
+            }
+            Message::Factsheet(software) => {
+                self.lost += header_id.map_or(0, |n| self.factsheets.next(n));
+                self.software = software;
+            }
+        }
+    }
+
+    /// A session with the broker begins: what was sent before it was not lost on the way.
+    pub(super) fn session_begins(&mut self) {
+        self.states.begin();
+        self.factsheets.begin();
+    }
+
+    /// Takes over what was heard of the same vehicle under another declaration.
+    pub(super) fn redeclare(&mut self, held: Arc<Held>, order: IgvOrder) {
+        (self.held, self.order) = (held, order);
+    }
+
+    /// When its last state stops being fresh, if that is still to come.
+    pub(super) fn stale_at(&self, now: Instant) -> Option<Instant> {
+        self.heard.map(|heard| heard + FRESH).filter(|at| *at > now)
+    }
+
+    /// What is true of it now. Where it is and whether it may be changed is said only by a state that is fresh: a vehicle whose link broke
+    /// drives on to the last node that it was given.
+    pub(super) fn report(&self, broker: Broker, now: Instant) -> IgvReport {
+        let broker = broker == Broker::Reached;
+        let fresh = broker && self.stale_at(now).is_some();
+        let state = self.state.as_ref();
+        let current = state.filter(|_| fresh);
+        IgvReport {
+            broker,
+            connection: self.connection,
+            fresh,
+            operating_mode: state.and_then(|s| s.mode.clone()),
+            localised: state.map(|s| s.localised),
+            side: current.map_or(Side::Unknown, |s| self.side(s)),
+            laden: match state.and_then(|s| s.laden) {
+                Some(true) => Laden::Laden,
+                Some(false) => Laden::Empty,
+                None => Laden::Unknown,
+            },
+            at_service: current.is_some_and(|s| self.at_service(s)),
+            maps: state.and_then(|s| s.maps.clone()),
+            software: self.software.clone(),
+            errors: state.map(|s| s.errors.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn side(&self, state: &State) -> Side {
+        match (&self.order.zone_set, &state.place) {
+            (Some(zones), Some(place)) => side_of(zones, place),
+            _ => Side::Unknown,
+        }
+    }
+
+    fn at_service(&self, state: &State) -> bool {
+        let change = &self.order.change_at;
+        let at_node = state.last_node.as_ref().is_some_and(|node| change.nodes.contains(node));
+        at_node && state.idle && state.charge.is_some_and(|charge| charge >= change.min_charge.saturating_mul(1000))
+    }
+
+    /// Its counters; they go up and never down as long as it is declared.
+    pub(super) fn counters(&self) -> IgvCounters {
+        let charge = self.state.as_ref().and_then(|s| s.charge);
+        IgvCounters {
+            uid: self.held.item.uid.clone(),
+            energy_watt_hours: self.energy.watt_hours(),
+            charge_percent: charge.and_then(|c| u8::try_from((c + 500) / 1000).ok()),
+            lost_messages: self.lost,
+        }
+    }
+}

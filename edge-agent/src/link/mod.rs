@@ -1,0 +1,216 @@
+//! Our half of the link to the other country. Without an agreement in force the order is [`LinkMode::Cut`], and then no packet leaves for the
+//! peer: a cut drops a question that is under way together with its socket, at once and without waiting for anybody.
+//!
+//! While an agreement is in force the gateway asks every ten seconds whether the peer answers and how far its clock is. What is exchanged
+//! comes with the message profile; so does authentication.
+
+mod clock;
+mod probe;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use kalong_crds::bilateral_link::LinkProfile;
+use kalong_crds::condition::Reason;
+use kalong_crds::wire::desired::ItemKind;
+use kalong_crds::wire::envelope::Clock;
+use kalong_crds::wire::order::{LinkMode, LinkOrder};
+use kalong_crds::wire::reported::{ItemState, LinkReport, ReportedItem};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::realise::Site;
+use crate::store::desired::Held;
+use clock::Distance;
+use probe::{Answer, Asker, Peer, ProbeError};
+
+/// Time between two questions to the peer.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Questions in a row without an answer after which a peer that answered counts as unreachable: one lost packet is no outage.
+const MISSES: u32 = 2;
+
+/// The links whose gateway this box is.
+#[derive(Debug)]
+pub struct Links {
+    interval: Duration,
+    orders: Mutex<BTreeMap<String, watch::Sender<Arc<Held>>>>,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self::every(PROBE_INTERVAL)
+    }
+}
+
+impl Links {
+    /// Links that ask their peers this often.
+    pub fn every(interval: Duration) -> Self {
+        Self { interval, orders: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Arc<Held>>>> {
+        self.orders.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Obeys this order from now on.
+    pub fn place(site: &Arc<Site>, held: Arc<Held>) {
+        let uid = held.item.uid.clone();
+        let mut orders = site.links.lock();
+        if let Some(told) = orders.get(&uid) {
+            told.send_replace(held);
+            return;
+        }
+        let (told, inbox) = watch::channel(held);
+        orders.insert(uid, told);
+        drop(orders);
+        tokio::spawn(Gateway { site: site.clone(), inbox, facts: Facts::default(), of: None }.run());
+    }
+
+    /// Lets go of a link: its peer is not contacted any more.
+    pub fn remove(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    /// A link is declared under another uid.
+    pub fn rename(&self, old: &str, new: &str) {
+        let mut orders = self.lock();
+        if let Some(told) = orders.remove(old) {
+            orders.insert(new.to_owned(), told);
+        }
+    }
+}
+
+/// What is known of a peer.
+#[derive(Debug, Default)]
+struct Facts {
+    reachable: Option<bool>,
+    misses: u32,
+    distance: Option<Distance>,
+}
+
+impl Facts {
+    /// Takes in what became of a question.
+    fn learn(&mut self, outcome: Result<Answer, ProbeError>, ours: Clock) {
+        match outcome {
+            Ok(answer) => {
+                (self.reachable, self.misses) = (Some(true), 0);
+                // A clock of ours that cannot be believed is no measure for another.
+                self.distance = match (answer.distance(), ours) {
+                    (Some(now), Clock::Synced) => Some(self.distance.map_or(now, |before| before.narrowed(now))),
+                    _ => None,
+                };
+            }
+            Err(_) => {
+                self.misses = self.misses.saturating_add(1);
+                if self.reachable != Some(true) || self.misses >= MISSES {
+                    (self.reachable, self.distance) = (Some(false), None);
+                }
+            }
+        }
+    }
+}
+
+/// The gateway of one link.
+struct Gateway {
+    site: Arc<Site>,
+    inbox: watch::Receiver<Arc<Held>>,
+    facts: Facts,
+    /// The peer of whom the facts are.
+    of: Option<Peer>,
+}
+
+impl Gateway {
+    async fn run(mut self) {
+        loop {
+            let held = self.inbox.borrow_and_update().clone();
+            let peer = match peer_of(&held) {
+                Ok(peer) => peer,
+                Err(why) => {
+                    say(&self.site, &held, Err(why));
+                    None
+                }
+            };
+            if self.of != peer {
+                (self.of, self.facts) = (peer.clone(), Facts::default());
+            }
+            let mut orders = self.inbox.clone();
+            // Whoever watches is dropped with all that it opened, in the same moment in which another order is there.
+            let goes_on = tokio::select! {
+                biased;
+                changed = orders.changed() => changed.is_ok(),
+                () = self.watch(&held, peer) => false,
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// Asks the peer again and again; without a peer it only says so.
+    async fn watch(&mut self, held: &Held, peer: Option<Peer>) {
+        if peer_of(held).is_ok() {
+            self.say(held, peer.is_some());
+        }
+        let Some(peer) = peer else { return std::future::pending().await };
+        let asker = Asker::new(&peer).await;
+        loop {
+            let outcome = asker.ask(&peer).await;
+            if let Err(error) = &outcome {
+                tracing::debug!(link = held.item.name, category = error.category(), "{error}");
+            }
+            self.facts.learn(outcome, self.site.clock.judge());
+            self.say(held, true);
+            sleep(self.site.links.interval).await;
+        }
+    }
+
+    fn say(&self, held: &Held, contacting: bool) {
+        let Facts { reachable, misses: _, distance } = &self.facts;
+        let report = LinkReport { contacting, reachable: *reachable, clock: distance.as_ref().map(Distance::judge) };
+        say(&self.site, held, Ok(report));
+    }
+}
+
+/// The peer that is to be asked; none while the link is cut or has nobody to ask.
+fn peer_of(held: &Held) -> Result<Option<Peer>, String> {
+    let order: LinkOrder =
+        held.item.order().map_err(|error| format!("the order of this link cannot be read: {error}"))?;
+    if order.mode == LinkMode::Cut || order.profile == LinkProfile::FileDrop {
+        return Ok(None);
+    }
+    let endpoint = order.endpoint.as_deref().unwrap_or_default();
+    match Peer::parse(order.profile, endpoint) {
+        Some(peer) => Ok(Some(peer)),
+        None => Err(format!("`{endpoint}` is no host and port: set `transport.endpoint` right")),
+    }
+}
+
+fn say(site: &Site, held: &Held, facts: Result<LinkReport, String>) {
+    let item = &held.item;
+    if !held.adopted {
+        site.image.remove(&item.uid);
+        return;
+    }
+    let (state, applied, reason, message, link) = match facts {
+        Ok(report) => (ItemState::Applied, item.generation, String::new(), String::new(), Some(report)),
+        Err(why) => (ItemState::Rejected, 0, Reason::InvalidSpec.to_string(), why, None),
+    };
+    site.image.set(ReportedItem {
+        uid: item.uid.clone(),
+        kind: ItemKind::Link,
+        generation: item.generation,
+        hash: item.hash.clone(),
+        applied,
+        state,
+        reason,
+        message,
+        device: None,
+        lane: None,
+        igv: None,
+        link,
+    });
+}

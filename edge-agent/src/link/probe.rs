@@ -1,0 +1,201 @@
+//! One question to the peer: does it answer, and what time is it there. Every step has its deadline, and all sockets end with the question.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::header::{DATE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use kalong_crds::bilateral_link::LinkProfile;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::clock::{self, Distance};
+
+/// Longest time for the name of the peer.
+const NAME_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest time for one TCP connection.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest time for a TLS handshake.
+const TLS_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest time from the request to the head of the answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried.
+const ADDRESSES: usize = 4;
+/// Largest head of an answer.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Whom to ask, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    profile: LinkProfile,
+    host: String,
+    port: u16,
+}
+
+impl Peer {
+    /// Reads `host:port`.
+    pub(super) fn parse(profile: LinkProfile, endpoint: &str) -> Option<Self> {
+        let (host, port) = endpoint.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        (!host.is_empty()).then(|| Self { profile, host: host.to_owned(), port })
+    }
+}
+
+/// What a peer that answered told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    distance: Option<Distance>,
+}
+
+impl Answer {
+    /// It is there, and nothing it says of the time may be believed.
+    const SILENT_ON_TIME: Self = Self { distance: None };
+
+    /// A peer that told its time.
+    #[cfg(test)]
+    pub(super) fn at(distance: Distance) -> Self {
+        Self { distance: Some(distance) }
+    }
+
+    /// How far its clock is, if it told.
+    pub(super) fn distance(&self) -> Option<Distance> {
+        self.distance
+    }
+}
+
+/// Why a peer did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProbeError {
+    /// Its name has no address.
+    #[error("the name of the peer cannot be resolved: check `transport.endpoint` and the name server of this box")]
+    Name(#[source] Option<std::io::Error>),
+    /// No connection.
+    #[error("the peer does not take a connection: check the route and the firewalls on both sides")]
+    Connect(#[source] Option<std::io::Error>),
+    /// What answers is no TLS server.
+    #[error("the peer does not speak TLS: check the port in `transport.endpoint`")]
+    Tls(#[source] Option<std::io::Error>),
+    /// What answers speaks no HTTP, or too slowly.
+    #[error("the peer does not answer a request: ask its operators whether their gateway runs")]
+    Answer(#[source] Option<hyper::Error>),
+}
+
+impl ProbeError {
+    /// The word for logs and metrics.
+    pub(super) fn category(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "name",
+            Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
+            Self::Answer(_) => "answer",
+        }
+    }
+}
+
+/// Asks a peer, with what was prepared once.
+pub(super) struct Asker {
+    tls: Option<TlsConnector>,
+}
+
+impl Asker {
+    /// Prepares what the profile of this peer needs.
+    pub(super) async fn new(peer: &Peer) -> Self {
+        let tls = match peer.profile {
+            // Reading hundreds of certificates takes long enough to be felt by the devices of this one thread.
+            LinkProfile::HttpsJws => tokio::task::spawn_blocking(trust).await.ok(),
+            LinkProfile::Simulated | LinkProfile::FileDrop => None,
+        };
+        Self { tls }
+    }
+
+    /// One question. Dropping it closes what it opened.
+    pub(super) async fn ask(&self, peer: &Peer) -> Result<Answer, ProbeError> {
+        match peer.profile {
+            LinkProfile::Simulated => hello(peer, connect(peer).await?).await,
+            LinkProfile::HttpsJws => self.ask_over_tls(peer).await,
+            LinkProfile::FileDrop => Err(ProbeError::Connect(None)),
+        }
+    }
+
+    /// Whoever speaks TLS is there. Its time is believed only where this box trusts its certificate; whether the two sides know each other is
+    /// the message profile's to prove.
+    async fn ask_over_tls(&self, peer: &Peer) -> Result<Answer, ProbeError> {
+        let Some(tls) = &self.tls else { return Err(ProbeError::Tls(None)) };
+        let tcp = connect(peer).await?;
+        let name = ServerName::try_from(peer.host.clone()).map_err(|_| ProbeError::Name(None))?;
+        match timeout(TLS_DEADLINE, tls.connect(name, tcp)).await {
+            Ok(Ok(stream)) => Ok(hello(peer, stream).await.unwrap_or(Answer::SILENT_ON_TIME)),
+            Ok(Err(error)) if speaks_tls(&error) => Ok(Answer::SILENT_ON_TIME),
+            Ok(Err(error)) => Err(ProbeError::Tls(Some(error))),
+            Err(_) => Err(ProbeError::Tls(None)),
+        }
+    }
+}
+
+/// The authorities that this box's system trusts; where it has none, no certificate passes and the peer is merely there.
+fn trust() -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    TlsConnector::from(Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// Whether a handshake that failed was answered by a TLS server.
+fn speaks_tls(error: &std::io::Error) -> bool {
+    use rustls::Error;
+    matches!(
+        error.get_ref().and_then(|e| e.downcast_ref::<Error>()),
+        Some(Error::InvalidCertificate(_) | Error::AlertReceived(_) | Error::PeerIncompatible(_))
+    )
+}
+
+async fn connect(peer: &Peer) -> Result<TcpStream, ProbeError> {
+    let found = timeout(NAME_DEADLINE, lookup_host((peer.host.as_str(), peer.port))).await;
+    let addresses = found.map_err(|_| ProbeError::Name(None))?.map_err(|error| ProbeError::Name(Some(error)))?;
+    let mut last = ProbeError::Name(None);
+    for address in addresses.take(ADDRESSES) {
+        last = match timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => ProbeError::Connect(Some(error)),
+            Err(_) => ProbeError::Connect(None),
+        };
+    }
+    Err(last)
+}
+
+/// `GET /` with nothing in it but the host. Whatever the status, the peer answered.
+async fn hello<S>(peer: &Peer, stream: S) -> Result<Answer, ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let broken = |error| ProbeError::Answer(Some(error));
+    let request = Request::builder().method(Method::GET).uri("/").header(HOST, format!("{}:{}", peer.host, peer.port));
+    let request = request.body(Empty::<Bytes>::new()).map_err(|_| ProbeError::Answer(None))?;
+    let exchange = async {
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let sent = Timestamp::now();
+        // The connection is driven from here and not by a task of its own, so that it ends when the question is dropped.
+        let mut answer = std::pin::pin!(sender.send_request(request));
+        let answer = tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            // A peer that closes after its answer ends the connection first; the answer is there all the same.
+            _ = connection => answer.await,
+        };
+        let answer = answer.map_err(broken)?;
+        let received = Timestamp::now();
+        let date = answer.headers().get(DATE).and_then(|d| clock::date(d.to_str().ok()?));
+        Ok(Answer { distance: date.map(|date| Distance::measured(sent, received, date)) })
+    };
+    timeout(ANSWER_DEADLINE, exchange).await.map_err(|_| ProbeError::Answer(None))?
+}
