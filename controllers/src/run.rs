@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, StreamExt};
+use kalong_crds::Phase;
 use kalong_crds::wire::desired::ItemKind;
 use kube::{Client, ResourceExt};
 use kube_runtime::events::{Recorder, Reporter};
+use kube_runtime::reflector::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -14,9 +18,11 @@ use crate::kit::caches::{CacheError, Caches, Wakes};
 use crate::kit::clock::Clock;
 use crate::kit::drains::Drains;
 use crate::kit::driver::{FirstPass, drive};
+use crate::kit::life::in_force;
 use crate::kit::link::AgentLink;
 use crate::kit::metrics::Metrics;
 use crate::kit::mirror::Mirror;
+use crate::kit::pace::Pace;
 use crate::kit::status::StatusWriter;
 use crate::kit::wakes::WakeSet;
 use crate::kit::world::{Patience, Permits, Settings, World};
@@ -81,6 +87,7 @@ pub fn start(warm: Warm, parts: Parts) -> Controllers {
         permits: Permits::default(),
         credentials: Mutex::default(),
         patience: Patience::default(),
+        pace: Pace::default(),
     });
     listen(&world, &mut background);
 
@@ -97,18 +104,53 @@ pub fn start(warm: Warm, parts: Parts) -> Controllers {
 
     let (stop, stopping) = watch::channel(false);
     let mut controllers = JoinSet::new();
-    controllers.spawn(drive(world.clone(), caches.models, wakes.models, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world.clone(), caches.releases, wakes.releases, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world.clone(), caches.agents, wakes.agents, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world.clone(), caches.devices, wakes.devices, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world.clone(), caches.lanes, wakes.lanes, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world.clone(), caches.stations, wakes.stations, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world.clone(), caches.igvs, wakes.igvs, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world.clone(), caches.links, wakes.links, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world.clone(), caches.drains, wakes.drains, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world.clone(), caches.phases, wakes.phases, first.clone(), stopping.clone()));
-    controllers.spawn(drive(world, caches.crossings, wakes.crossings, first, stopping));
+    // What an object is to do depends on the state in force of its phase: after a start phases are looked at first, or
+    // every object of a new one would say for a moment that its phase is not there.
+    controllers.spawn(drive(world.clone(), caches.phases.clone(), wakes.phases, first.clone(), stopping.clone()));
+    let judged = visited(caches.phases.clone()).boxed().shared();
+    controllers
+        .spawn(after(&judged, drive(world.clone(), caches.models, wakes.models, first.clone(), stopping.clone())));
+    controllers
+        .spawn(after(&judged, drive(world.clone(), caches.releases, wakes.releases, first.clone(), stopping.clone())));
+    controllers
+        .spawn(after(&judged, drive(world.clone(), caches.agents, wakes.agents, first.clone(), stopping.clone())));
+    controllers
+        .spawn(after(&judged, drive(world.clone(), caches.devices, wakes.devices, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(world.clone(), caches.lanes, wakes.lanes, first.clone(), stopping.clone())));
+    controllers
+        .spawn(after(&judged, drive(world.clone(), caches.stations, wakes.stations, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(world.clone(), caches.igvs, wakes.igvs, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(world.clone(), caches.links, wakes.links, first.clone(), stopping.clone())));
+    controllers
+        .spawn(after(&judged, drive(world.clone(), caches.drains, wakes.drains, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(world, caches.crossings, wakes.crossings, first, stopping)));
     Controllers { controllers, background, stop }
+}
+
+/// How long the other controllers wait for the phases to be looked at: without them they go on as if none existed.
+const PHASES_DEADLINE: Duration = Duration::from_secs(5);
+/// How often to look whether they were.
+const PHASES_POLL: Duration = Duration::from_millis(20);
+
+type Judged = Shared<BoxFuture<'static, ()>>;
+
+/// Every phase that exists now was looked at once, ever.
+async fn visited(phases: Store<Phase>) {
+    let all = async {
+        while phases.state().iter().any(|phase| in_force(phase).is_none()) {
+            tokio::time::sleep(PHASES_POLL).await;
+        }
+    };
+    if tokio::time::timeout(PHASES_DEADLINE, all).await.is_err() {
+        tracing::warn!("A phase was not looked at in time; its objects are left as they are until it is.");
+    }
+}
+
+fn after(
+    judged: &Judged,
+    driven: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    judged.clone().then(|()| driven)
 }
 
 /// Whoever an agent's report or the cache of artifacts concerns is looked at again.

@@ -110,9 +110,6 @@ pub struct RunArguments {
     /// Key document by which releases are judged, in JSON.
     #[arg(long, value_name = "FILE")]
     release_keys: Option<PathBuf>,
-    /// Phases whose objects are live; objects of other phases are Planned.
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    live_phases: Vec<String>,
     /// How often an agent beats; it counts as silent after three of these.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     heartbeat: u64,
@@ -228,8 +225,6 @@ pub struct Settings {
     pub artifacts: ArtifactSettings,
     /// File of the release key document.
     pub release_keys: Option<PathBuf>,
-    /// Live phases.
-    pub live_phases: Vec<String>,
     /// Heartbeat of agents.
     pub heartbeat: Duration,
     /// Requests a second to the API server.
@@ -280,9 +275,6 @@ impl RunArguments {
         for site in &self.namespaces {
             name("--namespaces", site)?;
         }
-        for phase in &self.live_phases {
-            name("--live-phases", phase)?;
-        }
         if !HEARTBEAT_SECONDS.contains(&self.heartbeat) {
             return Err(SettingsError::BadHeartbeat(self.heartbeat));
         }
@@ -316,7 +308,6 @@ impl RunArguments {
                 extra_roots: self.artifact_ca,
             },
             release_keys: self.release_keys,
-            live_phases: self.live_phases,
             heartbeat: Duration::from_secs(self.heartbeat),
             api_budget: self.api_budget,
             log: LogSettings { format: self.log_format, levels: self.log },

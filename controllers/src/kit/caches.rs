@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -11,6 +11,7 @@ use kalong_crds::condition::{Reason, settle};
 use kalong_crds::field_manager;
 use kalong_crds::lane::Need;
 use kalong_crds::lane_drain::{DrainTarget, TargetKind};
+use kalong_crds::phase::PhaseState;
 use kalong_crds::{
     BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
     Phase,
@@ -103,6 +104,8 @@ pub struct Wakes {
     pub drains: Arc<WakeSet>,
     /// Phases.
     pub phases: Arc<WakeSet>,
+    /// The state in force that was last routed, by namespace and name of the phase.
+    pub(super) phase_states: Arc<Mutex<HashMap<(String, String), Option<PhaseState>>>>,
 }
 
 /// The cached object of this name.

@@ -1,5 +1,6 @@
 //! Whether an object takes part: its phase decides.
 
+use kalong_crds::Phase;
 use kalong_crds::phase::PhaseState;
 use kalong_crds::units::Name;
 
@@ -15,7 +16,8 @@ pub enum Life {
     Commissioning,
     /// It serves.
     InService,
-    /// It names a phase that does not exist: nothing is contacted anew, and what runs is left as it is.
+    /// It names a phase that does not exist, or that nobody has looked at yet: nothing is contacted anew, and what runs is
+    /// left as it is. A phase that was lost and is declared again must not empty a gate meanwhile.
     UnknownPhase,
 }
 
@@ -41,7 +43,44 @@ impl World {
         let Some(name) = phase else { return Life::InService };
         match caches::get(&self.caches.phases, namespace, name.as_str()) {
             None => Life::UnknownPhase,
-            Some(phase) => Life::of(phase.status.as_ref().map(|status| status.state).unwrap_or_default()),
+            Some(phase) => in_force(&phase).map_or(Life::UnknownPhase, Life::of),
         }
+    }
+}
+
+/// The state in force; none before the first visit, when the status holds only its default.
+pub fn in_force(phase: &Phase) -> Option<PhaseState> {
+    phase.status.as_ref().filter(|status| status.observed_generation >= 0).map(|status| status.state)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn phase(status: serde_json::Value) -> Phase {
+        serde_json::from_value(json!({
+            "apiVersion": "kalong.dev/v1alpha1", "kind": "Phase", "metadata": {"name": "phase-2"},
+            "spec": {"crossings": ["x"]}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn phase_that_nobody_looked_at_has_no_state_in_force() {
+        assert_eq!(in_force(&phase(json!({"observedGeneration": -1}))), None);
+        assert_eq!(in_force(&phase(json!({"observedGeneration": 1}))), Some(PhaseState::Planned));
+        assert_eq!(in_force(&phase(json!({"observedGeneration": 1, "state": "Open"}))), Some(PhaseState::Open));
+    }
+
+    #[test]
+    fn only_an_open_or_complete_phase_is_in_service() {
+        assert_eq!(Life::of(PhaseState::Planned), Life::Planned);
+        assert_eq!(Life::of(PhaseState::Commissioning), Life::Commissioning);
+        assert!(matches!(
+            (Life::of(PhaseState::Open), Life::of(PhaseState::Complete)),
+            (Life::InService, Life::InService)
+        ));
     }
 }

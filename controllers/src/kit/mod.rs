@@ -10,6 +10,7 @@ pub mod life;
 pub mod link;
 pub mod metrics;
 pub mod mirror;
+pub mod pace;
 pub mod readiness;
 mod routing;
 pub mod status;

@@ -1,5 +1,7 @@
 //! Whom a change of one object concerns: the one place that knows who looks at whom.
 
+use std::sync::PoisonError;
+
 use kalong_crds::units::Name;
 use kalong_crds::{
     BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
@@ -8,13 +10,15 @@ use kalong_crds::{
 use kube::ResourceExt;
 use kube_runtime::reflector::Store;
 
-use super::caches::{Caches, Change, Kind, Wakes, place, select};
+use super::caches::{self, Caches, Change, Kind, Wakes, place, select};
+use super::life::in_force;
 use super::wakes::WakeSet;
 
 impl Wakes {
-    pub(super) fn crossing_changed(&self, caches: &Caches, crossing: &Crossing, _: Change) {
+    pub(super) fn crossing_changed(&self, caches: &Caches, crossing: &Crossing, change: Change) {
         let (ns, name) = place(crossing);
         self.crossings.wake(&ns, &name);
+        self.phases_of(caches, &ns, crossing.spec.phase.as_ref(), change);
         // A floor that holds again lets a waiting claim go on.
         wake_all(&caches.drains, &self.drains, &ns, |_| true);
     }
@@ -23,7 +27,7 @@ impl Wakes {
         let (ns, name) = place(lane);
         self.lanes.wake(&ns, &name);
         self.crossings.wake(&ns, lane.spec.crossing_ref.as_str());
-        self.phase_of(&ns, lane.spec.phase.as_ref());
+        self.phases_of(caches, &ns, lane.spec.phase.as_ref(), change);
         // What a lane does changes what is left for every claim of its crossing.
         wake_all(&caches.drains, &self.drains, &ns, |_| true);
         for slot in &lane.spec.slots {
@@ -44,7 +48,7 @@ impl Wakes {
     pub(super) fn device_changed(&self, caches: &Caches, device: &Device, change: Change) {
         let (ns, name) = place(device);
         self.devices.wake(&ns, &name);
-        self.phase_of(&ns, device.spec.phase.as_ref());
+        self.phases_of(caches, &ns, device.spec.phase.as_ref(), change);
         for lane in caches.lanes_of(&ns, &name) {
             self.lanes.wake(&ns, &lane.name_any());
         }
@@ -69,10 +73,10 @@ impl Wakes {
         }
     }
 
-    pub(super) fn agent_changed(&self, caches: &Caches, agent: &EdgeAgent, _: Change) {
+    pub(super) fn agent_changed(&self, caches: &Caches, agent: &EdgeAgent, change: Change) {
         let (ns, name) = place(agent);
         self.agents.wake(&ns, &name);
-        self.phase_of(&ns, agent.spec.phase.as_ref());
+        self.phases_of(caches, &ns, agent.spec.phase.as_ref(), change);
         wake_all(&caches.devices, &self.devices, &ns, |d| d.spec.agent_ref.as_str() == name);
         wake_all(&caches.igvs, &self.igvs, &ns, |v| v.spec.agent_ref.as_str() == name);
         wake_all(&caches.links, &self.links, &ns, |l| l.spec.agent_ref.as_str() == name);
@@ -86,11 +90,11 @@ impl Wakes {
         });
     }
 
-    pub(super) fn station_changed(&self, caches: &Caches, station: &InspectionStation, _: Change) {
+    pub(super) fn station_changed(&self, caches: &Caches, station: &InspectionStation, change: Change) {
         let (ns, name) = place(station);
         self.stations.wake(&ns, &name);
         self.crossings.wake(&ns, station.spec.crossing_ref.as_str());
-        self.phase_of(&ns, station.spec.phase.as_ref());
+        self.phases_of(caches, &ns, station.spec.phase.as_ref(), change);
         self.lanes_behind(caches, &ns, station);
         wake_all(&caches.stations, &self.stations, &ns, |other| {
             other.spec.fallback_ref.as_ref().is_some_and(|fallback| fallback.as_str() == name)
@@ -98,18 +102,18 @@ impl Wakes {
         wake_all(&caches.drains, &self.drains, &ns, |drain| drain.spec.target.name.as_str() == name);
     }
 
-    pub(super) fn igv_changed(&self, _: &Caches, igv: &IGV, _: Change) {
+    pub(super) fn igv_changed(&self, caches: &Caches, igv: &IGV, change: Change) {
         let (ns, name) = place(igv);
         self.igvs.wake(&ns, &name);
         self.crossings.wake(&ns, igv.spec.crossing_ref.as_str());
-        self.phase_of(&ns, igv.spec.phase.as_ref());
+        self.phases_of(caches, &ns, igv.spec.phase.as_ref(), change);
     }
 
-    pub(super) fn link_changed(&self, _: &Caches, link: &BilateralLink, _: Change) {
+    pub(super) fn link_changed(&self, caches: &Caches, link: &BilateralLink, change: Change) {
         let (ns, name) = place(link);
         self.links.wake(&ns, &name);
         self.crossings.wake(&ns, link.spec.crossing_ref.as_str());
-        self.phase_of(&ns, link.spec.phase.as_ref());
+        self.phases_of(caches, &ns, link.spec.phase.as_ref(), change);
     }
 
     pub(super) fn drain_changed(&self, caches: &Caches, drain: &LaneDrain, change: Change) {
@@ -127,9 +131,18 @@ impl Wakes {
         }
     }
 
-    pub(super) fn phase_changed(&self, caches: &Caches, phase: &Phase, _: Change) {
+    pub(super) fn phase_changed(&self, caches: &Caches, phase: &Phase, change: Change) {
         let (ns, name) = place(phase);
         let belongs = |phase: Option<&Name>| phase.is_some_and(|p| p.as_str() == name);
+        self.phases.wake(&ns, &name);
+        // Its members and the phases after it look at the state in force alone: its progress concerns nobody else.
+        let state = caches::get(&caches.phases, &ns, &name).and_then(|phase| in_force(&phase));
+        let mut states = self.phase_states.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = states.insert((ns.clone(), name.clone()), state) == Some(state);
+        drop(states);
+        if same && change == Change::Status {
+            return;
+        }
         wake_all(&caches.phases, &self.phases, &ns, |_| true);
         wake_all(&caches.agents, &self.agents, &ns, |a| belongs(a.spec.phase.as_ref()));
         wake_all(&caches.devices, &self.devices, &ns, |d| belongs(d.spec.phase.as_ref()));
@@ -140,9 +153,12 @@ impl Wakes {
         wake_all(&caches.links, &self.links, &ns, |l| belongs(l.spec.phase.as_ref()));
     }
 
-    fn phase_of(&self, namespace: &str, phase: Option<&Name>) {
-        if let Some(phase) = phase {
-            self.phases.wake(namespace, phase.as_str());
+    /// The phase that counts this object. A changed spec or annotation may concern any phase, the one that it left included.
+    fn phases_of(&self, caches: &Caches, namespace: &str, phase: Option<&Name>, change: Change) {
+        match (change, phase) {
+            (Change::Substance, _) => wake_all(&caches.phases, &self.phases, namespace, |_| true),
+            (Change::Status, Some(phase)) => self.phases.wake(namespace, phase.as_str()),
+            (Change::Status, None) => {}
         }
     }
 

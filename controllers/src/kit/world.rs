@@ -1,11 +1,11 @@
 //! What every controller is given.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kalong_crds::units::{Digest, Name};
+use kalong_crds::units::Digest;
 use kalong_crds::wire::order::{Permit, Sealed};
 use kalong_crds::wire::release::ReleaseKeys;
 use kube::Client;
@@ -17,26 +17,18 @@ use super::drains::Drains;
 use super::link::AgentLink;
 use super::metrics::Metrics;
 use super::mirror::Mirror;
+use super::pace::Pace;
 use super::status::StatusWriter;
 
 /// What the operator was told at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Phases whose objects are live. Objects without a phase always are.
-    pub live_phases: HashSet<String>,
     /// How often agents beat.
     pub heartbeat: Duration,
     /// The authors whose signatures count.
     pub release_keys: ReleaseKeys,
     /// Secret from which the ephemeral keys of sealing are derived, so that sealing again gives the same bytes.
     pub sealing_seed: [u8; 32],
-}
-
-impl Settings {
-    /// Whether objects of this phase are live.
-    pub fn is_live(&self, phase: Option<&Name>) -> bool {
-        phase.is_none_or(|phase| self.live_phases.contains(phase.as_str()))
-    }
 }
 
 /// Everything around a reconcile.
@@ -69,6 +61,8 @@ pub struct World {
     pub credentials: Mutex<HashMap<(String, String, String), Sealed>>,
     /// Since when what was told is not confirmed.
     pub patience: Patience,
+    /// When the progress of a phase was last told.
+    pub pace: Pace,
 }
 
 /// Leave to touch devices, one device of a lane at a time. In memory: after a restart it is given again from what agents report.

@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::events::v1::Event;
 use kalong_crds::units::Value;
 use kalong_crds::wire::enrol::TRUST_CONFIG_MAP;
-use kalong_crds::{Crossing, Device, EdgeAgent, FirmwareRelease, Lane};
+use kalong_crds::{
+    BilateralLink, Crossing, Device, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain, Phase,
+};
 use kube::Api;
 use kube::api::ListParams;
 use tokio::time::sleep;
@@ -26,7 +28,7 @@ use super::shelf::Shelf;
 use super::simulated::Simulated;
 use super::uplink::{Destinations, Uplink};
 use crate::site::Layout;
-use crate::site::plan::{LIVE_PHASE, SitePlan};
+use crate::site::plan::SitePlan;
 use crate::site::preset;
 use crate::site::report::DeviceReport;
 
@@ -84,6 +86,16 @@ pub struct LiveSite {
     pub boxes: Journal<EdgeAgent>,
     /// Of releases.
     pub releases: Journal<FirmwareRelease>,
+    /// Of drains.
+    pub drains: Journal<LaneDrain>,
+    /// Of phases.
+    pub phases: Journal<Phase>,
+    /// Of stations.
+    pub stations: Journal<InspectionStation>,
+    /// Of vehicles.
+    pub igvs: Journal<IGV>,
+    /// Of links.
+    pub links: Journal<BilateralLink>,
     /// What was planned.
     pub layout: Layout,
     /// The lines between boxes and operator.
@@ -141,7 +153,6 @@ impl LiveSite {
             artifact_host: shelf.host(),
             artifact_ca: shelf.ca().to_owned(),
             release_keys: keys,
-            live_phases: LIVE_PHASE.to_owned(),
             heartbeat: HEARTBEAT,
         };
         say.line("starting the operator as its ServiceAccount");
@@ -152,7 +163,12 @@ impl LiveSite {
             lanes: Journal::start(Api::namespaced(client.clone(), &namespace)),
             crossings: Journal::start(Api::namespaced(client.clone(), &namespace)),
             boxes: Journal::start(Api::namespaced(client.clone(), &namespace)),
-            releases: Journal::start(Api::namespaced(client, &namespace)),
+            releases: Journal::start(Api::namespaced(client.clone(), &namespace)),
+            drains: Journal::start(Api::namespaced(client.clone(), &namespace)),
+            phases: Journal::start(Api::namespaced(client.clone(), &namespace)),
+            stations: Journal::start(Api::namespaced(client.clone(), &namespace)),
+            igvs: Journal::start(Api::namespaced(client.clone(), &namespace)),
+            links: Journal::start(Api::namespaced(client, &namespace)),
             layout,
             uplink,
             shelf,
@@ -259,6 +275,18 @@ impl LiveSite {
         }
         drop(started);
         self.agents = agents;
+        Ok(())
+    }
+
+    /// Enrols one more box as a person would, and starts it.
+    ///
+    /// # Errors
+    /// It does not enrol or does not start.
+    pub async fn add_agent(&mut self, name: &str) -> Result<(), ScenarioError> {
+        enrol(&self.cluster, &self.binaries, self.namespace(), name).await?;
+        let agent = Agent::start(&self.cluster, &self.binaries, name).await?;
+        self.uplink.knows(name, agent.child().pid());
+        self.agents.insert(name.to_owned(), agent);
         Ok(())
     }
 

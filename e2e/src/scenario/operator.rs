@@ -57,8 +57,6 @@ pub struct OperatorOrder {
     pub artifact_ca: PathBuf,
     /// The key document.
     pub release_keys: PathBuf,
-    /// Phases whose objects are live.
-    pub live_phases: String,
     /// Heartbeat of agents, in whole seconds.
     pub heartbeat: Duration,
 }
@@ -82,7 +80,6 @@ impl OperatorOrder {
             .args(["--artifact-hosts", &self.artifact_host])
             .args(["--artifact-ca".to_owned(), self.artifact_ca.display().to_string()])
             .args(["--release-keys".to_owned(), self.release_keys.display().to_string()])
-            .args(["--live-phases", &self.live_phases])
             .args(["--heartbeat".to_owned(), self.heartbeat.as_secs().to_string()])
             .args(["--log-format", "text", "--log", "info,rumqttd=warn"])
             .unset("KUBECONFIG")

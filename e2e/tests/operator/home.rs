@@ -16,8 +16,6 @@ use super::ground::{SOON, ground, holds, program, until};
 use super::plain_http;
 use super::site::TestSite;
 
-/// Phase whose objects are live everywhere here.
-pub const LIVE: &str = "phase-1";
 /// Beats are frequent, so that silence is noticed soon; the grace is three of them.
 const HEARTBEAT_SECONDS: &str = "2";
 const STOP_GRACE: Duration = Duration::from_secs(15);
@@ -83,7 +81,6 @@ impl<'a> Home<'a> {
             kubeconfig: self.kubeconfig.clone(),
             directory,
             listens: Listens::choose().unwrap(),
-            live: LIVE.to_owned(),
             child: None,
         }
     }
@@ -114,7 +111,6 @@ pub struct Operator<'a> {
     pub kubeconfig: PathBuf,
     pub directory: PathBuf,
     pub listens: Listens,
-    pub live: String,
     child: Option<Child>,
 }
 
@@ -136,7 +132,6 @@ impl Operator<'_> {
             ("--server-names", "localhost,127.0.0.1".to_owned()),
             ("--cache-dir", folder("cache")),
             ("--cache-size", "1048576".to_owned()),
-            ("--live-phases", self.live.clone()),
             ("--heartbeat", HEARTBEAT_SECONDS.to_owned()),
         ];
         let words = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);

@@ -1,28 +1,92 @@
-//! What is only planned is healthy and untouched, until its phase is live.
+//! A phase from plan to service and back: what is only planned is healthy and untouched, a gate that is not met leaves everything as it
+//! is, and going back empties lanes first.
 
 use std::net::SocketAddr;
 
 use kalong_crds::condition::{ConditionType, Conditioned};
-use kalong_crds::{Crossing, Device, EdgeAgent, Lane};
+use kalong_crds::lane::LaneAdmission;
+use kalong_crds::phase::{GateVerdict, PhaseState};
+use kalong_crds::units::Value as Setting;
+use kalong_crds::well_known::ADMISSION;
+use kalong_crds::{Crossing, Device, EdgeAgent, Lane, Phase};
+use kalong_e2e::site::layout::Placed;
 use serde_json::json;
 
-use super::ground::{SOON, ground, holds, until};
-use super::home::{Home, LIVE};
+use super::ground::{Ground, SOON, ground, holds, until};
+use super::home::Home;
 use super::moving::talks;
 use super::plain_http::get;
-use super::site::{Kind, TestSite};
+use super::site::{Kind, TestSite, declared};
 
+const FIRST: &str = "phase-1";
 const LATER: &str = "phase-2";
 
-async fn rests<K: Kind + Conditioned>(site: &TestSite<'_>, name: &str) {
-    site.until(name, "Ready because Planned", SOON, |object: &K| {
-        object.is(ConditionType::Ready) && object.reason(ConditionType::Ready) == "Planned"
+/// A bridge with one device in service, and a lane with its own box that come later.
+async fn declare(ground: &Ground, site: &TestSite<'_>, live: &Placed, later: &Placed) {
+    site.create_json::<Phase>(FIRST, json!({"state": "Open", "crossings": ["bridge"]})).await;
+    site.create_json::<Phase>(
+        LATER,
+        json!({
+            "state": "Planned", "crossings": ["bridge"], "after": [FIRST],
+            "entryGates": [{"name": "inventory", "type": "Inventory"}],
+            "milestones": [{"name": "lane", "crossingRef": "bridge", "due": "2099-12-31", "expects": {"lanes": 1, "devices": 1}}],
+        }),
+    )
+    .await;
+    site.crossing("bridge").await;
+    site.create_json::<EdgeAgent>("later", json!({"phase": LATER})).await;
+    site.model_of(later).await;
+    site.model_of(live).await;
+    for (placed, phase) in [(live, FIRST), (later, LATER)] {
+        let mut device = declared(ground, placed, "gate");
+        device.spec.phase = Some(phase.into());
+        site.create(&device).await;
+    }
+    site.create_json::<Lane>(
+        "lane",
+        json!({
+            "crossingRef": "bridge", "direction": "Inbound", "service": "Traditional", "admission": "Open", "phase": LATER,
+            "ratedPassagesPerHour": 40, "slots": [{"name": "plc", "role": "Controller", "deviceRef": later.name}],
+        }),
+    )
+    .await;
+}
+
+async fn rests<K: Kind + Conditioned>(site: &TestSite<'_>, name: &str, reason: &str) {
+    site.until(name, &format!("Ready because {reason}"), SOON, |object: &K| {
+        object.is(ConditionType::Ready) && object.reason(ConditionType::Ready) == reason
     })
     .await;
 }
 
+async fn ask(site: &TestSite<'_>, state: &str) {
+    site.patch::<Phase>(LATER, json!({"spec": {"state": state}})).await;
+}
+
+async fn in_force(site: &TestSite<'_>, state: PhaseState) -> Phase {
+    let is = |phase: &Phase| super::site::settled(phase) && phase.status.as_ref().is_some_and(|s| s.state == state);
+    site.until(LATER, &format!("{state:?} in force"), SOON, is).await
+}
+
+async fn admission(site: &TestSite<'_>, wanted: LaneAdmission) {
+    let is = |lane: &Lane| lane.status.as_ref().is_some_and(|s| s.admission == wanted);
+    site.until::<Lane>("lane", &format!("{wanted:?}"), SOON, is).await;
+}
+
+/// The gate refuses to open, names this object, and everything is as it was.
+async fn refused(site: &TestSite<'_>, missing: &str, stays: PhaseState) {
+    let say = site.stalled::<Phase>(LATER, "GateRefused", SOON).await;
+    assert!(say.contains("inventory") && say.contains(missing), "{say}");
+    let phase: Phase = site.get(LATER).await;
+    assert!(!phase.is(ConditionType::Ready) && !phase.is(ConditionType::EntryMet));
+    let status = phase.status.unwrap();
+    assert_eq!(status.state, stays);
+    assert!(status.gates.iter().any(|g| g.name == "inventory" && g.result == GateVerdict::Failed));
+    assert!(status.blocked_by.iter().any(|b| b.subject == missing), "{:?}", status.blocked_by);
+}
+
 #[tokio::test]
-async fn planned_things_are_healthy_and_not_contacted_until_their_phase_is_live() {
+async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_lanes() {
     let ground = ground().await;
     let home = Home::new(&ground.cluster, "planned", &["planned"]).await;
     let site = home.site("planned");
@@ -31,62 +95,88 @@ async fn planned_things_are_healthy_and_not_contacted_until_their_phase_is_live(
     operator.serves().await;
     let (live, later) = (ground.device(), ground.device_of("lane-plc"));
     site.working_box("gate").await;
-    site.agent("later").await;
-    site.patch::<EdgeAgent>("later", json!({"spec": {"phase": LATER}})).await;
-    site.crossing("bridge").await;
-    site.patch::<Crossing>("bridge", json!({"spec": {"phase": LATER}})).await;
-    site.model_of(later).await;
-    let mut device = super::site::declared(ground, later, "gate");
-    device.spec.phase = Some(LATER.into());
-    site.create(&device).await;
-    site.device(live, "gate").await;
-    site.lane("lane", "bridge", &[("Controller", &later.name)]).await;
-    site.patch::<Lane>("lane", json!({"spec": {"phase": LATER}})).await;
+    declare(ground, &site, live, later).await;
+    let counts = async |placed: &Placed| ground.control().device(&placed.name).await.unwrap().counts;
 
-    rests::<EdgeAgent>(&site, "later").await;
-    rests::<Crossing>(&site, "bridge").await;
-    rests::<Device>(&site, &later.name).await;
-    rests::<Lane>(&site, "lane").await;
+    // Planned: healthy, and nobody speaks to it.
+    rests::<Phase>(&site, LATER, "Planned").await;
+    rests::<EdgeAgent>(&site, "later", "Planned").await;
+    rests::<Device>(&site, &later.name, "Planned").await;
+    rests::<Lane>(&site, "lane", "Planned").await;
+    rests::<Crossing>(&site, "bridge", "InForce").await;
     site.ready::<Device>(&live.name).await;
-    let counts = ground.control().device(&later.name).await.unwrap().counts;
-    assert_eq!((counts.connections, counts.requests), (0, 0), "a planned device is not contacted");
+    let untouched = async || {
+        let counts = counts(later).await;
+        assert_eq!((counts.connections, counts.requests), (0, 0), "a planned device is not contacted");
+    };
+    untouched().await;
     let (_, metrics) = get(operator.listens.http, "/metrics").await.unwrap();
     let alarms = metrics.lines().filter(|line| line.starts_with("kalong_resource_condition{")).collect::<Vec<_>>();
     let planned = |name: &str| alarms.iter().any(|line| line.contains(&format!("name=\"{name}\"")));
-    assert!(![later.name.as_str(), "later", "bridge", "lane"].into_iter().any(planned), "{alarms:?}");
+    assert!(![later.name.as_str(), "later", "lane", LATER].into_iter().any(planned), "{alarms:?}");
 
-    operator.stop().await;
-    operator.live = format!("{LIVE},{LATER}");
-    operator.start().await;
-    operator.serves().await;
-    let device = site.ready_again::<Device>(&later.name).await;
-    assert!(device.is(ConditionType::Connected));
-    site.ready_again::<Lane>("lane").await;
-    site.until::<EdgeAgent>("later", "live now, so it has to enrol", SOON, |a| {
-        a.reason(ConditionType::Ready) == "NotEnrolled"
+    // Too early: refused by name.
+    ask(&site, "Open").await;
+    refused(&site, &format!("Device/{}", later.name), PhaseState::Planned).await;
+    rests::<Device>(&site, &later.name, "Planned").await;
+    untouched().await;
+
+    // Commissioning: contacted and proven, and closed although it is declared Open.
+    ask(&site, "Commissioning").await;
+    in_force(&site, PhaseState::Commissioning).await;
+    rests::<Device>(&site, &later.name, "Commissioning").await;
+    site.until::<Device>(&later.name, "proven", SOON, |d| {
+        d.is(ConditionType::Connected) && d.is(ConditionType::ConfigApplied) && !d.is(ConditionType::Available)
     })
     .await;
-    assert!(ground.control().device(&later.name).await.unwrap().counts.connections > 0);
-    let (pid, endpoint) = (site.process_of("gate").pid(), SocketAddr::V4(later.endpoint(ground.network())));
-    until("the box reads it", SOON, async || holds(talks(pid, endpoint), "no connection")).await;
+    rests::<Lane>(&site, "lane", "Commissioning").await;
+    admission(&site, LaneAdmission::Closed).await;
+    rests::<EdgeAgent>(&site, "later", "Commissioning").await;
 
-    // A phase that is put off again: its devices are let go of and left as they are.
-    operator.stop().await;
-    operator.live = LIVE.to_owned();
-    operator.start().await;
-    operator.serves().await;
-    rests::<Device>(&site, &later.name).await;
-    rests::<Lane>(&site, "lane").await;
-    until("the box lets go of it", SOON, async || holds(!talks(pid, endpoint), "still connected")).await;
+    // A box is missing: refused by its name, until it is there; then the phase opens by itself.
+    ask(&site, "Open").await;
+    refused(&site, "EdgeAgent/later", PhaseState::Commissioning).await;
+    admission(&site, LaneAdmission::Closed).await;
+    let before = counts(live).await;
+    site.enrol("later").await.unwrap();
+    site.run("later").await;
+    let open = in_force(&site, PhaseState::Open).await;
+    assert!(open.is(ConditionType::Ready) && open.is(ConditionType::Open) && open.is(ConditionType::EntryMet));
+    admission(&site, LaneAdmission::Open).await;
+    site.ready::<Lane>("lane").await;
+    site.until::<Phase>(LATER, "counts what is there", SOON, |phase| {
+        let seen = phase.status.iter().flat_map(|s| &s.milestones).map(|m| (m.seen.lanes, m.seen.devices));
+        seen.eq([(1, 1)])
+    })
+    .await;
+    let after = counts(live).await;
+    assert_eq!(after.setting_writes, before.setting_writes, "what was in service is not disturbed");
+    assert_eq!(after.connections, before.connections, "what was in service is not disturbed");
+
+    // Evidence that goes void closes nothing.
+    site.stop_box("later").await;
+    let void = |phase: &Phase| phase.reason(ConditionType::EntryMet) == "GateVoided";
+    let phase = site.until::<Phase>(LATER, "its evidence is void", SOON, void).await;
+    assert_eq!(phase.status.as_ref().unwrap().state, PhaseState::Open);
+    assert!(phase.is(ConditionType::Ready));
+    admission(&site, LaneAdmission::Open).await;
+    site.run("later").await;
+    site.until::<Phase>(LATER, "its evidence is back", SOON, |phase| phase.is(ConditionType::EntryMet)).await;
+
+    goes_back(ground, &site, later).await;
     site.ready::<Device>(&live.name).await;
 }
 
-impl TestSite<'_> {
-    /// Ready for another reason than being planned.
-    async fn ready_again<K: Kind + Conditioned>(&self, name: &str) -> K {
-        self.until(name, "Ready in service", SOON, |object: &K| {
-            object.is(ConditionType::Ready) && object.reason(ConditionType::Ready) != "Planned"
-        })
-        .await
-    }
+/// Lanes are emptied while their devices are in contact; only then the box lets go of them.
+async fn goes_back(ground: &Ground, site: &TestSite<'_>, later: &Placed) {
+    let (pid, endpoint) = (site.process_of("gate").pid(), SocketAddr::V4(later.endpoint(ground.network())));
+    until("the box reads it", SOON, async || holds(talks(pid, endpoint), "no connection")).await;
+    ask(site, "Planned").await;
+    in_force(site, PhaseState::Planned).await;
+    let report = ground.control().device(&later.name).await.unwrap();
+    assert_eq!(report.settings[ADMISSION], Setting::from("Closed"), "the lane was closed before it was let go of");
+    rests::<Phase>(site, LATER, "Planned").await;
+    rests::<Device>(site, &later.name, "Planned").await;
+    rests::<Lane>(site, "lane", "Planned").await;
+    until("the box lets go of it", SOON, async || holds(!talks(pid, endpoint), "still connected")).await;
 }

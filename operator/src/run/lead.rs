@@ -162,7 +162,6 @@ impl Leader {
             mirror: Arc::new(mirror.clone()),
             clock: Arc::new(SystemClock),
             settings: ControllerSettings {
-                live_phases: settings.live_phases.iter().cloned().collect(),
                 heartbeat: settings.heartbeat,
                 release_keys: release_keys.clone(),
                 sealing_seed,

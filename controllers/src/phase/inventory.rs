@@ -1,0 +1,100 @@
+//! What counts as there: an agent has reported it, and it is as declared. Pure.
+//!
+//! Whether the phase lets an object be contacted at all is judged elsewhere: here speak only its own conditions. In
+//! commissioning `Ready` is True whatever is missing, so proof rests on the facts behind it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kalong_crds::bilateral_link::LinkProfile;
+use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
+use kalong_crds::lane::LaneAdmission;
+use kalong_crds::{BilateralLink, Device, EdgeAgent, IGV, InspectionStation, Lane};
+
+/// Why an object is not counted, as a few words; none when it is.
+pub(super) type Missing = Option<String>;
+
+/// A device: connected, its settings read back, its firmware proven.
+pub(super) fn device(device: &Device) -> Missing {
+    let seen = device.status.as_ref().map(|s| s.observed_generation);
+    stale(&device.metadata, seen).or_else(|| {
+        not_true(
+            device,
+            &[ConditionType::Connected, ConditionType::ConfigApplied, ConditionType::FirmwareUpToDate],
+            Generation::Of(&device.metadata),
+        )
+    })
+}
+
+/// A box: it is connected.
+pub(super) fn agent(agent: &EdgeAgent) -> Missing {
+    let seen = agent.status.as_ref().map(|s| s.observed_generation);
+    stale(&agent.metadata, seen).or_else(|| not_true(agent, &[ConditionType::Connected], Generation::Any))
+}
+
+/// A lane: its devices are Ready, and its controller has said what it does.
+pub(super) fn lane(lane: &Lane) -> Missing {
+    let status = lane.status.as_ref();
+    let admission = status.map(|s| s.admission).unwrap_or_default();
+    stale(&lane.metadata, status.map(|s| s.observed_generation))
+        .or_else(|| not_true(lane, &[ConditionType::DevicesReady], Generation::Any))
+        .or_else(|| {
+            (admission == LaneAdmission::Unknown).then(|| "its controller has not said what it does".to_owned())
+        })
+}
+
+/// A station: in use, interlocks safe, licence in force. Its devices count by themselves.
+pub(super) fn station(station: &InspectionStation) -> Missing {
+    let seen = station.status.as_ref().map(|s| s.observed_generation);
+    stale(&station.metadata, seen)
+        .or_else(|| station.spec.suspend.then(|| Reason::Suspended.to_string()))
+        .or_else(|| not_true(station, &[ConditionType::InterlocksSafe, ConditionType::Licensed], Generation::Any))
+}
+
+/// A vehicle: heard now.
+pub(super) fn igv(igv: &IGV) -> Missing {
+    let seen = igv.status.as_ref().map(|s| s.observed_generation);
+    stale(&igv.metadata, seen)
+        .or_else(|| igv.spec.suspend.then(|| Reason::Suspended.to_string()))
+        .or_else(|| not_true(igv, &[ConditionType::Connected], Generation::Any))
+}
+
+/// A link: its gateway has said whether it reaches the other side. Whether it does, and whether an agreement is in force, is
+/// not in our hands, so it holds up no phase.
+pub(super) fn link(link: &BilateralLink) -> Missing {
+    let seen = link.status.as_ref().map(|s| s.observed_generation);
+    let told = link.condition(ConditionType::PeerReachable).is_some_and(|c| c.status != Truth::Unknown.as_str());
+    stale(&link.metadata, seen)
+        .or_else(|| link.spec.suspend.then(|| Reason::Suspended.to_string()))
+        .or_else(|| not_true(link, &[ConditionType::Ready], Generation::Any))
+        .or_else(|| {
+            let silent = !told && link.spec.transport.profile != LinkProfile::FileDrop;
+            silent.then(|| "its gateway has not said whether it reaches the other side".to_owned())
+        })
+}
+
+fn stale(meta: &ObjectMeta, observed: Option<i64>) -> Missing {
+    (observed.is_none() || observed != meta.generation).then(|| "its last change was not looked at yet".to_owned())
+}
+
+/// Which generation a condition has to speak of.
+enum Generation<'a> {
+    /// That of the object: the fact binds to what was declared.
+    Of(&'a ObjectMeta),
+    /// Whichever: the status as a whole is current.
+    Any,
+}
+
+fn not_true<K: Conditioned>(object: &K, kinds: &[ConditionType], generation: Generation<'_>) -> Missing {
+    let bad = |kind: ConditionType| match object.condition(kind) {
+        None => Some(format!("{kind} is not known")),
+        Some(condition) if condition.status != Truth::True.as_str() => Some(format!("{kind}: {}", condition.reason)),
+        Some(condition) => other_generation(condition, &generation).then(|| format!("{kind} is of an earlier change")),
+    };
+    kinds.iter().copied().find_map(bad)
+}
+
+fn other_generation(condition: &Condition, generation: &Generation<'_>) -> bool {
+    match generation {
+        Generation::Of(meta) => condition.observed_generation != meta.generation,
+        Generation::Any => false,
+    }
+}

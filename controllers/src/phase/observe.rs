@@ -1,0 +1,62 @@
+//! Everything that a decision about a Phase rests on, in one struct.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use kalong_crds::Phase;
+use kalong_crds::phase::PhaseState;
+use kube::ResourceExt;
+
+use super::members::{self, LaneSeen, Member};
+use crate::kit::caches;
+use crate::kit::life::in_force;
+use crate::kit::world::World;
+
+/// The world as one Phase sees it.
+pub(super) struct Seen {
+    pub(super) phase: Arc<Phase>,
+    pub(super) now: Timestamp,
+    /// The phases that have to come first, in the order of the spec.
+    pub(super) before: Vec<(String, Before)>,
+    /// The zones of the crossings that the spec names; none where the crossing does not exist.
+    pub(super) zones: BTreeMap<String, Option<TimeZone>>,
+    pub(super) members: Vec<Member>,
+    pub(super) lanes: Vec<LaneSeen>,
+    pub(super) changes: Vec<String>,
+}
+
+/// A phase that has to come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    Absent,
+    InForce(PhaseState),
+}
+
+pub(super) fn observe(world: &World, phase: Arc<Phase>) -> Seen {
+    let (namespace, name) = (phase.namespace().unwrap_or_default(), phase.name_any());
+    let before = phase.spec.after.iter().map(|after| {
+        let state = match caches::get(&world.caches.phases, &namespace, after.as_str()) {
+            None => Before::Absent,
+            Some(phase) => Before::InForce(in_force(&phase).unwrap_or_default()),
+        };
+        (after.0.clone(), state)
+    });
+    let named = phase.spec.crossings.iter().chain(phase.spec.milestones.iter().map(|m| &m.crossing_ref));
+    let zones = named.map(|crossing| {
+        let found = caches::get(&world.caches.crossings, &namespace, crossing.as_str());
+        // A zone that is none is the crossing's own trouble, which says so itself.
+        let zone = found.map(|c| TimeZone::get(&c.spec.time_zone).unwrap_or(TimeZone::UTC));
+        (crossing.0.clone(), zone)
+    });
+    Seen {
+        now: world.clock.now(),
+        before: before.collect(),
+        zones: zones.collect(),
+        members: members::members(world, &namespace, &name),
+        lanes: members::lanes(world, &namespace, &name),
+        changes: members::changes(world, &namespace, &name),
+        phase,
+    }
+}

@@ -1,0 +1,100 @@
+//! How far the milestones of a Phase are, and what is late. Pure.
+
+use std::time::Duration;
+
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
+use kalong_crds::phase::{Inventory, Milestone, PhaseState, Progress};
+
+use super::gates;
+use super::members::{Member, MemberKind};
+use super::observe::Seen;
+
+pub(super) fn milestones(seen: &Seen, state: PhaseState) -> Vec<Progress> {
+    seen.phase
+        .spec
+        .milestones
+        .iter()
+        .map(|milestone| Progress {
+            name: milestone.name.clone(),
+            expects: milestone.expects,
+            seen: count(seen, milestone.crossing_ref.as_str(), state),
+        })
+        .collect()
+}
+
+/// What is proven at a crossing. A device that fills no slot stands at none in particular, and counts for each.
+fn count(seen: &Seen, crossing: &str, state: PhaseState) -> Inventory {
+    let here = |member: &&Member| {
+        member.crossing.as_ref().is_none_or(|at| at == crossing) && gates::missing(member, state).is_none()
+    };
+    let of = |kind: MemberKind| {
+        i64::try_from(seen.members.iter().filter(|m| m.kind == kind).filter(here).count()).unwrap_or(i64::MAX)
+    };
+    Inventory {
+        lanes: of(MemberKind::Lane),
+        igvs: of(MemberKind::Igv),
+        stations: of(MemberKind::InspectionStation),
+        devices: of(MemberKind::Device),
+    }
+}
+
+/// What has passed its day without what was expected, one sentence a milestone.
+pub(super) fn late(seen: &Seen, progress: &[Progress]) -> Vec<String> {
+    seen.phase
+        .spec
+        .milestones
+        .iter()
+        .zip(progress)
+        .filter(|(milestone, _)| end_of(milestone, seen).is_some_and(|end| seen.now >= end))
+        .filter_map(|(milestone, progress)| {
+            let lacks = lacks(&progress.expects, &progress.seen);
+            (!lacks.is_empty()).then(|| {
+                format!(
+                    "{} was due {} at {}: {}",
+                    milestone.name,
+                    milestone.due,
+                    milestone.crossing_ref,
+                    lacks.join(", ")
+                )
+            })
+        })
+        .collect()
+}
+
+fn lacks(expects: &Inventory, seen: &Inventory) -> Vec<String> {
+    let Inventory { lanes, igvs, stations, devices } = expects;
+    [
+        (lanes, seen.lanes, "lanes"),
+        (igvs, seen.igvs, "IGVs"),
+        (stations, seen.stations, "stations"),
+        (devices, seen.devices, "devices"),
+    ]
+    .into_iter()
+    .filter(|(expected, seen, _)| seen < expected)
+    .map(|(expected, seen, what)| format!("{seen} of {expected} {what}"))
+    .collect()
+}
+
+/// The moment after the last day on which a milestone is in time. A day that no calendar has never passes.
+fn end_of(milestone: &Milestone, seen: &Seen) -> Option<Timestamp> {
+    end_of_day(&milestone.due, &seen.zone_of(milestone.crossing_ref.as_str()))
+}
+
+fn end_of_day(day: &str, zone: &jiff::tz::TimeZone) -> Option<Timestamp> {
+    let next = day.parse::<Date>().ok()?.checked_add(1.day()).ok()?;
+    next.to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp())
+}
+
+/// How long until a day ends that changes a judgement by itself.
+pub(super) fn next_end(seen: &Seen) -> Option<Duration> {
+    let basis = seen.phase.spec.legal_basis.as_ref().and_then(|basis| basis.valid_until.as_ref());
+    let ends = seen
+        .phase
+        .spec
+        .milestones
+        .iter()
+        .filter_map(|milestone| end_of(milestone, seen))
+        .chain(basis.and_then(|day| end_of_day(day, &seen.zone())));
+    ends.filter(|end| *end > seen.now).min().and_then(|end| Duration::try_from(end.duration_since(seen.now)).ok())
+}
