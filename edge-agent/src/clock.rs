@@ -30,10 +30,15 @@ impl ClockJudge {
         }
     }
 
+    /// The newest time that the operator signed; the begin of the certificate before the first message.
+    pub fn newest_signed(&self) -> Timestamp {
+        self.newest_signed.lock().map_or(self.not_before, |newest| *newest)
+    }
+
     /// Whether the clock can be believed now.
     pub fn judge(&self) -> Clock {
         let now = Timestamp::now();
-        let newest = self.newest_signed.lock().map_or(self.not_before, |n| *n);
+        let newest = self.newest_signed();
         if now >= self.not_before && now.as_second() + SLACK_SECONDS >= newest.as_second() {
             Clock::Synced
         } else {

@@ -7,6 +7,7 @@ pub mod driver;
 pub mod firmware;
 pub mod fleet;
 pub mod https;
+pub mod interlock;
 pub mod link;
 pub mod probe;
 pub mod realise;

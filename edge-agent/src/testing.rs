@@ -89,15 +89,15 @@ pub(crate) fn lane_held(
     Arc::new(Held { item: (&item).into(), adopted: true, leaving: false })
 }
 
-/// A lane as it is told.
-pub(crate) fn lane_item(uid: &str, controller: &str, members: &[&str], admission: Admission, service: Service) -> Item {
+/// A lane of these devices, as it is told.
+pub(crate) fn lane_order(controller: &str, members: &[&str], admission: Admission, service: Service) -> LaneOrder {
     let member = |uid: &&str| LaneMember {
         slot: (*uid).into(),
         role: SlotRole::Other,
         need: Need::Required,
         uid: (*uid).into(),
     };
-    let order = LaneOrder {
+    LaneOrder {
         crossing: "bl2".into(),
         direction: serde_json::from_str("\"Outbound\"").unwrap(),
         service,
@@ -107,8 +107,18 @@ pub(crate) fn lane_item(uid: &str, controller: &str, members: &[&str], admission
         hold: None,
         interlocks: Vec::new(),
         open_interlocks: Vec::new(),
-    };
-    Item::new(ItemKind::Lane, "mc", uid, uid, 1, &order).unwrap()
+    }
+}
+
+/// The item of a lane.
+pub(crate) fn lane_item(uid: &str, controller: &str, members: &[&str], admission: Admission, service: Service) -> Item {
+    Item::new(ItemKind::Lane, "mc", uid, uid, 1, &lane_order(controller, members, admission, service)).unwrap()
+}
+
+/// A lane that the box holds with this order.
+pub(crate) fn lane_told(uid: &str, order: &LaneOrder) -> Arc<Held> {
+    let item = Item::new(ItemKind::Lane, "mc", uid, uid, 1, order).unwrap();
+    Arc::new(Held { item: (&item).into(), adopted: true, leaving: false })
 }
 
 /// What the scripted device does wrong.

@@ -154,6 +154,16 @@ async fn what_the_model_does_not_know_is_objected_to_and_left_out() {
 }
 
 #[tokio::test]
+async fn device_that_tells_its_health_beside_its_properties_is_asked_once_a_visit() {
+    let told = r#"{"mode": "Idle", "beam": "On", "healthCodes": ["TubeHot"]}"#;
+    let script = Script::start(&[("GET /properties", json(200, told))]).await;
+    let reading = timely(script.device().read()).await.unwrap();
+    assert_eq!(reading.health.iter().collect::<Vec<_>>(), ["TubeHot"]);
+    assert_eq!((reading.properties.len(), reading.objections.len()), (2, 0), "{reading:?}");
+    assert_eq!(script.seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_problem_document_becomes_the_reason_and_stays_short() {
     let detail = format!("too hot\\u001b[31m{}", "!".repeat(5000));
     let problem = json(409, &format!(r#"{{"title": "Busy", "detail": "{detail}"}}"#));

@@ -19,6 +19,8 @@ use super::{Connect, Driver, DriverError, Identity, MAX_OBJECTIONS, Reading, Sel
 
 /// Where the contract begins; the version stands in it.
 const BASE: &str = "/kalong/v1";
+/// Member of the answer to `/properties` in which a device may tell its health codes, so that one request shows everything.
+const HEALTH_CODES: &str = "healthCodes";
 /// Longest time that a device may write an image.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(3600);
 /// Pause before a long job is asked after again, where the device names none.
@@ -179,6 +181,14 @@ fn accepted(answer: Answer) -> Result<Answer, DriverError> {
     Err(DriverError::Refused(format!("{text} (HTTP {})", status.as_u16())))
 }
 
+/// The health codes that the device told beside its properties. A list is no value, so no property can be taken for it.
+fn codes_in(told: &mut BTreeMap<String, serde_json::Value>) -> Option<BTreeSet<String>> {
+    if !told.get(HEALTH_CODES)?.is_array() {
+        return None;
+    }
+    serde_json::from_value(told.remove(HEALTH_CODES)?).ok()
+}
+
 fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, DriverError> {
     serde_json::from_slice(body)
         .map_err(|error| DriverError::Protocol(format!("{BASE}{path} is not as the contract says: {error}")))
@@ -204,7 +214,8 @@ impl Driver for HttpDevice {
     }
 
     async fn read(&mut self) -> Result<Reading, DriverError> {
-        let told: BTreeMap<String, serde_json::Value> = self.get("/properties").await?;
+        let mut told: BTreeMap<String, serde_json::Value> = self.get("/properties").await?;
+        let codes = codes_in(&mut told);
         let value = |json: serde_json::Value| serde_json::from_value::<Value>(json).ok();
         let mut properties: BTreeMap<String, Value> =
             told.into_iter().filter_map(|(name, json)| Some((name, value(json)?))).collect();
@@ -219,7 +230,10 @@ impl Driver for HttpDevice {
                 Err(error) => return Err(error),
             }
         }
-        let HealthAnswer { codes } = self.get("/health").await?;
+        let codes = match codes {
+            Some(codes) => codes,
+            None => self.get::<HealthAnswer>("/health").await?.codes,
+        };
         let shown = |name: &str| shape::WELL_KNOWN.contains(&name) || self.interlocks.iter().any(|known| known == name);
         let known = |code: &str| self.codes.iter().any(|known| known.name == code);
         let mut reading = shape::reading(&self.properties, shown, properties, known, codes);

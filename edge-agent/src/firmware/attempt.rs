@@ -182,7 +182,7 @@ pub struct View {
     pub leave: bool,
     /// Whether a new change may begin: clock believed, operator seen lately.
     pub may_begin: bool,
-    /// Whether no other device of the lane is in work.
+    /// Whether no other device of the lane is in work, and the lane is claimed or declared closed where that is needed.
     pub turn: bool,
     /// Whether the lane is closed and empty and the interlocks are safe.
     pub quiet: Quiet,

@@ -287,7 +287,7 @@ impl Machine {
             recertification: order.regulatory.recertification,
             leave: permitted || order.update.lane_drain == LaneDrainNeed::NotNeeded,
             may_begin: synced && site.contact.within(OPERATOR_SEEN),
-            turn: site.lanes.is_turn_of(&self.uid),
+            turn: site.lanes.is_turn_of(&self.uid, order.update.lane_drain),
             quiet: self.quiet(site, sight),
             overdue: record.allowed_ms.is_some_and(|ms| start.elapsed() >= Duration::from_millis(ms)),
             resumed: self.resumed,

@@ -16,6 +16,7 @@ use kalong_crds::wire::signature::Signer;
 use super::*;
 use crate::clock::ClockJudge;
 use crate::driver::DriverError;
+use crate::realise::hold::Now;
 use crate::realise::lane::Seen;
 use crate::realise::{Parts, Site};
 use crate::store::Store;
@@ -87,7 +88,8 @@ impl World {
         let site = Arc::new(site(self.folder.path(), opened.store, &self.author));
         site.contact.up();
         let admission = if self.open_lane { Admission::Open } else { Admission::Closed };
-        site.lanes.put(lane_held("lane", "plc", &["plc", UID, "other"], admission, Service::Smart), false);
+        let lane = lane_held("lane", "plc", &["plc", UID, "other"], admission, Service::Smart);
+        site.lanes.put(lane, &Memory::default(), &Now::of(&site.clock));
         let held = device_held(UID, 1, &self.order);
         let machine = Machine::new(&site, &held, Some(&self.order), record.clone(), memory);
         (Life { site, machine }, record)
@@ -96,7 +98,7 @@ impl World {
     /// One look at the device, as its task would take it.
     async fn visit(&self, life: &mut Life) -> Result<(), StoreError> {
         let admission = if self.open_lane { LaneAdmission::Open } else { LaneAdmission::Closed };
-        life.site.lanes.observe("plc", Some(Seen { admission, occupancy: Some(0) }));
+        life.site.lanes.observe("plc", Some(Seen { admission, occupancy: Some(0) }), &Now::of(&life.site.clock));
         let mut driver = self.device.clone();
         let identity = driver.identify().await.ok();
         let reading = driver.read().await.ok();
@@ -139,8 +141,15 @@ impl World {
 
     fn hold_invariants(&self, life: &Life) {
         if life.machine.is_writing() {
-            assert!(!life.site.lanes.is_turn_of("other"), "no second device of a lane in work");
-            let told = life.site.lanes.observe("plc", Some(Seen { admission: LaneAdmission::Open, occupancy: None }));
+            assert!(
+                !life.site.lanes.is_turn_of("other", LaneDrainNeed::NotNeeded),
+                "no second device of a lane in work"
+            );
+            let told = life.site.lanes.observe(
+                "plc",
+                Some(Seen { admission: LaneAdmission::Open, occupancy: None }),
+                &Now::of(&life.site.clock),
+            );
             assert_eq!(told, Some(Admission::Closed), "the lane of a device in work is kept closed");
         }
         self.device.with(|d| assert!([old(), new()].contains(&d.running), "never two bad images"));
@@ -447,7 +456,10 @@ async fn quarantine_outlives_a_restart_and_ends_by_a_person_and_probes() {
     drop(life);
     let (mut life, _) = world.start().await;
     assert_eq!(wait_at(&world, &mut life).await, Step::Quarantined);
-    assert!(!life.site.lanes.is_turn_of("other"), "the lane of a quarantined device stays out of service");
+    assert!(
+        !life.site.lanes.is_turn_of("other", LaneDrainNeed::NotNeeded),
+        "the lane of a quarantined device stays out of service"
+    );
     world.device.with(|d| d.vice = Vice::None);
     assert_eq!(wait_at(&world, &mut life).await, Step::Quarantined);
     if let Some(firmware) = &mut world.order.firmware {

@@ -15,12 +15,14 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::act::{admit, bounded, configure};
+use super::hold::Now;
 use super::lane::Seen;
 use super::{Site, Teller, plan};
 use crate::backoff::Backoff;
 use crate::driver::{Driver, DriverError, Identity, Reading};
 use crate::firmware::attempt::Record;
 use crate::firmware::{Machine, Sight};
+use crate::interlock;
 use crate::seal;
 use crate::store::Note;
 use crate::store::desired::Held;
@@ -35,6 +37,8 @@ const AWAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 const MISSES: u32 = 2;
 /// Pause after a missed answer that is not yet news.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
+/// Longest pause between visits of a device with interlocks: lanes close on what it shows.
+const GUARDED: Duration = Duration::from_secs(1);
 /// Longest pause between visits while an attempt runs.
 const IN_WORK: Duration = Duration::from_millis(500);
 /// First and longest wait after the device refused a setting.
@@ -109,12 +113,15 @@ impl Worker {
     /// Visits the device until it is let go.
     pub async fn run(mut self, first: oneshot::Sender<()>, teller: Teller) {
         let mut first = Some(first);
+        // Before the first answer the names of its interlocks are known, and their state is not.
+        self.see_guards().await;
         loop {
             if self.held.leaving && !self.machine.is_writing() {
                 teller.gone(self.held.item.uid.clone()).await;
                 return;
             }
             let pause = self.visit().await;
+            self.see_guards().await;
             if let Some(first) = first.take() {
                 let _ = first.send(());
             }
@@ -179,6 +186,8 @@ impl Worker {
         }
         let observed = self.observe().await;
         if observed.is_ok() {
+            // Lanes close before anything else is done with the device.
+            self.see_guards().await;
             self.configure(&order).await;
             self.note_health(&order).await;
         }
@@ -232,7 +241,8 @@ impl Worker {
     }
 
     async fn judge_observation(&mut self, observed: Result<(), DriverError>, order: &DeviceOrder) -> Duration {
-        let pause = Duration::from_millis(u64::try_from(order.protocol.poll_interval_millis).unwrap_or(1000));
+        let told = Duration::from_millis(u64::try_from(order.protocol.poll_interval_millis).unwrap_or(1000));
+        let pause = if order.regulatory.interlocks.is_empty() { told } else { told.min(GUARDED) };
         match observed {
             Ok(()) => {
                 self.misses = 0;
@@ -317,7 +327,7 @@ impl Worker {
         if let (Some(_), Some(reading)) = (seen, &self.reading) {
             self.site.counters.lane_seen(&lane, reading);
         }
-        let wish = self.site.lanes.observe(uid, seen);
+        let wish = self.site.lanes.observe(uid, seen, &Now::of(&self.site.clock));
         let may = self.order.as_ref().is_ok_and(|o| o.admin == Admin::Enabled) && !self.machine.is_writing();
         if let (Some(admission), Some(driver), true) = (wish, self.driver.as_mut(), may) {
             tracing::info!(device = self.held.item.name, ?admission, "the lane's controller is told");
@@ -327,13 +337,22 @@ impl Worker {
             };
             match told {
                 Ok(reading) => {
-                    self.site.lanes.observe(uid, Seen::of(&reading));
+                    self.site.lanes.observe(uid, Seen::of(&reading), &Now::of(&self.site.clock));
                     self.reading = Some(reading);
                 }
                 Err(error) => tracing::warn!(device = self.held.item.name, category = error.category(), "{error}"),
             }
         }
         self.site.report_lane(&lane);
+        self.site.save_lane(&lane).await;
+    }
+
+    /// Passes on what the device shows of its interlocks.
+    async fn see_guards(&mut self) {
+        let Some(order) = self.order.as_ref().ok().filter(|o| !o.regulatory.interlocks.is_empty()) else { return };
+        let guards = interlock::guards(order, self.reading.as_ref());
+        let item = &self.held.item;
+        self.site.guards_seen(&item.uid, &item.name, &guards).await;
     }
 
     /// Tells of health that changed, once, in one transaction with the memory of it.
@@ -469,7 +488,7 @@ impl Worker {
             firmware: self.machine.status(),
             running_digest: self.machine.running_digest(),
             calibrated_until: calibrated,
-            guards: Vec::new(),
+            guards: order.map_or_else(Vec::new, |o| interlock::guards(o, self.reading.as_ref().filter(|_| connected))),
         }
     }
 }

@@ -1,26 +1,43 @@
 //! Lanes: what their controllers are to do, what they do, and which device of a lane may be touched.
+//!
+//! A lane is open only when it is declared open and nothing speaks against it: no claim, no open interlock, no offline policy, no device
+//! in work. It closes without asking anybody, and opens again by itself once the last of these has ended.
+
+mod report;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kalong_crds::condition::Reason;
+use kalong_crds::device::Guard;
 use kalong_crds::device_model::LaneDrainNeed;
 use kalong_crds::edge_agent::OfflinePolicy;
 use kalong_crds::lane::{Admission, LaneAdmission, Service};
 use kalong_crds::units::Value;
 use kalong_crds::well_known;
 use kalong_crds::wire::desired::ItemKind;
-use kalong_crds::wire::order::LaneOrder;
-use kalong_crds::wire::reported::{ItemState, LaneReport, ReportedItem};
+use kalong_crds::wire::event::EventSeverity;
+use kalong_crds::wire::order::{LaneInterlock, LaneOrder};
+use kalong_crds::wire::reported::ReportedItem;
 use tokio::time::Instant;
 
+use super::hold::{Hold, Looks, Now, Turn, Work};
 use crate::driver::Reading;
 use crate::firmware::attempt::Quiet;
+use crate::interlock::{self, Board};
+use crate::store::Note;
 use crate::store::desired::Held;
+use crate::store::journal::Memory;
+use crate::store::outbox::NewEvent;
 
 /// Age after which what a controller showed is no ground to touch a device.
 const FRESH: Duration = Duration::from_secs(10);
+/// Events of one lane that wait for room in the outbox; an interlock that flutters meanwhile is not news every time.
+const MAX_WAITING: usize = 16;
 
 /// What a controller shows of its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,19 +78,37 @@ pub enum Claim {
     Closed,
 }
 
+/// What closed a lane that is declared open, so that its reopening is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shut {
+    ByInterlock,
+    ByClaim,
+}
+
 #[derive(Debug)]
 struct Lane {
     held: Arc<Held>,
     order: Option<LaneOrder>,
     seen: Option<(Seen, Instant)>,
+    looks: Looks,
     offline: bool,
     applied: i64,
+    hold: Option<Hold>,
+    /// Interlocks read by this box that were last seen open.
+    latched: Vec<LaneInterlock>,
+    /// Names of all interlocks that keep the lane closed.
+    open: Vec<String>,
+    shut: Option<Shut>,
+    /// What happened and is not in the outbox yet.
+    waiting: Vec<NewEvent>,
+    unsaved: bool,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     lanes: BTreeMap<String, Lane>,
     claims: BTreeMap<String, Claim>,
+    board: Board,
 }
 
 /// The lanes whose controllers belong to this box.
@@ -95,6 +130,15 @@ pub struct Turned {
     pub held: bool,
 }
 
+/// A lane that has to be told something at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Urgent {
+    /// UID of the lane.
+    pub lane: String,
+    /// UID of its controller.
+    pub controller: String,
+}
+
 /// Whether a policy closes lanes of this service.
 fn closes(policy: OfflinePolicy, service: Service) -> bool {
     match policy {
@@ -110,16 +154,15 @@ impl Lanes {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Takes an order in. `offline` is what was remembered of a lane that is new here.
-    pub fn put(&self, held: Arc<Held>, offline: bool) {
-        let order = held.item.order().ok();
+    /// Takes an order in. `memory` is what was remembered of a lane that is new here.
+    pub fn put(&self, held: Arc<Held>, memory: &Memory, now: &Now) {
+        let order: Option<LaneOrder> = held.item.order().ok();
+        let uid = held.item.uid.clone();
         let mut inner = self.lock();
-        match inner.lanes.get_mut(&held.item.uid) {
-            Some(lane) => (lane.held, lane.order) = (held, order),
-            None => {
-                inner.lanes.insert(held.item.uid.clone(), Lane { held, order, seen: None, offline, applied: 0 });
-            }
-        }
+        let lane = inner.lanes.entry(uid.clone()).or_insert_with(|| Lane::remembered(held.clone(), memory, now));
+        (lane.held, lane.order) = (held, order);
+        lane.take_claim(now);
+        inner.judge_interlocks(&uid);
     }
 
     /// Lets go of a lane; its controller stays as it is.
@@ -130,9 +173,15 @@ impl Lanes {
     /// A lane got another uid; what is seen of it stays.
     pub fn rename(&self, old: &str, new: &str) {
         let mut inner = self.lock();
+        inner.board.forget(old);
         if let Some(lane) = inner.lanes.remove(old) {
             inner.lanes.insert(new.to_owned(), lane);
         }
+    }
+
+    /// Lets go of a device: what it showed of interlocks is not known any more.
+    pub fn forget_device(&self, uid: &str) {
+        self.lock().board.forget(uid);
     }
 
     /// UID of the device that runs this lane.
@@ -141,23 +190,38 @@ impl Lanes {
     }
 
     /// Takes in what a controller shows, or that it shows nothing. Gives what it is to be told, if anything.
-    pub fn observe(&self, controller: &str, seen: Option<Seen>) -> Option<Admission> {
+    pub fn observe(&self, controller: &str, seen: Option<Seen>, now: &Now) -> Option<Admission> {
         let mut inner = self.lock();
         let uid = inner.run_by(controller)?;
+        inner.look(&uid, seen, now);
         let wish = inner.wish(&uid)?;
         let lane = inner.lanes.get_mut(&uid)?;
-        lane.seen = seen.map(|s| (s, Instant::now()));
-        let seen = seen?;
         let declared = lane.order.as_ref().map(|o| o.admission)?;
+        lane.follow_closing(declared);
+        let seen = seen?;
         if admitted(seen.admission) == Some(declared) {
             lane.applied = lane.held.item.generation;
         }
         match (wish, seen.admission) {
-            (Admission::Open, LaneAdmission::Open) => None,
+            (Admission::Open, LaneAdmission::Open) => {
+                lane.tell_reopening();
+                None
+            }
             // A lane that empties itself is on its way to Closed; telling it again would change nothing.
             (Admission::Closed, LaneAdmission::Closed | LaneAdmission::Draining | LaneAdmission::Drained) => None,
             (wish, _) => Some(wish),
         }
+    }
+
+    /// Takes in what a device shows of its interlocks. Gives the lanes for which that changes something: wake their controllers.
+    pub fn guards_seen(&self, uid: &str, name: &str, guards: &[Guard]) -> Vec<Urgent> {
+        let mut inner = self.lock();
+        if !inner.board.see(uid, name, guards) {
+            return Vec::new();
+        }
+        let depends = |lane: &Lane| lane.order.as_ref().is_some_and(|o| o.interlocks.iter().any(|i| i.device == uid));
+        let lanes: Vec<_> = inner.lanes.iter().filter(|(_, l)| depends(l)).map(|(uid, _)| uid.clone()).collect();
+        lanes.iter().filter_map(|lane| inner.judge_interlocks(lane)).collect()
     }
 
     /// UID of the lane that this device runs.
@@ -174,19 +238,22 @@ impl Lanes {
         };
     }
 
-    /// Whether no other device of this device's lanes is in work.
-    pub fn is_turn_of(&self, device: &str) -> bool {
+    /// Whether this device may begin: no other device of its lanes is in work, and where its change needs the lane empty, the lane is
+    /// closed as declared or claimed. A box closes no lane for a change on a permit alone: the floors were judged for the claim.
+    pub fn is_turn_of(&self, device: &str, need: LaneDrainNeed) -> bool {
         let inner = self.lock();
-        !inner
-            .lanes
-            .values()
-            .filter_map(|l| l.order.as_ref())
-            .filter(|o| o.members.iter().any(|m| m.uid == device))
-            .flat_map(|o| &o.members)
-            .any(|m| m.uid != device && inner.claims.contains_key(&m.uid))
+        let mut lanes = inner.lanes.values().filter_map(|l| Some((l, l.order.as_ref()?)));
+        lanes.all(|(lane, order)| {
+            let member = order.members.iter().any(|m| m.uid == device);
+            let free = || !order.members.iter().any(|m| m.uid != device && inner.claims.contains_key(&m.uid));
+            let ready =
+                || need == LaneDrainNeed::NotNeeded || order.admission == Admission::Closed || lane.is_claimed();
+            !member || (free() && ready())
+        })
     }
 
-    /// Whether this device's lane is closed and empty, as this box itself reads it. A lane of another box is the operator's to judge.
+    /// Whether this device's lane was seen closed and empty twice, as this box itself reads it. A lane of another box is the operator's to
+    /// judge.
     pub fn quiet(&self, device: &str, need: LaneDrainNeed) -> Quiet {
         if need == LaneDrainNeed::NotNeeded {
             return Quiet::Safe;
@@ -202,9 +269,9 @@ impl Lanes {
                 Some((_, at)) if at.elapsed() > FRESH => {
                     return Quiet::No(format!("lane {name} was not read for {} s", at.elapsed().as_secs()));
                 }
-                Some((seen, _)) if seen.admission == LaneAdmission::Closed && seen.occupancy.unwrap_or(0) == 0 => {}
+                Some(_) if lane.looks.is_empty() => {}
                 Some((seen, _)) if seen.admission == LaneAdmission::Closed => {
-                    return Quiet::No(format!("lane {name} is closed and not empty"));
+                    return Quiet::No(format!("lane {name} is closed and was not seen empty twice"));
                 }
                 Some(_) => return Quiet::No(format!("lane {name} is not closed")),
                 None => return Quiet::No(format!("nobody can tell what lane {name} does")),
@@ -243,31 +310,36 @@ impl Lanes {
         }
     }
 
+    /// What is remembered of a lane.
+    pub fn memory(&self, uid: &str) -> Memory {
+        self.lock().lanes.get(uid).map(Lane::memory).unwrap_or_default()
+    }
+
+    /// What of a lane is not durable yet, if anything. Where it cannot be committed, give it back with [`Self::unsaved`].
+    pub fn to_save(&self, uid: &str) -> Option<Note> {
+        let mut inner = self.lock();
+        let lane = inner.lanes.get_mut(uid).filter(|l| l.unsaved)?;
+        lane.unsaved = false;
+        let events = std::mem::take(&mut lane.waiting);
+        Some(Note { uid: uid.to_owned(), memory: Some(lane.memory()), events, ..Note::default() })
+    }
+
+    /// This could not be committed; it is tried again at the next visit.
+    pub fn unsaved(&self, note: Note) {
+        let mut inner = self.lock();
+        let Some(lane) = inner.lanes.get_mut(&note.uid) else { return };
+        lane.unsaved = true;
+        let later = std::mem::replace(&mut lane.waiting, note.events);
+        lane.waiting.extend(later);
+        lane.waiting.truncate(MAX_WAITING);
+    }
+
     /// What is to be said of a lane.
     pub fn report(&self, uid: &str) -> Option<ReportedItem> {
         let inner = self.lock();
         let lane = inner.lanes.get(uid)?;
-        let item = &lane.held.item;
-        let (state, reason, message, admission) = inner.judge(uid, lane);
-        Some(ReportedItem {
-            uid: item.uid.clone(),
-            kind: ItemKind::Lane,
-            generation: item.generation,
-            hash: item.hash.clone(),
-            applied: lane.applied,
-            state,
-            reason: reason.map_or_else(String::new, |r| r.as_str().to_owned()),
-            message,
-            device: None,
-            lane: Some(LaneReport {
-                admission,
-                held_by_offline_policy: lane.offline,
-                closed_by_interlock: false,
-                refusal: None,
-            }),
-            igv: None,
-            link: None,
-        })
+        let work = lane.order.as_ref().map_or(Work::None, |order| inner.work(order));
+        Some(lane.report(work, inner.wish(uid)))
     }
 }
 
@@ -279,131 +351,166 @@ fn admitted(seen: LaneAdmission) -> Option<Admission> {
     }
 }
 
+impl Lane {
+    fn remembered(held: Arc<Held>, memory: &Memory, now: &Now) -> Self {
+        let hold = memory.claim.as_deref().cloned().map(|claim| Hold::resumed(claim, now));
+        let shut = match &hold {
+            _ if !memory.open_interlocks.is_empty() => Some(Shut::ByInterlock),
+            Some(hold) if hold.is_active() => Some(Shut::ByClaim),
+            _ => None,
+        };
+        Self {
+            held,
+            order: None,
+            seen: None,
+            looks: Looks::default(),
+            offline: memory.offline,
+            applied: 0,
+            hold,
+            latched: memory.interlocks.clone(),
+            open: memory.open_interlocks.clone(),
+            shut,
+            waiting: Vec::new(),
+            unsaved: false,
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            offline: self.offline,
+            claim: self.hold.as_ref().map(|h| Box::new(h.memory().clone())),
+            interlocks: self.latched.clone(),
+            open_interlocks: self.open.clone(),
+            ..Memory::default()
+        }
+    }
+
+    /// Takes over the claim of the order, or that there is none any more.
+    fn take_claim(&mut self, now: &Now) {
+        // An order that cannot be read says nothing about claims.
+        let Some(order) = &self.order else { return };
+        let before = self.hold.as_ref().map(|h| h.memory().clone());
+        match (&mut self.hold, order.hold.clone()) {
+            (_, None) => self.hold = None,
+            (Some(hold), Some(told)) => hold.told(told, now),
+            (hold, Some(told)) => *hold = Some(Hold::new(told, now)),
+        }
+        self.unsaved |= self.hold.as_ref().map(|h| h.memory()) != before.as_ref();
+    }
+
+    /// Whether a claim keeps the lane closed.
+    fn is_claimed(&self) -> bool {
+        self.hold.as_ref().is_some_and(Hold::is_active)
+    }
+
+    fn happened(&mut self, reason: Reason, severity: EventSeverity, note: String) {
+        tracing::info!(lane = self.held.item.name, %reason, "{note}");
+        let item = &self.held.item;
+        let event =
+            NewEvent { kind: ItemKind::Lane, name: item.name.clone(), uid: item.uid.clone(), reason, severity, note };
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push(event);
+        }
+        self.unsaved = true;
+    }
+
+    fn turned(&mut self, turn: Turn) {
+        self.unsaved = true;
+        let name = self.held.item.name.clone();
+        let drains = self.hold.as_ref().map_or_else(String::new, |h| h.drains().join(", "));
+        match turn {
+            Turn::Emptied => {}
+            Turn::Lapsed => {
+                let note = format!("the claim of {drains} on lane {name} ended by itself");
+                self.happened(Reason::DrainLapsed, EventSeverity::Normal, note);
+            }
+            Turn::Refused(reason) => {
+                let why = self.hold.as_ref().and_then(|h| h.refusal()).map_or("", |r| &r.message);
+                let note = format!("lane {name} was not emptied for {drains}: {why}");
+                self.shut = self.shut.filter(|shut| *shut != Shut::ByClaim);
+                self.happened(reason, EventSeverity::Warning, note.chars().take(900).collect());
+            }
+        }
+    }
+
+    /// Remembers what keeps the lane closed although it is declared open.
+    fn follow_closing(&mut self, declared: Admission) {
+        self.shut = match declared {
+            Admission::Closed => None,
+            Admission::Open if !self.open.is_empty() => Some(Shut::ByInterlock),
+            Admission::Open if self.is_claimed() => Some(self.shut.unwrap_or(Shut::ByClaim)),
+            Admission::Open => self.shut,
+        };
+    }
+
+    fn tell_reopening(&mut self) {
+        let Some(shut) = self.shut.take() else { return };
+        let why = match shut {
+            Shut::ByInterlock => "its interlocks are safe again",
+            Shut::ByClaim => "no claim holds it any more",
+        };
+        let note = format!("lane {} was reopened: {why}", self.held.item.name);
+        self.happened(Reason::Reopened, EventSeverity::Normal, note);
+    }
+}
+
 impl Inner {
     fn run_by(&self, controller: &str) -> Option<String> {
         let runs = |lane: &Lane| lane.order.as_ref().is_some_and(|o| o.controller == controller);
         self.lanes.iter().find(|(_, lane)| runs(lane)).map(|(uid, _)| uid.clone())
     }
 
-    fn is_held_for_work(&self, order: &LaneOrder) -> bool {
-        order.members.iter().any(|m| self.claims.get(&m.uid) == Some(&Claim::Closed))
-            || self.claims.get(&order.controller) == Some(&Claim::Closed)
+    fn work(&self, order: &LaneOrder) -> Work {
+        let closed = |uid: &String| self.claims.get(uid) == Some(&Claim::Closed);
+        if order.members.iter().any(|m| closed(&m.uid)) || closed(&order.controller) {
+            Work::UnderWay
+        } else {
+            Work::None
+        }
     }
 
-    /// Open only when it is ordered, no device is in work, and no policy holds it: every doubt closes.
+    /// Counts a visit of the lane's controller, and has the claim judged by it.
+    fn look(&mut self, uid: &str, seen: Option<Seen>, now: &Now) {
+        let order = self.lanes.get(uid).and_then(|l| l.order.as_ref());
+        let work = order.map_or(Work::None, |order| self.work(order));
+        let Some(lane) = self.lanes.get_mut(uid) else { return };
+        lane.seen = seen.map(|s| (s, now.mono));
+        lane.looks.count(seen, now.mono);
+        let looks = lane.looks;
+        if let Some(turn) = lane.hold.as_mut().and_then(|hold| hold.look(seen, looks, work, now)) {
+            lane.turned(turn);
+        }
+    }
+
+    /// Judges the interlocks of a lane anew; says whether its controller has to be told at once.
+    fn judge_interlocks(&mut self, uid: &str) -> Option<Urgent> {
+        let lane = self.lanes.get_mut(uid)?;
+        let order = lane.order.as_ref()?;
+        let latched = interlock::latched(order, &self.board, &lane.latched);
+        let open = interlock::open(order, &self.board, &latched);
+        if latched == lane.latched && open == lane.open {
+            return None;
+        }
+        let urgent = Urgent { lane: uid.to_owned(), controller: order.controller.clone() };
+        let closes = lane.open.is_empty() && !open.is_empty() && order.admission == Admission::Open;
+        (lane.latched, lane.open, lane.unsaved) = (latched, open, true);
+        if closes {
+            lane.shut = Some(Shut::ByInterlock);
+            let note = format!("lane {} was closed: interlock {} is open", lane.held.item.name, lane.open.join(", "));
+            lane.happened(Reason::InterlockOpen, EventSeverity::Warning, note.chars().take(900).collect());
+        }
+        Some(urgent)
+    }
+
+    /// Open only when it is declared so and nothing speaks against it: every doubt closes.
     fn wish(&self, uid: &str) -> Option<Admission> {
         let lane = self.lanes.get(uid)?;
         let order = lane.order.as_ref()?;
-        let open = order.admission == Admission::Open && !lane.offline && !self.is_held_for_work(order);
+        let open = order.admission == Admission::Open
+            && !lane.offline
+            && !lane.is_claimed()
+            && lane.open.is_empty()
+            && self.work(order) == Work::None;
         Some(if open { Admission::Open } else { Admission::Closed })
-    }
-
-    fn judge(&self, uid: &str, lane: &Lane) -> (ItemState, Option<Reason>, String, LaneAdmission) {
-        let (Some(order), Some(wish)) = (&lane.order, self.wish(uid)) else {
-            let message = "the order cannot be read: bring operator and agent to releases that fit".to_owned();
-            return (ItemState::Rejected, Some(Reason::InvalidSpec), message, LaneAdmission::Unknown);
-        };
-        let Some((seen, _)) = lane.seen else {
-            let message = "the lane's controller was not read yet or does not answer: see its Device".to_owned();
-            return (ItemState::Applying, Some(Reason::DeviceUnreachable), message, LaneAdmission::Unknown);
-        };
-        let in_work = self.is_held_for_work(order);
-        let shown =
-            if in_work && seen.admission == LaneAdmission::Closed { LaneAdmission::Drained } else { seen.admission };
-        if admitted(seen.admission) == Some(order.admission) {
-            return (ItemState::Applied, None, String::new(), shown);
-        }
-        let (reason, message) = if lane.offline {
-            (Reason::OfflinePolicyClosed, "the offline policy holds the lane closed until the operator is reached")
-        } else if in_work {
-            (Reason::Drained, "the lane stays closed while one of its devices is being changed")
-        } else if seen.admission == LaneAdmission::Draining && wish == Admission::Closed {
-            (Reason::Draining, "the lane is being emptied")
-        } else {
-            (Reason::AdmissionPending, "the lane's controller was told and does not show it yet")
-        };
-        (ItemState::Applying, Some(reason), message.to_owned(), shown)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::lane_held;
-
-    fn seen(admission: LaneAdmission, occupancy: i64) -> Option<Seen> {
-        Some(Seen { admission, occupancy: Some(occupancy) })
-    }
-
-    fn lanes(admission: Admission) -> Lanes {
-        let lanes = Lanes::default();
-        lanes.put(lane_held("l1", "plc", &["plc", "cam"], admission, Service::Smart), false);
-        lanes
-    }
-
-    #[tokio::test]
-    async fn controller_is_told_only_what_differs() {
-        let open = lanes(Admission::Open);
-        assert_eq!(open.observe("plc", seen(LaneAdmission::Closed, 0)), Some(Admission::Open));
-        assert_eq!(open.observe("plc", seen(LaneAdmission::Open, 0)), None);
-        assert_eq!(open.report("l1").unwrap().state, ItemState::Applied);
-        let closed = lanes(Admission::Closed);
-        assert_eq!(closed.observe("plc", seen(LaneAdmission::Open, 0)), Some(Admission::Closed));
-        assert_eq!(closed.observe("plc", seen(LaneAdmission::Draining, 2)), None);
-        assert_eq!(closed.report("l1").unwrap().reason, "Draining");
-    }
-
-    #[tokio::test]
-    async fn silent_controller_makes_the_lane_unknown_and_untouchable() {
-        let lanes = lanes(Admission::Closed);
-        lanes.observe("plc", seen(LaneAdmission::Closed, 0));
-        assert_eq!(lanes.quiet("cam", LaneDrainNeed::Needed), Quiet::Safe);
-        lanes.observe("plc", None);
-        assert_eq!(lanes.report("l1").unwrap().lane.unwrap().admission, LaneAdmission::Unknown);
-        assert!(matches!(lanes.quiet("cam", LaneDrainNeed::Needed), Quiet::No(_)));
-        assert_eq!(lanes.quiet("stranger", LaneDrainNeed::Needed), Quiet::Safe);
-    }
-
-    #[tokio::test]
-    async fn occupied_or_open_lane_is_not_quiet() {
-        let lanes = lanes(Admission::Closed);
-        lanes.observe("plc", seen(LaneAdmission::Closed, 1));
-        assert!(matches!(lanes.quiet("cam", LaneDrainNeed::Needed), Quiet::No(_)));
-        lanes.observe("plc", seen(LaneAdmission::Open, 0));
-        assert!(matches!(lanes.quiet("cam", LaneDrainNeed::Needed), Quiet::No(_)));
-        assert_eq!(lanes.quiet("cam", LaneDrainNeed::NotNeeded), Quiet::Safe);
-    }
-
-    #[tokio::test]
-    async fn one_device_of_a_lane_at_a_time_and_the_lane_stays_closed_meanwhile() {
-        let lanes = lanes(Admission::Open);
-        lanes.claim("cam", Some(Claim::Closed));
-        assert!(lanes.is_turn_of("cam") && !lanes.is_turn_of("plc") && lanes.is_turn_of("elsewhere"));
-        assert_eq!(lanes.observe("plc", seen(LaneAdmission::Closed, 0)), None);
-        assert_eq!(lanes.report("l1").unwrap().lane.unwrap().admission, LaneAdmission::Drained);
-        lanes.claim("cam", None);
-        assert_eq!(lanes.observe("plc", seen(LaneAdmission::Closed, 0)), Some(Admission::Open));
-    }
-
-    #[tokio::test]
-    async fn policy_closes_by_service_and_gives_back_only_what_is_ordered_open() {
-        let lanes = Lanes::default();
-        lanes.put(lane_held("smart", "p1", &["p1"], Admission::Open, Service::Smart), false);
-        lanes.put(lane_held("people", "p2", &["p2"], Admission::Open, Service::Passenger), false);
-        lanes.put(lane_held("shut", "p3", &["p3"], Admission::Closed, Service::Smart), false);
-        let degraded = lanes.turned_by(Some(OfflinePolicy::Degrade));
-        assert_eq!(degraded.iter().map(|t| t.uid.as_str()).collect::<Vec<_>>(), ["smart"]);
-        for turned in lanes.turned_by(Some(OfflinePolicy::SafeClose)) {
-            lanes.hold(&turned);
-        }
-        assert_eq!(lanes.observe("p1", seen(LaneAdmission::Open, 0)), Some(Admission::Closed));
-        assert!(lanes.report("smart").unwrap().lane.unwrap().held_by_offline_policy);
-        assert!(lanes.turned_by(Some(OfflinePolicy::SafeClose)).is_empty());
-        for turned in lanes.turned_by(None) {
-            assert!(!turned.held);
-            lanes.hold(&turned);
-        }
-        assert_eq!(lanes.observe("p1", seen(LaneAdmission::Closed, 0)), Some(Admission::Open));
-        assert_eq!(lanes.observe("p3", seen(LaneAdmission::Closed, 0)), None);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod device;
+pub mod hold;
 pub mod lane;
 pub mod offline;
 pub mod plan;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kalong_crds::device::Guard;
 use kalong_crds::edge_agent::OfflinePolicy;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::ItemKind;
@@ -39,6 +41,7 @@ use crate::store::journal::Memory;
 use crate::store::{Note, Store, StoreError};
 use crate::uplink::report::Image;
 use device::Worker;
+use hold::Now;
 use lane::Lanes;
 use offline::Contact;
 use traffic::Counters;
@@ -161,6 +164,25 @@ impl Site {
     pub fn report_lane(&self, uid: &str) {
         if let Some(report) = self.lanes.report(uid) {
             self.image.set(report);
+        }
+    }
+
+    /// Makes durable what became of a lane, and tells the uplink of it. What cannot be committed is tried again at the next visit:
+    /// the gate comes first.
+    pub async fn save_lane(&self, uid: &str) {
+        let Some(note) = self.lanes.to_save(uid) else { return };
+        if let Err(error) = self.note(note.clone()).await {
+            tracing::warn!(lane = uid, category = error.category(), "{error}");
+            self.lanes.unsaved(note);
+        }
+    }
+
+    /// Takes in what a device shows of its interlocks, and has the lanes that depend on it told at once.
+    pub async fn guards_seen(&self, uid: &str, name: &str, guards: &[Guard]) {
+        for urgent in self.lanes.guards_seen(uid, name, guards) {
+            self.report_lane(&urgent.lane);
+            self.wake(&urgent.controller);
+            self.save_lane(&urgent.lane).await;
         }
     }
 
@@ -314,10 +336,14 @@ impl Realiser {
         }
         let mut first = Vec::new();
         let (lanes, devices): (Vec<_>, Vec<_>) = change.put.into_iter().partition(|h| h.item.kind != ItemKind::Device);
+        let told: Vec<_> = lanes.iter().filter(|h| h.item.kind == ItemKind::Lane).map(|h| h.item.uid.clone()).collect();
         for held in lanes.into_iter().chain(devices) {
             self.place(held, &mut first);
         }
         self.site.image.holds(self.holdings.rev(), self.holdings.orphans(), fence);
+        for lane in told {
+            self.site.save_lane(&lane).await;
+        }
         Ok(())
     }
 
@@ -378,9 +404,9 @@ impl Realiser {
             self.leave_later(uid);
             return;
         }
-        let offline = self.memories.get(&uid).is_some_and(|m| m.offline);
+        let memory = self.memories.get(&uid).cloned().unwrap_or_default();
         let adopted = held.adopted;
-        self.site.lanes.put(held, offline);
+        self.site.lanes.put(held, &memory, &Now::of(&self.site.clock));
         if adopted {
             self.site.report_lane(&uid);
         } else {
@@ -458,6 +484,7 @@ impl Realiser {
         self.workers.remove(uid);
         self.memories.remove(uid);
         self.site.counters.forget(uid);
+        self.site.lanes.forget_device(uid);
         if let Ok(mut wakes) = self.site.wakes.lock() {
             wakes.remove(uid);
         }

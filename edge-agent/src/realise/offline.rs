@@ -125,7 +125,7 @@ async fn remember(site: &Site, turned: &Turned) -> Result<(), StoreError> {
         NewEvent { kind: ItemKind::Lane, name: turned.name.clone(), uid: turned.uid.clone(), reason, severity, note };
     site.note(Note {
         uid: turned.uid.clone(),
-        memory: Some(Memory { offline: turned.held, ..Memory::default() }),
+        memory: Some(Memory { offline: turned.held, ..site.lanes.memory(&turned.uid) }),
         events: vec![event],
         ..Note::default()
     })

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use kalong_crds::device::{HealthState, Step};
 use kalong_crds::units::Digest;
+use kalong_crds::wire::order::LaneInterlock;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{Note, StoreError, decode, encode};
 use crate::firmware::attempt::Record;
+use crate::realise::hold::Remembered;
 
 /// Rows of older attempts that are kept of each device.
 const HISTORY_ROWS: usize = 64;
@@ -40,6 +42,15 @@ pub struct Memory {
     /// Of a lane: the offline policy holds it closed.
     #[serde(default)]
     pub offline: bool,
+    /// Of a lane: the claim on it and what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Box<Remembered>>,
+    /// Of a lane: interlocks read by this box that were last seen open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interlocks: Vec<LaneInterlock>,
+    /// Of a lane: names of all interlocks that kept it closed when that was told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_interlocks: Vec<String>,
 }
 
 /// An image that runs, known by the version that the device reports.
