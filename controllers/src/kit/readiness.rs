@@ -1,6 +1,6 @@
 //! Where readiness is judged: an ordered chain of small checks; the first that fails gives reason and message.
 
-use kalong_crds::condition::{ConditionType, Judgement, Reason, Truth};
+use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, Truth};
 
 /// Why an object is not Ready, or why it is Ready without being in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,4 +43,32 @@ pub fn ready(verdict: Option<&Verdict>) -> [Judgement; 3] {
             [Judgement::unknown(Ready, *reason, message), off(Reconciling), off(Stalled)]
         }
     }
+}
+
+/// Ready, Reconciling and Stalled of an object in commissioning: Ready on purpose, and the message says what is still missing. What is
+/// declared wrongly stays Stalled, and what is being removed stays Reconciling.
+pub fn commissioning(verdict: Option<&Verdict>) -> [Judgement; 3] {
+    let wrong = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::InvalidSpec | Reason::MissingReference | Reason::SlotConflict | Reason::IdentityTooLong
+        )
+    };
+    let missing = match verdict {
+        Some(Verdict::Stuck(reason, _)) if wrong(reason) => return ready(verdict),
+        Some(Verdict::Converging(Reason::Terminating, _)) => return ready(verdict),
+        Some(Verdict::Converging(_, say) | Verdict::Stuck(_, say) | Verdict::Unknown(_, say)) => say.clone(),
+        Some(Verdict::Resting(_)) | None => String::new(),
+    };
+    let [mut is_ready, reconciling, stalled] = ready(Some(&Verdict::Resting(Reason::Commissioning)));
+    is_ready.message = missing;
+    [is_ready, reconciling, stalled]
+}
+
+/// A condition as it was last written, while nothing new can be said.
+pub fn carried(object: &impl Conditioned, kind: ConditionType) -> Judgement {
+    let old = object.condition(kind).and_then(|old| Some((old, Reason::parse(&old.reason)?)));
+    let Some((old, reason)) = old else { return Judgement::unknown(kind, Reason::Initializing, "") };
+    let status = [Truth::True, Truth::False].into_iter().find(|truth| truth.as_str() == old.status);
+    Judgement { kind, status: status.unwrap_or(Truth::Unknown), reason, message: old.message.clone() }
 }

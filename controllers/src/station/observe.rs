@@ -1,0 +1,136 @@
+//! Everything that a decision about an InspectionStation rests on, in one struct.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kalong_crds::condition::{ConditionType, Conditioned};
+use kalong_crds::device::{Guard, GuardKind, GuardState};
+use kalong_crds::inspection_station::StationSlot;
+use kalong_crds::units::Name;
+use kalong_crds::{Crossing, Device, DeviceModel, InspectionStation};
+use kube::ResourceExt;
+
+use crate::kit::caches;
+use crate::kit::life::Life;
+use crate::kit::world::World;
+
+/// The world as one InspectionStation sees it.
+pub(super) struct Seen {
+    pub(super) station: Arc<InspectionStation>,
+    pub(super) now: Timestamp,
+    pub(super) life: Life,
+    pub(super) crossing: Option<Arc<Crossing>>,
+    /// The devices of the slots, in their order.
+    pub(super) members: Vec<Member>,
+    /// Devices that fill a slot of another station or of a lane too.
+    pub(super) elsewhere: Vec<Name>,
+    /// Served lanes that do not exist.
+    pub(super) missing_lanes: Vec<Name>,
+    pub(super) fallback: Fallback,
+}
+
+/// A slot and what fills it.
+pub(super) struct Member {
+    pub(super) slot: StationSlot,
+    pub(super) device: Option<Arc<Device>>,
+    pub(super) model: Option<Arc<DeviceModel>>,
+}
+
+/// Who takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fallback {
+    /// Nobody is named.
+    NotNamed,
+    /// It does not exist.
+    Missing,
+    /// It could, and cannot now.
+    Idle,
+    /// It can serve.
+    Serves,
+}
+
+/// An interlock or a seal, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Guarded {
+    pub(super) device: Name,
+    pub(super) guard: Guard,
+}
+
+impl Seen {
+    /// The guards of this kind, of all slots in their order. One that the model lists and nobody reports cannot be read.
+    pub(super) fn guards(&self, kind: GuardKind) -> Vec<Guarded> {
+        self.members.iter().flat_map(|member| member.guards(kind)).collect()
+    }
+
+    /// Whether the station takes part in what lanes do.
+    pub(super) fn acts(&self) -> bool {
+        !self.station.spec.suspend && matches!(self.life, Life::InService | Life::UnknownPhase)
+    }
+}
+
+impl Member {
+    fn guards(&self, kind: GuardKind) -> Vec<Guarded> {
+        let Some(device) = &self.device else { return Vec::new() };
+        let reported = device.status.as_ref().map(|status| status.guards.as_slice()).unwrap_or_default();
+        let names: Vec<&str> = match (&self.model, kind) {
+            (Some(model), GuardKind::Interlock) => {
+                model.spec.regulatory.interlocks.iter().map(|interlock| interlock.name.as_str()).collect()
+            }
+            (Some(model), GuardKind::Seal) => {
+                model.spec.regulatory.seals.iter().map(|seal| seal.name.as_str()).collect()
+            }
+            (None, _) => reported.iter().filter(|guard| guard.kind == kind).map(|guard| guard.name.as_str()).collect(),
+        };
+        let state = |name: &str| {
+            let found = reported.iter().find(|guard| guard.kind == kind && guard.name == name);
+            found.map_or(GuardState::Unknown, |guard| guard.state)
+        };
+        names
+            .into_iter()
+            .map(|name| Guarded {
+                device: self.slot.device_ref.clone(),
+                guard: Guard { name: name.to_owned(), kind, state: state(name) },
+            })
+            .collect()
+    }
+}
+
+pub(super) fn observe(world: &World, station: Arc<InspectionStation>) -> Seen {
+    let (namespace, name) = (station.namespace().unwrap_or_default(), station.name_any());
+    let spec = &station.spec;
+    let members = spec
+        .slots
+        .iter()
+        .map(|slot| {
+            let device = caches::get(&world.caches.devices, &namespace, slot.device_ref.as_str());
+            let model = device
+                .as_ref()
+                .and_then(|device| caches::get(&world.caches.models, &namespace, device.spec.model_ref.as_str()));
+            Member { slot: slot.clone(), device, model }
+        })
+        .collect();
+    let elsewhere = |device: &Name| {
+        let stations = world.caches.stations_of(&namespace, device.as_str());
+        stations.iter().any(|other| other.name_any() != name)
+            || !world.caches.lanes_of(&namespace, device.as_str()).is_empty()
+    };
+    let fallback = match &spec.fallback_ref {
+        None => Fallback::NotNamed,
+        Some(fallback) => match caches::get(&world.caches.stations, &namespace, fallback.as_str()) {
+            None => Fallback::Missing,
+            Some(fallback) if fallback.is(ConditionType::Available) => Fallback::Serves,
+            Some(_) => Fallback::Idle,
+        },
+    };
+    let lane_exists = |lane: &Name| caches::get(&world.caches.lanes, &namespace, lane.as_str()).is_some();
+    Seen {
+        now: world.clock.now(),
+        life: world.life(&namespace, spec.phase.as_ref()),
+        crossing: caches::get(&world.caches.crossings, &namespace, spec.crossing_ref.as_str()),
+        members,
+        elsewhere: spec.slots.iter().map(|slot| slot.device_ref.clone()).filter(elsewhere).collect(),
+        missing_lanes: spec.serves_lanes.iter().map(|s| s.name.clone()).filter(|lane| !lane_exists(lane)).collect(),
+        fallback,
+        station,
+    }
+}

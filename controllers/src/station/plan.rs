@@ -1,0 +1,93 @@
+//! What to say of an InspectionStation. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
+use kalong_crds::condition::settle;
+use kalong_crds::device::{GuardKind, GuardState};
+use kalong_crds::inspection_station::InspectionStationStatus;
+use kalong_crds::lane::Need;
+use kalong_crds::units::Name;
+
+use super::judge;
+use super::licence;
+use super::observe::{Fallback, Seen};
+
+/// When to look again for something that is missing or contradicts: its appearance does not wake every station.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// What to say, and when to look again.
+pub(super) struct Plan {
+    pub(super) status: InspectionStationStatus,
+    pub(super) again: Option<Duration>,
+}
+
+pub(super) fn plan(seen: &Seen) -> Plan {
+    let generation = seen.station.metadata.generation.unwrap_or_default();
+    let old = seen.station.status.clone().unwrap_or_default();
+    let declared = judge::declared(seen);
+    let judged = judge::conditions(seen, declared.as_ref());
+    let status = InspectionStationStatus {
+        observed_generation: generation,
+        conditions: settle(&old.conditions, &judged, generation, seen.now),
+        closed_lanes: closed_lanes(seen),
+        blocked_by: carry_since(&old.blocked_by, blocked(seen)),
+    };
+    let contradicts = declared.is_some_and(|verdict| matches!(verdict, crate::kit::readiness::Verdict::Stuck(..)));
+    let again = licence::turns_in(&seen.station, seen.crossing.as_deref(), seen.now);
+    Plan { status, again: if contradicts { Some(again.map_or(LOOK, |again| again.min(LOOK))) } else { again } }
+}
+
+/// The lanes that cannot run past this station, while one of its interlocks is open. One that cannot be read closes nothing: the
+/// PLC of the lane holds the interlock itself.
+pub(super) fn closed_lanes(seen: &Seen) -> Vec<Name> {
+    let open = seen.guards(GuardKind::Interlock).iter().any(|guarded| guarded.guard.state == GuardState::Unsafe);
+    if !(open && seen.acts()) {
+        return Vec::new();
+    }
+    let served = seen.station.spec.serves_lanes.iter().filter(|served| served.need == Need::Required);
+    let mut lanes: Vec<Name> = served.map(|served| served.name.clone()).collect();
+    lanes.sort();
+    lanes.dedup();
+    lanes
+}
+
+fn blocked(seen: &Seen) -> Vec<BlockedBy> {
+    let block = |code, subject: String, message: String| BlockedBy {
+        code,
+        subject,
+        since: Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string(),
+        until: None,
+        message,
+    };
+    if !seen.acts() {
+        return Vec::new();
+    }
+    let spec = &seen.station.spec;
+    let missing = |kind: &str, name: &Name| {
+        let say = format!("Declare the {kind}, or take its name out of the spec.");
+        block(BlockCode::MissingReference, format!("{kind}/{name}"), say)
+    };
+    let mut blocked = Vec::new();
+    if seen.crossing.is_none() {
+        blocked.push(missing("Crossing", &spec.crossing_ref));
+    }
+    let devices = seen.members.iter().filter(|member| member.device.is_none());
+    blocked.extend(devices.map(|member| missing("Device", &member.slot.device_ref)));
+    blocked.extend(seen.missing_lanes.iter().map(|lane| missing("Lane", lane)));
+    if let (Fallback::Missing, Some(fallback)) = (seen.fallback, &spec.fallback_ref) {
+        blocked.push(missing("InspectionStation", fallback));
+    }
+    for guarded in seen.guards(GuardKind::Interlock) {
+        if guarded.guard.state == GuardState::Unsafe {
+            let say = format!("Interlock {} is open: make it safe at the station.", guarded.guard.name);
+            let subject = format!("Device/{}", guarded.device);
+            if !blocked.iter().any(|b: &BlockedBy| b.code == BlockCode::InterlockOpen && b.subject == subject) {
+                blocked.push(block(BlockCode::InterlockOpen, subject, say));
+            }
+        }
+    }
+    blocked.truncate(16);
+    blocked
+}
