@@ -270,6 +270,8 @@ words! {
         NoLiveLane,
         /// A lane is not Ready.
         LaneNotReady,
+        /// A station is not Ready.
+        StationNotReady,
         /// No lane is open for a service that has a floor.
         NoOpenLane,
         /// The agent holds exactly what it was told.
