@@ -2,30 +2,34 @@
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use kalong_crds::BilateralLink;
 use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason};
 use kalong_crds::crossing::LaneCount;
 use kube::ResourceExt;
 
-use super::{Life, Seen};
-use crate::kit::readiness::{Verdict, ready};
+use super::count;
+use super::observe::Seen;
+use crate::kit::life::{Life, unknown_phase};
+use crate::kit::readiness::{Verdict, commissioning, ready};
+
+/// Names that one message lists.
+const LISTED: usize = 8;
 
 pub(super) fn conditions(seen: &Seen, counts: &[LaneCount]) -> Vec<Judgement> {
     let verdict = verdict(seen);
-    let [is_ready, reconciling, stalled] = ready(verdict.as_ref());
-    vec![
-        is_ready,
-        available(seen, counts),
-        floors(seen, counts),
-        authorised(seen),
-        counterpart(seen),
-        reconciling,
-        stalled,
-    ]
+    let [is_ready, reconciling, stalled] =
+        if seen.life == Life::Commissioning { commissioning(verdict.as_ref()) } else { ready(verdict.as_ref()) };
+    vec![is_ready, available(seen, counts), floors(seen), authorised(seen), counterpart(seen), reconciling, stalled]
 }
 
 fn verdict(seen: &Seen) -> Option<Verdict> {
-    if !seen.live {
-        return Some(Verdict::Resting(Reason::Planned));
+    match seen.life {
+        Life::Planned => return Some(Verdict::Resting(Reason::Planned)),
+        Life::UnknownPhase => {
+            let say = unknown_phase(seen.crossing.spec.phase.as_ref());
+            return Some(Verdict::Stuck(Reason::UnknownPhase, say));
+        }
+        Life::Commissioning | Life::InService => {}
     }
     let zone = &seen.crossing.spec.time_zone;
     if TimeZone::get(zone).is_err() {
@@ -34,25 +38,45 @@ fn verdict(seen: &Seen) -> Option<Verdict> {
             format!("`spec.timeZone` {zone} is no IANA time zone: write for example Asia/Ho_Chi_Minh."),
         ));
     }
-    let live = || seen.lanes.iter().filter(|(_, life)| *life == Life::Live);
-    let waiting: Vec<_> =
-        live().filter(|(lane, _)| !lane.is(ConditionType::Ready)).map(|(lane, _)| lane.name_any()).take(8).collect();
-    if waiting.is_empty() {
-        return None;
-    }
-    let say = format!("Lanes not Ready: {}.", waiting.join(", "));
-    let unknown = live().any(|(lane, _)| lane.condition(ConditionType::Ready).is_some_and(|c| c.status == "Unknown"));
-    Some(if unknown {
-        Verdict::Unknown(Reason::LaneNotReady, say)
-    } else {
-        Verdict::Converging(Reason::LaneNotReady, say)
-    })
+    let lanes: Vec<Waiting> = waiting(seen.lanes.iter().map(|lane| (lane.lane.as_ref(), lane.life)));
+    let stations: Vec<Waiting> = waiting(seen.stations.iter().map(|(station, life)| (station.as_ref(), *life)));
+    let unknown = lanes.iter().chain(&stations).any(|waiting| waiting.unknown);
+    let (reason, say) = match (lanes.is_empty(), stations.is_empty()) {
+        (true, true) => return None,
+        (false, true) => (Reason::LaneNotReady, list("Lanes", &lanes)),
+        (true, false) => (Reason::StationNotReady, list("Stations", &stations)),
+        (false, false) => (Reason::LaneNotReady, format!("{} {}", list("Lanes", &lanes), list("Stations", &stations))),
+    };
+    Some(if unknown { Verdict::Unknown(reason, say) } else { Verdict::Converging(reason, say) })
+}
+
+/// A live object that is not Ready.
+struct Waiting {
+    name: String,
+    unknown: bool,
+}
+
+fn waiting<'a, K: Conditioned + ResourceExt + 'a>(objects: impl Iterator<Item = (&'a K, Life)>) -> Vec<Waiting> {
+    objects
+        .filter(|(object, life)| *life != Life::Planned && !object.is(ConditionType::Ready))
+        .map(|(object, _)| Waiting {
+            name: object.name_any(),
+            unknown: object.condition(ConditionType::Ready).is_some_and(|c| c.status == "Unknown"),
+        })
+        .collect()
+}
+
+fn list(what: &str, waiting: &[Waiting]) -> String {
+    let names: Vec<&str> = waiting.iter().map(|w| w.name.as_str()).take(LISTED).collect();
+    format!("{what} not Ready: {}.", names.join(", "))
 }
 
 fn available(seen: &Seen, counts: &[LaneCount]) -> Judgement {
     let kind = ConditionType::Available;
-    if !seen.live {
-        return Judgement::no(kind, Reason::Planned, "");
+    match seen.life {
+        Life::Planned => return Judgement::no(kind, Reason::Planned, ""),
+        Life::Commissioning => return Judgement::no(kind, Reason::Commissioning, ""),
+        Life::InService | Life::UnknownPhase => {}
     }
     let closed = seen.crossing.spec.capacity_floors.iter().find(|floor| {
         !counts.iter().any(|c| c.service == floor.service && c.direction == floor.direction && c.open > 0)
@@ -68,39 +92,39 @@ fn available(seen: &Seen, counts: &[LaneCount]) -> Judgement {
     }
 }
 
-fn floors(seen: &Seen, counts: &[LaneCount]) -> Judgement {
+fn floors(seen: &Seen) -> Judgement {
     let kind = ConditionType::FloorsMet;
-    if !seen.live {
-        return Judgement::unknown(kind, Reason::Planned, "");
+    match seen.life {
+        Life::Planned => return Judgement::unknown(kind, Reason::Planned, ""),
+        Life::Commissioning => return Judgement::unknown(kind, Reason::Commissioning, ""),
+        Life::InService | Life::UnknownPhase => {}
     }
     if seen.crossing.spec.capacity_floors.is_empty() {
         return Judgement::yes(kind, Reason::NoFloor);
     }
-    let broken: Vec<String> = seen
-        .crossing
-        .spec
-        .capacity_floors
+    let broken = count::broken(seen);
+    if broken.is_empty() {
+        return Judgement::yes(kind, Reason::FloorsHold);
+    }
+    let says: Vec<String> = broken
         .iter()
-        .filter_map(|floor| {
-            let count = counts.iter().find(|c| c.service == floor.service && c.direction == floor.direction);
-            let (open, rated) = count.map_or((0, 0), |c| (c.open, c.open_passages_per_hour));
-            (open < floor.min_open_lanes || rated < floor.min_passages_per_hour).then(|| {
-                format!(
-                    "{:?} {:?}: {open} of {} lanes, {rated} of {} passages an hour",
-                    floor.service, floor.direction, floor.min_open_lanes, floor.min_passages_per_hour
-                )
-            })
+        .map(|breach| {
+            let lost: Vec<String> =
+                breach.lost.iter().take(LISTED).map(|(lane, why)| format!("{lane} {why}")).collect();
+            let lost = if lost.is_empty() { String::new() } else { format!(" ({})", lost.join(", ")) };
+            format!(
+                "{:?} {:?}: {} of {} lanes, {} of {} passages an hour{lost}",
+                breach.floor.group.service,
+                breach.floor.group.direction,
+                breach.lanes,
+                breach.floor.min_lanes,
+                breach.passages_per_hour,
+                breach.floor.min_passages_per_hour
+            )
         })
         .collect();
-    if broken.is_empty() {
-        Judgement::yes(kind, Reason::FloorsHold)
-    } else {
-        Judgement::no(
-            kind,
-            Reason::FloorBroken,
-            format!("{}. Open or repair lanes; nothing more is drained meanwhile.", broken.join("; ")),
-        )
-    }
+    let say = format!("{}. Open or repair lanes; nothing more is drained meanwhile.", says.join("; "));
+    Judgement::no(kind, Reason::FloorBroken, say)
 }
 
 fn authorised(seen: &Seen) -> Judgement {
@@ -126,14 +150,41 @@ fn authorised(seen: &Seen) -> Judgement {
     }
 }
 
+/// Whether the other side agrees. It is not in our hands, so it never holds up Ready.
 fn counterpart(seen: &Seen) -> Judgement {
     let kind = ConditionType::CounterpartAligned;
-    match &seen.crossing.spec.link_ref {
-        None => Judgement::yes(kind, Reason::NoCounterpart),
-        Some(link) => Judgement::unknown(
-            kind,
-            Reason::NoCounterpart,
-            format!("Nothing has been heard over BilateralLink {link}."),
-        ),
+    let Some(name) = &seen.crossing.spec.link_ref else {
+        return Judgement::yes(kind, Reason::NoCounterpart);
+    };
+    if seen.life == Life::Planned {
+        return Judgement::unknown(kind, Reason::Planned, "");
     }
+    match &seen.link {
+        None => {
+            let say = format!(
+                "BilateralLink {name} does not exist in this namespace: declare it, or correct `spec.linkRef`."
+            );
+            Judgement::no(kind, Reason::MissingReference, say)
+        }
+        Some(link) => aligned(link),
+    }
+}
+
+fn aligned(link: &BilateralLink) -> Judgement {
+    let (kind, name) = (ConditionType::CounterpartAligned, link.name_any());
+    if !link.is(ConditionType::AgreementInForce) {
+        let resting = [Reason::DryRun, Reason::Suspended, Reason::Planned, Reason::Commissioning]
+            .into_iter()
+            .find(|reason| link.reason(ConditionType::Ready) == reason.as_str());
+        let say = format!(
+            "No agreement is in force over BilateralLink {name}, so nothing is agreed with the other side: record one in its `spec.agreements`."
+        );
+        return Judgement::no(kind, resting.unwrap_or(Reason::NoAgreement), say);
+    }
+    if !link.is(ConditionType::PeerReachable) {
+        let say =
+            format!("The other side is not reached over BilateralLink {name}: look at its condition PeerReachable.");
+        return Judgement::no(kind, Reason::PeerUnreachable, say);
+    }
+    Judgement::yes(kind, Reason::AgreementValid)
 }

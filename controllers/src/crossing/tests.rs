@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kalong_crds::Lane;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::crossing::CrossingStatus;
+use kalong_crds::{BilateralLink, InspectionStation, Lane};
 use serde_json::{Value, json};
 
-use super::{Life, Seen, plan};
+use super::observe::{LaneSeen, Seen};
+use super::plan;
+use crate::kit::life::Life;
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> Arc<K> {
     let mut value = json!({"apiVersion": "kalong.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "mong-cai", "generation": 1}, "spec": spec});
@@ -18,30 +20,52 @@ fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, s
     Arc::new(serde_json::from_value(value).unwrap())
 }
 
-fn lane(name: &str, admission: &str, available: &str) -> Arc<Lane> {
-    let condition = |kind: &str, word: &str| json!({"type": kind, "status": word, "reason": "InForce", "message": "", "lastTransitionTime": "2026-11-01T00:00:00Z"});
+fn condition(kind: &str, word: &str, reason: &str) -> Value {
+    json!({"type": kind, "status": word, "reason": reason, "message": "", "lastTransitionTime": "2026-11-01T00:00:00Z"})
+}
+
+/// Declared as first said, reported as then said.
+fn lane(name: &str, declared: &str, admission: &str, available: &str) -> Arc<Lane> {
     object(
         "Lane",
         name,
-        json!({"crossingRef": "x", "direction": "Inbound", "service": "Smart", "admission": "Open", "ratedPassagesPerHour": 60,
+        json!({"crossingRef": "x", "direction": "Inbound", "service": "Smart", "admission": declared, "ratedPassagesPerHour": 60,
                "slots": [{"name": "plc", "role": "Controller", "deviceRef": "plc"}]}),
-        json!({"observedGeneration": 1, "admission": admission, "conditions": [condition("Ready", "True"), condition("Available", available)]}),
+        json!({"observedGeneration": 1, "admission": admission,
+               "conditions": [condition("Ready", "True", "InForce"), condition("Available", available, "Open")]}),
     )
 }
 
-fn seen(lanes: Vec<(Arc<Lane>, Life)>) -> Seen {
+fn in_service(lane: Arc<Lane>) -> LaneSeen {
+    LaneSeen { lane, life: Life::InService, held_by: Vec::new() }
+}
+
+fn open(name: &str) -> LaneSeen {
+    in_service(lane(name, "Open", "Open", "True"))
+}
+
+fn seen(lanes: Vec<LaneSeen>) -> Seen {
     let crossing = object(
         "Crossing",
         "x",
-        json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh",
+        json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh", "linkRef": "dongxing",
                "capacityFloors": [{"service": "Smart", "direction": "Inbound", "minOpenLanes": 2, "minPassagesPerHour": 100}],
                "authority": {"document": "Decision 164", "validFrom": "2026-01-26", "validUntil": "2030-12-31"}}),
         Value::Null,
     );
-    Seen { crossing, now: "2026-11-22T07:00:00Z".parse().unwrap(), live: true, lanes }
+    Seen {
+        crossing,
+        now: "2026-11-22T07:00:00Z".parse().unwrap(),
+        life: Life::InService,
+        lanes,
+        stations: Vec::new(),
+        igvs_declared: 5,
+        igvs_seen: 4,
+        link: None,
+    }
 }
 
-fn is(status: &CrossingStatus, kind: ConditionType, word: &str, reason: Reason) {
+fn is(status: &CrossingStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
     let found = status.conditions.iter().find(|c| c.type_ == kind.as_str());
     assert_eq!(
         found.map(|c| (c.status.as_str(), c.reason.as_str())),
@@ -49,30 +73,129 @@ fn is(status: &CrossingStatus, kind: ConditionType, word: &str, reason: Reason) 
         "{:#?}",
         status.conditions
     );
+    found.unwrap().message.clone()
 }
 
 #[test]
 fn what_is_broken_or_unknown_is_not_counted_as_capacity() {
     let lanes = vec![
-        (lane("a", "Open", "True"), Life::Live),
-        (lane("b", "Open", "False"), Life::Live),
-        (lane("c", "Unknown", "Unknown"), Life::Live),
-        (lane("d", "Closed", "False"), Life::Live),
-        (lane("e", "Closed", "False"), Life::Planned),
+        open("a"),
+        in_service(lane("b", "Open", "Open", "False")),
+        in_service(lane("c", "Open", "Unknown", "Unknown")),
+        in_service(lane("d", "Closed", "Closed", "False")),
+        LaneSeen { life: Life::Planned, ..in_service(lane("e", "Open", "Closed", "False")) },
+        in_service(lane("f", "Open", "Closed", "False")),
     ];
     let status = plan(&seen(lanes));
     let count = &status.lanes[0];
-    assert_eq!((count.declared, count.open, count.failed, count.closed, count.planned), (5, 1, 2, 1, 1));
+    assert_eq!((count.declared, count.open, count.failed, count.closed, count.planned), (6, 1, 3, 1, 1));
     assert_eq!((status.open_lanes, count.open_passages_per_hour), (1, 60));
     is(&status, ConditionType::FloorsMet, "False", Reason::FloorBroken);
     is(&status, ConditionType::Available, "True", Reason::Serving);
+    assert_eq!((status.igvs_declared, status.igvs_seen), (5, 4));
+}
+
+#[test]
+fn lane_under_a_claim_is_draining_and_no_capacity() {
+    let held = LaneSeen { held_by: vec!["closing-b".to_owned()], ..open("b") };
+    let closing = in_service(lane("c", "Closed", "Open", "True"));
+    let drained = in_service(lane("d", "Open", "Drained", "False"));
+    let status = plan(&seen(vec![open("a"), held, closing, drained]));
+    let count = &status.lanes[0];
+    assert_eq!((count.open, count.draining, count.open_passages_per_hour), (1, 3, 60));
+    let say = is(&status, ConditionType::FloorsMet, "False", Reason::FloorBroken);
+    assert!(say.contains("1 of 2 lanes") && say.contains("b held by LaneDrain closing-b"), "{say}");
+}
+
+#[test]
+fn lanes_of_a_commissioning_phase_are_planned_and_hold_nobody_up() {
+    let commissioned = LaneSeen { life: Life::Commissioning, ..open("c") };
+    let status = plan(&seen(vec![open("a"), open("b"), commissioned]));
+    assert_eq!((status.lanes[0].open, status.lanes[0].planned), (2, 1));
+    is(&status, ConditionType::FloorsMet, "True", Reason::FloorsHold);
+}
+
+#[test]
+fn crossing_in_commissioning_is_ready_and_not_available() {
+    let mut seen = seen(vec![]);
+    seen.life = Life::Commissioning;
+    let status = plan(&seen);
+    is(&status, ConditionType::Ready, "True", Reason::Commissioning);
+    is(&status, ConditionType::Available, "False", Reason::Commissioning);
+    is(&status, ConditionType::FloorsMet, "Unknown", Reason::Commissioning);
+}
+
+#[test]
+fn crossing_of_a_phase_that_does_not_exist_is_stalled_and_keeps_its_floors() {
+    let mut seen = seen(vec![open("a")]);
+    seen.life = Life::UnknownPhase;
+    let status = plan(&seen);
+    is(&status, ConditionType::Stalled, "True", Reason::UnknownPhase);
+    is(&status, ConditionType::FloorsMet, "False", Reason::FloorBroken);
 }
 
 #[test]
 fn floor_holds_at_its_bound() {
-    let status = plan(&seen(vec![(lane("a", "Open", "True"), Life::Live), (lane("b", "Open", "True"), Life::Live)]));
+    let status = plan(&seen(vec![open("a"), open("b")]));
     is(&status, ConditionType::FloorsMet, "True", Reason::FloorsHold);
     is(&status, ConditionType::Ready, "True", Reason::InForce);
+}
+
+fn station(ready: &str) -> Arc<InspectionStation> {
+    object(
+        "InspectionStation",
+        "scanner",
+        json!({"crossingRef": "x", "type": "Weighing", "capacityPerHour": 20, "slots": [{"name": "s", "deviceRef": "d"}]}),
+        json!({"observedGeneration": 1, "conditions": [condition("Ready", ready, "DeviceNotReady")]}),
+    )
+}
+
+#[test]
+fn crossing_is_ready_when_its_live_lanes_and_stations_are() {
+    let with = |ready: &str, life: Life| {
+        let mut seen = seen(vec![open("a"), open("b")]);
+        seen.stations = vec![(station(ready), life)];
+        plan(&seen)
+    };
+    is(&with("True", Life::InService), ConditionType::Ready, "True", Reason::InForce);
+    let say = is(&with("False", Life::InService), ConditionType::Ready, "False", Reason::StationNotReady);
+    assert!(say.contains("scanner"), "{say}");
+    is(&with("Unknown", Life::InService), ConditionType::Ready, "Unknown", Reason::StationNotReady);
+    is(&with("False", Life::Planned), ConditionType::Ready, "True", Reason::InForce);
+}
+
+fn link(conditions: Value) -> Arc<BilateralLink> {
+    object(
+        "BilateralLink",
+        "dongxing",
+        json!({"crossingRef": "x", "agentRef": "g", "counterpart": {"country": "CN", "authority": "Customs", "crossing": "Beilun II"},
+               "transport": {"profile": "FileDrop"}}),
+        json!({"observedGeneration": 1, "conditions": conditions}),
+    )
+}
+
+#[test]
+fn counterpart_is_aligned_when_an_agreement_is_in_force_and_the_peer_answers_and_holds_nothing_up() {
+    let with = |link: Option<Arc<BilateralLink>>| {
+        let mut seen = seen(vec![open("a"), open("b")]);
+        seen.link = link;
+        let status = plan(&seen);
+        is(&status, ConditionType::Ready, "True", Reason::InForce);
+        status
+    };
+    let kind = ConditionType::CounterpartAligned;
+    is(&with(None), kind, "False", Reason::MissingReference);
+    let dry = json!([condition("Ready", "True", "DryRun"), condition("AgreementInForce", "False", "NoAgreement")]);
+    is(&with(Some(link(dry))), kind, "False", Reason::DryRun);
+    let agreed = |peer: &str| {
+        json!([
+            condition("Ready", "True", "InForce"),
+            condition("AgreementInForce", "True", "AgreementValid"),
+            condition("PeerReachable", peer, "PeerAnswers")
+        ])
+    };
+    is(&with(Some(link(agreed("False")))), kind, "False", Reason::PeerUnreachable);
+    is(&with(Some(link(agreed("True")))), kind, "True", Reason::AgreementValid);
 }
 
 #[test]

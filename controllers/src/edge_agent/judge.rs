@@ -6,12 +6,17 @@ use kalong_crds::wire::envelope::Clock;
 use kube::ResourceExt;
 
 use super::{Seen, ending, enrolled};
+use crate::kit::life::{Life, unknown_phase};
 use crate::kit::link::{AgentFacts, Presence};
-use crate::kit::readiness::{Verdict, first, ready};
+use crate::kit::readiness::{Verdict, commissioning, first, ready};
 
 pub(super) fn conditions(seen: &Seen) -> Vec<Judgement> {
     let verdict = verdict(seen);
-    let [is_ready, reconciling, stalled] = ready(verdict.as_ref());
+    let [is_ready, reconciling, stalled] = if seen.life == Life::Commissioning && !seen.agent.spec.suspend {
+        commissioning(verdict.as_ref())
+    } else {
+        ready(verdict.as_ref())
+    };
     vec![
         is_ready,
         available(seen),
@@ -59,7 +64,9 @@ fn verdict(seen: &Seen) -> Option<Verdict> {
     }
     first([
         seen.id.as_ref().err().map(|e| Verdict::Stuck(Reason::IdentityTooLong, e.to_string())),
-        (!seen.live).then_some(Verdict::Resting(Reason::Planned)),
+        (seen.life == Life::Planned).then_some(Verdict::Resting(Reason::Planned)),
+        (seen.life == Life::UnknownPhase)
+            .then(|| Verdict::Stuck(Reason::UnknownPhase, unknown_phase(seen.agent.spec.phase.as_ref()))),
         seen.agent.spec.suspend.then_some(Verdict::Resting(Reason::Suspended)),
         facts.filter(|f| f.duplicate).map(|_| {
             Verdict::Stuck(
@@ -94,7 +101,7 @@ fn verdict(seen: &Seen) -> Option<Verdict> {
 /// A fact that rests on hearing the agent.
 fn fact(seen: &Seen, kind: ConditionType, judge: impl FnOnce(&AgentFacts) -> Judgement) -> Judgement {
     match seen.facts.as_ref() {
-        _ if !seen.live => Judgement::unknown(kind, Reason::Planned, ""),
+        _ if seen.life == Life::Planned => Judgement::unknown(kind, Reason::Planned, ""),
         Some(facts) if facts.presence == Presence::Present && facts.reported => judge(facts),
         Some(facts) if facts.presence == Presence::Silent && enrolled(seen) => {
             Judgement::unknown(kind, Reason::AgentUnreachable, "")
@@ -106,7 +113,7 @@ fn fact(seen: &Seen, kind: ConditionType, judge: impl FnOnce(&AgentFacts) -> Jud
 fn connected(seen: &Seen) -> Judgement {
     let kind = ConditionType::Connected;
     match seen.facts.as_ref().map(|f| f.presence) {
-        _ if !seen.live => Judgement::unknown(kind, Reason::Planned, ""),
+        _ if seen.life == Life::Planned => Judgement::unknown(kind, Reason::Planned, ""),
         _ if seen.agent.spec.suspend => {
             Judgement::no(kind, Reason::Suspended, "Set `spec.suspend` to false to let the box in again.")
         }
@@ -123,11 +130,14 @@ fn connected(seen: &Seen) -> Judgement {
 
 fn available(seen: &Seen) -> Judgement {
     let kind = ConditionType::Available;
-    if !seen.live {
+    if seen.life == Life::Planned {
         return Judgement::no(kind, Reason::Planned, "");
     }
     if seen.agent.spec.suspend {
         return Judgement::no(kind, Reason::Suspended, "Set `spec.suspend` to false to let the box in again.");
+    }
+    if seen.life == Life::Commissioning {
+        return Judgement::no(kind, Reason::Commissioning, "");
     }
     let connected = connected(seen);
     if connected.status == kalong_crds::condition::Truth::True {

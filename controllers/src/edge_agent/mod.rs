@@ -19,6 +19,7 @@ use kube::ResourceExt;
 
 use crate::kit::caches;
 use crate::kit::driver::{Controlled, Report};
+use crate::kit::life::{Life, unknown_phase};
 use crate::kit::link::{Admittance, AgentFacts, Hearing, Presence};
 use crate::kit::world::World;
 use crate::kit::{Error, status::Written};
@@ -27,7 +28,7 @@ use crate::kit::{Error, status::Written};
 pub(crate) struct Seen {
     agent: Arc<EdgeAgent>,
     now: Timestamp,
-    live: bool,
+    life: Life,
     id: Result<AgentId, AgentIdError>,
     facts: Option<AgentFacts>,
     /// Devices that name this agent, by whether they are live.
@@ -59,7 +60,7 @@ fn observe(world: &World, agent: Arc<EdgeAgent>) -> Seen {
     let devices = caches::select(&world.caches.devices, &namespace, |d| d.spec.agent_ref.as_str() == name);
     Seen {
         now: world.clock.now(),
-        live: world.life(&namespace, agent.spec.phase.as_ref()).is_live(),
+        life: world.life(&namespace, agent.spec.phase.as_ref()),
         facts: id.as_ref().ok().map(|id| world.link.facts(id)),
         id,
         live_devices: devices.iter().filter(|d| world.life(&namespace, d.spec.phase.as_ref()).is_live()).count(),
@@ -161,7 +162,10 @@ fn blocked(seen: &Seen) -> Vec<BlockedBy> {
         );
         blocked.push(block(BlockCode::StillReferenced, format!("{} devices", seen.devices), say));
     }
-    if seen.live && !enrolled(seen) {
+    if let (Life::UnknownPhase, Some(phase)) = (seen.life, seen.agent.spec.phase.as_ref()) {
+        blocked.push(block(BlockCode::MissingReference, format!("Phase/{phase}"), unknown_phase(Some(phase))));
+    }
+    if seen.life.is_live() && !enrolled(seen) {
         let say = format!("Run `kubectl kalong enrol {name}` and the command that it prints on the box.");
         blocked.push(block(BlockCode::AgentNotEnrolled, format!("EdgeAgent/{name}"), say));
     }

@@ -12,6 +12,7 @@ use kalong_crds::wire::reported::Orphan;
 use serde_json::{Value, json};
 
 use super::{Seen, status, waits};
+use crate::kit::life::Life;
 use crate::kit::link::{AgentFacts, Presence};
 
 fn agent(name: &str, spec: Value) -> Arc<EdgeAgent> {
@@ -27,7 +28,7 @@ fn seen(spec: Value) -> Seen {
     Seen {
         agent: agent("lane-1", spec),
         now: "2026-11-22T07:00:00Z".parse().unwrap(),
-        live: true,
+        life: Life::InService,
         id: AgentId::new("mong-cai", "lane-1"),
         facts: Some(AgentFacts {
             presence: Presence::Present,
@@ -123,4 +124,36 @@ fn orphans_are_named_sorted_and_at_most_sixteen() {
     seen.facts.as_mut().unwrap().orphans = (0..20).rev().map(orphan).collect();
     let orphans = status(&seen).orphans;
     assert_eq!((orphans.len(), orphans[0].as_str(), orphans[15].as_str()), (16, "Device/cam-00", "Device/cam-15"));
+}
+
+#[test]
+fn agent_in_commissioning_is_ready_whatever_is_missing_and_tells_the_truth_beside() {
+    let mut silent = seen(json!({"phase": "phase-2"}));
+    silent.life = Life::Commissioning;
+    silent.facts.as_mut().unwrap().presence = Presence::Silent;
+    let said = status(&silent);
+    is(&said, ConditionType::Ready, "True", Reason::Commissioning);
+    is(&said, ConditionType::Available, "False", Reason::Commissioning);
+    is(&said, ConditionType::Connected, "False", Reason::AgentUnreachable);
+    silent.facts.as_mut().unwrap().presence = Presence::Present;
+    is(&status(&silent), ConditionType::Connected, "True", Reason::AgentConnected);
+}
+
+#[test]
+fn planned_agent_is_ready_and_says_nothing_of_the_box() {
+    let mut planned = seen(json!({"phase": "phase-2"}));
+    planned.life = Life::Planned;
+    let said = status(&planned);
+    is(&said, ConditionType::Ready, "True", Reason::Planned);
+    is(&said, ConditionType::Connected, "Unknown", Reason::Planned);
+}
+
+#[test]
+fn agent_of_a_phase_that_does_not_exist_is_stalled_and_stays_in_contact() {
+    let mut lost = seen(json!({"phase": "phase-9"}));
+    lost.life = Life::UnknownPhase;
+    let said = status(&lost);
+    is(&said, ConditionType::Stalled, "True", Reason::UnknownPhase);
+    is(&said, ConditionType::Connected, "True", Reason::AgentConnected);
+    assert_eq!(said.blocked_by[0].subject, "Phase/phase-9");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kalong_crds::condition::{ConditionType, Conditioned, Truth};
+use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
 use kube::ResourceExt;
 use kube_runtime::reflector::Store;
 use prometheus::core::{Collector, Desc};
@@ -72,9 +72,10 @@ fn sample<K: Kind + Conditioned>(store: &Store<K>, conditions: &IntGaugeVec, obj
     for object in store.state() {
         let ready = object.condition(ConditionType::Ready).map_or(Truth::Unknown.as_str(), |c| c.status.as_str());
         *totals.entry(ready.to_owned()).or_default() += 1;
+        // Planned, suspended, disabled, in commissioning, in dry run: nobody is called because of what rests on purpose.
         let resting = object.is(ConditionType::Ready)
             && object.reason(ConditionType::Available) == object.reason(ConditionType::Ready);
-        for condition in object.conditions().iter().filter(|c| unhealthy(&c.type_, &c.status) && !resting) {
+        for condition in object.conditions().iter().filter(|c| unhealthy(&c.type_, &c.status, &c.reason) && !resting) {
             let namespace = object.namespace().unwrap_or_default();
             let labels =
                 [&kind, namespace.as_str(), &object.name_any(), &condition.type_, &condition.status, &condition.reason];
@@ -86,8 +87,78 @@ fn sample<K: Kind + Conditioned>(store: &Store<K>, conditions: &IntGaugeVec, obj
     }
 }
 
-fn unhealthy(kind: &str, status: &str) -> bool {
-    let bad_when_true =
-        [ConditionType::Reconciling, ConditionType::Stalled, ConditionType::Revoked].iter().any(|t| t.as_str() == kind);
-    if bad_when_true { status != "False" } else { status != "True" }
+/// Facts that are no trouble by themselves, whichever way they stand; each with the reason that is.
+const FACTS: [(ConditionType, Option<Reason>); 8] = [
+    (ConditionType::Accepted, Some(Reason::EmergencyAccepted)),
+    (ConditionType::Drained, None),
+    (ConditionType::Released, None),
+    (ConditionType::EntryMet, Some(Reason::GateVoided)),
+    (ConditionType::ExitMet, Some(Reason::GateVoided)),
+    (ConditionType::Open, None),
+    (ConditionType::SafeToChange, None),
+    (ConditionType::Licensed, Some(Reason::LicenceEnding)),
+];
+
+/// Types of which True is the trouble.
+const BAD_WHEN_TRUE: [ConditionType; 4] =
+    [ConditionType::Reconciling, ConditionType::Stalled, ConditionType::Revoked, ConditionType::Late];
+
+fn unhealthy(kind: &str, status: &str, reason: &str) -> bool {
+    let Some(kind) = ConditionType::parse(kind) else { return status != Truth::True.as_str() };
+    // Nothing is sent by choice, and what follows from that is no trouble either.
+    if reason == Reason::DryRun.as_str() {
+        return false;
+    }
+    match FACTS.iter().find(|(fact, _)| *fact == kind) {
+        // A licence that is not in force is trouble all the same; one that ends soon is said while it still is.
+        Some((ConditionType::Licensed, trouble)) => {
+            status != Truth::True.as_str() || trouble.is_some_and(|t| t.as_str() == reason)
+        }
+        Some((_, trouble)) => trouble.is_some_and(|trouble| trouble.as_str() == reason),
+        None if BAD_WHEN_TRUE.contains(&kind) => status != Truth::False.as_str(),
+        None => status != Truth::True.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_is_no_trouble_by_itself() {
+        for kind in ["Accepted", "Drained", "Released", "EntryMet", "ExitMet", "Open", "SafeToChange"] {
+            for status in ["True", "False", "Unknown"] {
+                assert!(!unhealthy(kind, status, "GateFailed"), "{kind} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_pages_is_trouble() {
+        for (kind, status, reason) in [
+            ("EntryMet", "False", "GateVoided"),
+            ("Accepted", "True", "EmergencyAccepted"),
+            ("Late", "True", "MilestonePassed"),
+            ("Licensed", "True", "LicenceEnding"),
+            ("Licensed", "False", "LicenceExpired"),
+            ("InterlocksSafe", "False", "InterlockOpen"),
+            ("FloorsMet", "False", "FloorBroken"),
+            ("Stalled", "True", "GateRefused"),
+            ("Connected", "Unknown", "AgentUnreachable"),
+        ] {
+            assert!(unhealthy(kind, status, reason), "{kind} {status} {reason}");
+        }
+    }
+
+    #[test]
+    fn what_is_well_is_no_trouble() {
+        for (kind, status, reason) in [
+            ("Late", "False", "OnTime"),
+            ("Licensed", "True", "LicenceValid"),
+            ("Ready", "True", "Commissioning"),
+            ("CounterpartAligned", "False", "DryRun"),
+        ] {
+            assert!(!unhealthy(kind, status, reason), "{kind} {status} {reason}");
+        }
+    }
 }

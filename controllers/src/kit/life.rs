@@ -53,6 +53,14 @@ pub fn in_force(phase: &Phase) -> Option<PhaseState> {
     phase.status.as_ref().filter(|status| status.observed_generation >= 0).map(|status| status.state)
 }
 
+/// What to say of an object whose phase is not there.
+pub fn unknown_phase(phase: Option<&Name>) -> String {
+    let phase = phase.map(Name::as_str).unwrap_or_default();
+    format!(
+        "Phase {phase} does not exist in this namespace: declare it, or correct `spec.phase`; nothing is changed until then."
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

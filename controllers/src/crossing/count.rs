@@ -1,0 +1,121 @@
+//! What the lanes of a Crossing amount to. What counts as open is said by [`capacity`](crate::capacity) alone.
+
+use std::collections::BTreeMap;
+
+use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
+use kalong_crds::crossing::{Direction, LaneCount};
+use kalong_crds::lane::{LaneAdmission, Service};
+use kalong_crds::lane_drain::DrainClass;
+use kube::ResourceExt;
+
+use super::observe::{LaneSeen, Seen};
+use crate::capacity::{Breach, Claim, Floor, Group, LaneFacts, Lost, Picture, floors_broken, loss};
+use crate::kit::life::Life;
+
+/// Lanes by service and direction.
+pub(super) fn lanes(seen: &Seen) -> Vec<LaneCount> {
+    let picture = picture(seen);
+    let mut counts: BTreeMap<(Service, Direction), LaneCount> = BTreeMap::new();
+    for lane in &seen.lanes {
+        let spec = &lane.lane.spec;
+        let entry = counts.entry((spec.service, spec.direction)).or_insert_with(|| LaneCount {
+            service: spec.service,
+            direction: spec.direction,
+            declared: 0,
+            open: 0,
+            draining: 0,
+            closed: 0,
+            failed: 0,
+            planned: 0,
+            open_passages_per_hour: 0,
+        });
+        entry.declared += 1;
+        let facts = facts(seen, lane);
+        match column(loss(&picture, &lane.lane.name_any(), &facts), &facts) {
+            Column::Open => {
+                entry.open += 1;
+                entry.open_passages_per_hour += spec.rated_passages_per_hour;
+            }
+            Column::Draining => entry.draining += 1,
+            Column::Closed => entry.closed += 1,
+            Column::Failed => entry.failed += 1,
+            Column::Planned => entry.planned += 1,
+        }
+    }
+    counts.into_values().collect()
+}
+
+/// The floors that do not hold now.
+pub(super) fn broken(seen: &Seen) -> Vec<Breach> {
+    floors_broken(&picture(seen), &Default::default())
+}
+
+/// Where a lane is counted.
+enum Column {
+    Open,
+    Draining,
+    Closed,
+    Failed,
+    Planned,
+}
+
+/// A lane that should be open and cannot serve, or of which nobody can tell, is failed.
+fn column(lost: Option<Lost>, lane: &LaneFacts) -> Column {
+    match lost {
+        None => Column::Open,
+        Some(Lost::NotInService) if lane.life == Life::UnknownPhase => Column::Failed,
+        Some(Lost::NotInService) => Column::Planned,
+        Some(Lost::Held(_)) => Column::Draining,
+        Some(Lost::Closed) => match lane.reported {
+            LaneAdmission::Closed => Column::Closed,
+            LaneAdmission::Open | LaneAdmission::Draining | LaneAdmission::Drained => Column::Draining,
+            LaneAdmission::Unknown => Column::Failed,
+        },
+        Some(Lost::NotOpen(LaneAdmission::Draining | LaneAdmission::Drained)) => Column::Draining,
+        Some(Lost::NotOpen(_) | Lost::Interlocked | Lost::Unknown | Lost::Broken | Lost::Unconfirmed) => Column::Failed,
+    }
+}
+
+/// The lanes as their statuses show them: a count that speaks of what agents have confirmed.
+fn picture(seen: &Seen) -> Picture {
+    let name = seen.crossing.name_any();
+    let floor = |floor: &kalong_crds::crossing::CapacityFloor| Floor {
+        group: Group { crossing: name.clone(), service: floor.service, direction: floor.direction },
+        min_lanes: floor.min_open_lanes,
+        min_passages_per_hour: floor.min_passages_per_hour,
+    };
+    Picture {
+        floors: seen.crossing.spec.capacity_floors.iter().map(floor).collect(),
+        lanes: seen.lanes.iter().map(|lane| (lane.lane.name_any(), facts(seen, lane))).collect(),
+        accepted: seen
+            .lanes
+            .iter()
+            .flat_map(|lane| lane.held_by.iter().map(|claim| held(claim, lane.lane.name_any())))
+            .collect(),
+        waiting: Vec::new(),
+    }
+}
+
+/// A claim as far as counting is concerned: it holds this lane. Its rank decides nothing any more.
+fn held(claim: &str, lane: String) -> Claim {
+    Claim { name: claim.to_owned(), class: DrainClass::Change, priority: 0, created: 0, lanes: [lane].into() }
+}
+
+fn facts(seen: &Seen, lane: &LaneSeen) -> LaneFacts {
+    let (spec, status) = (&lane.lane.spec, lane.lane.status.as_ref());
+    let available = lane.lane.condition(ConditionType::Available).map(|c| c.status.as_str());
+    LaneFacts {
+        group: Group { crossing: seen.crossing.name_any(), service: spec.service, direction: spec.direction },
+        passages_per_hour: spec.rated_passages_per_hour,
+        life: lane.life,
+        declared: spec.admission,
+        reported: status.map(|s| s.admission).unwrap_or_default(),
+        available: match available {
+            Some("True") => Truth::True,
+            Some("False") => Truth::False,
+            _ => Truth::Unknown,
+        },
+        interlocked: lane.lane.reason(ConditionType::Available) == Reason::InterlockOpen.as_str(),
+        settled: true,
+    }
+}
