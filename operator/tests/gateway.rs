@@ -11,17 +11,22 @@ mod tests {
 
     use bytes::Bytes;
     use kalong_controllers::kit::link::{Admittance, AgentLink, Holding, Presence};
+    use kalong_crds::lane::CargoClass;
+    use kalong_crds::units::AgentId;
     use kalong_crds::wire::control::{Control, Renewal};
+    use kalong_crds::wire::desired::{Item, ItemKind};
     use kalong_crds::wire::signature::Signer;
+    use kalong_crds::wire::telemetry::{CLEARANCE_BOUNDS, ClassCount, GATE_BOUNDS, LaneCounters, Telemetry, Timing};
     use kalong_crds::wire::topic::{Down, OPERATOR_STATE, Up};
     use kalong_operator::broker::metrics::{Denied, Handshake};
     use kalong_operator::broker::{EndReason, Limits};
-    use rumqttc::{Connect, ConnectReturnCode, LastWill, Packet, Protocol, PubAck, QoS, SubscribeReasonCode};
+    use prometheus::{Encoder, Registry, TextEncoder};
+    use rumqttc::{Connect, ConnectReturnCode, LastWill, Packet, Protocol, PubAck, Publish, QoS, SubscribeReasonCode};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::gateway_site::model::{Model, device};
-    use super::gateway_site::{Agent, BOUND, Ca, Raw, Seen, Site, id, until, uplink};
+    use super::gateway_site::{Agent, BOUND, Ca, Raw, Seen, Site, id, until, uplink, uplink_in};
 
     const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
     const GRACE: Duration = Duration::from_secs(90);
@@ -106,9 +111,10 @@ mod tests {
         let agent = id("a1");
         let own = Up::Reported.of(&agent);
         let large = vec![b'x'; 64 * 1024 + 1];
-        let bad: [(&str, &[u8]); 7] = [
+        let bad: [(&str, &[u8]); 8] = [
             ("đèn/1", b"x"),
             ("kalong/v1/mong-cai.a2/reported", b"x"),
+            ("kalong/v1/mong-cai.a2/telemetry", b"x"),
             ("kalong/v1/mong-cai.a1/desired", b"x"),
             (OPERATOR_STATE, b"x"),
             ("kalong/v1/+/reported", b"x"),
@@ -491,6 +497,65 @@ mod tests {
         raw.closed().await;
         until("it is counted", || site.metrics.denials(Denied::Payload) == 1).await;
         assert!(!uplink.facts(&other).reported && !uplink.facts(&agent).reported);
+    }
+
+    fn lane(uid: &str) -> Item {
+        let order = serde_json::json!({"crossing": "bac-luan-2", "direction": "Inbound", "service": "Smart",
+            "admission": "Open", "controller": "c", "members": []});
+        Item::new(ItemKind::Lane, "mong-cai", &format!("lane-{uid}"), uid, 1, &order).unwrap()
+    }
+
+    fn passed(uid: &str) -> LaneCounters {
+        let timing = |bounds: &[u64]| Timing { count: 1, sum_millis: 9_000, buckets: vec![1; bounds.len()] };
+        LaneCounters {
+            uid: uid.to_owned(),
+            passages: vec![ClassCount { class: CargoClass::General, count: 1 }],
+            gate: timing(&GATE_BOUNDS),
+            clearance: timing(&CLEARANCE_BOUNDS),
+        }
+    }
+
+    #[tokio::test]
+    async fn counters_are_told_only_for_oneself_and_without_an_acknowledgement() {
+        let registry = Registry::new();
+        let (uplink, keys) = uplink_in(&registry, 1, &key(), GRACE);
+        let (agent, other) = (id("a1"), id("a2"));
+        for one in [&agent, &other] {
+            uplink.admit(one, Admittance::Admitted);
+            uplink.want(one, lane(&format!("u-{one}")));
+        }
+        uplink.open();
+        let site = Site::over(uplink.clone(), Limits::default(), LOOPBACK).await;
+        let counted = |one: &AgentId| {
+            let mut text = Vec::new();
+            TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+            let lane = format!("lane=\"lane-u-{one}\"");
+            String::from_utf8(text)
+                .unwrap()
+                .lines()
+                .any(|line| line.starts_with("kalong_lane_passages_total{") && line.contains(&lane))
+        };
+
+        // In its own name, for a lane of another: believed by nobody.
+        let mut model = Model::new(agent.clone(), keys.clone());
+        let mut raw = site.enter(&agent).await;
+        let both = [passed(&format!("u-{agent}")), passed(&format!("u-{other}"))].to_vec();
+        let own = model.envelope(Telemetry { lanes: both, igvs: vec![] });
+        raw.send(Packet::Publish(Publish::new(Up::Telemetry.of(&agent), QoS::AtMostOnce, own))).await;
+        until("its own lane is counted", || counted(&agent)).await;
+        assert!(!counted(&other));
+        raw.send(Packet::PingReq).await;
+        assert_eq!(raw.next().await, Some(Packet::PingResp), "quality of service 0 is not acknowledged");
+
+        // In the other's name, on its own topic: the session ends. On the other's topic the packet does not get so far.
+        let forged = || Model::new(other.clone(), keys.clone()).envelope(Telemetry { lanes: vec![], igvs: vec![] });
+        raw.publish(&Up::Telemetry.of(&agent), forged()).await;
+        raw.closed().await;
+        until("it is counted", || site.metrics.denials(Denied::Payload) == 1).await;
+        let mut raw = site.enter(&agent).await;
+        raw.publish(&Up::Telemetry.of(&other), forged()).await;
+        raw.closed().await;
+        until("it is counted", || site.metrics.denials(Denied::Publish) == 1).await;
     }
 
     #[tokio::test]

@@ -149,10 +149,14 @@ mod tests {
         assert_eq!(judge("kalong/v1/mong-cai.a1/reported", MAX_MESSAGE), Ok(Up::Reported));
         assert_eq!(judge("kalong/v1/mong-cai.a1/reported", MAX_MESSAGE + 1), Err(Denial::Payload));
         assert_eq!(judge("kalong/v1/mong-cai.a1/event", 0), Err(Denial::Payload));
+        assert_eq!(judge("kalong/v1/mong-cai.a1/telemetry", MAX_MESSAGE), Ok(Up::Telemetry));
+        assert_eq!(judge("kalong/v1/mong-cai.a1/telemetry", MAX_MESSAGE + 1), Err(Denial::Payload));
+        assert_eq!(judge("kalong/v1/mong-cai.a1/telemetry", 0), Err(Denial::Payload));
         assert_eq!(judge("kalong/v1/mong-cai.a1/beat", 80), Ok(Up::Beat));
         assert_eq!(judge("kalong/v1/mong-cai.a1/beat", 81), Err(Denial::Payload));
         for topic in [
             "kalong/v1/mong-cai.a2/reported",
+            "kalong/v1/mong-cai.a2/telemetry",
             "kalong/v1/mong-cai.a1/desired",
             "kalong/v1/_op/state",
             "đèn/1",

@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 
 use kalong_crds::Reason;
+use kalong_crds::device::{GuardKind, GuardState};
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::event::Event;
 use kalong_crds::wire::order::DeviceOrder;
-use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
+use kalong_crds::wire::reported::{DeviceReport, DrainRefusal, IgvReport, ItemState, LaneReport, ReportedItem};
 
 /// Deepest nesting of a message.
 pub const MAX_DEPTH: usize = 8;
@@ -23,6 +24,18 @@ const MAX_WORD: usize = 63;
 const MAX_TIME: usize = 35;
 /// Health codes of one device.
 const MAX_CODES: usize = 8;
+/// Interlocks and seals of one device.
+const MAX_GUARDS: usize = 16;
+/// Claims that one refusal names.
+const MAX_DRAINS: usize = 16;
+/// Longest name of an object, in characters.
+const MAX_NAME: usize = 253;
+/// Maps of one vehicle.
+const MAX_MAPS: usize = 16;
+/// Parts of one vehicle whose version is told.
+const MAX_SOFTWARE: usize = 16;
+/// Types of errors of one vehicle.
+const MAX_ERRORS: usize = 8;
 /// Highest number of a firmware attempt.
 const MAX_ATTEMPT: i64 = 1_000_000;
 
@@ -47,17 +60,29 @@ pub fn shallow(json: &[u8]) -> bool {
     true
 }
 
-/// The health codes that a device's order lists; none for other kinds.
-pub fn codes(item: &Item) -> BTreeSet<String> {
+/// The words that the model of a device gave it; a device may use no other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Health codes.
+    pub codes: BTreeSet<String>,
+    /// Interlocks and seals.
+    pub guards: BTreeSet<(String, GuardKind)>,
+}
+
+/// The words that a device's order lists; none for other kinds.
+pub fn words(item: &Item) -> Words {
     let order = (item.kind == ItemKind::Device).then(|| serde_json::from_value::<DeviceOrder>(item.spec.clone()));
-    match order {
-        Some(Ok(order)) => order.health_codes.into_iter().map(|code| code.name).collect(),
-        _ => BTreeSet::new(),
+    let Some(Ok(order)) = order else { return Words::default() };
+    let interlocks = order.regulatory.interlocks.into_iter().map(|interlock| (interlock.name, GuardKind::Interlock));
+    let seals = order.regulatory.seals.into_iter().map(|seal| (seal.name, GuardKind::Seal));
+    Words {
+        codes: order.health_codes.into_iter().map(|code| code.name).collect(),
+        guards: interlocks.chain(seals).collect(),
     }
 }
 
-/// What a report may say of an item of this kind with these health codes. Nothing if it is of another kind.
-pub fn admit(said: &ReportedItem, kind: ItemKind, codes: &BTreeSet<String>) -> Option<ReportedItem> {
+/// What a report may say of an item of this kind with these words. Nothing if it is of another kind.
+pub fn admit(said: &ReportedItem, kind: ItemKind, words: &Words) -> Option<ReportedItem> {
     if said.kind != kind {
         return None;
     }
@@ -70,17 +95,61 @@ pub fn admit(said: &ReportedItem, kind: ItemKind, codes: &BTreeSet<String>) -> O
         state: said.state,
         reason: reason(&said.reason, said.state),
         message: text(&said.message, MAX_TEXT),
-        device: said.device.as_ref().filter(|_| kind == ItemKind::Device).map(|device| admit_device(device, codes)),
-        lane: said.lane.clone().filter(|_| kind == ItemKind::Lane),
-        igv: None,
-        link: None,
+        device: said.device.as_ref().filter(|_| kind == ItemKind::Device).map(|device| admit_device(device, words)),
+        lane: said.lane.as_ref().filter(|_| kind == ItemKind::Lane).map(admit_lane),
+        igv: said.igv.as_ref().filter(|_| kind == ItemKind::Igv).map(admit_igv),
+        link: said.link.clone().filter(|_| kind == ItemKind::Link),
     })
 }
 
-fn admit_device(said: &DeviceReport, codes: &BTreeSet<String>) -> DeviceReport {
+fn admit_lane(said: &LaneReport) -> LaneReport {
+    LaneReport { refusal: said.refusal.as_ref().and_then(admit_refusal), ..said.clone() }
+}
+
+/// A refusal in one of its two words; any other is none, and the lane is then merely not empty yet.
+fn admit_refusal(said: &DrainRefusal) -> Option<DrainRefusal> {
+    let reason =
+        documented(&said.reason).filter(|word| matches!(word, Reason::DrainTimedOut | Reason::DrainRefused))?;
+    Some(DrainRefusal {
+        drains: said.drains.iter().take(MAX_DRAINS).map(|name| text(name, MAX_NAME)).collect(),
+        reason: reason.to_string(),
+        message: text(&said.message, MAX_TEXT),
+    })
+}
+
+fn admit_igv(said: &IgvReport) -> IgvReport {
+    let mut igv = said.clone();
+    igv.operating_mode = igv.operating_mode.as_deref().map(|mode| text(mode, MAX_WORD)).filter(|mode| !mode.is_empty());
+    if let Some(maps) = &mut igv.maps {
+        maps.truncate(MAX_MAPS);
+        for map in maps {
+            map.name = text(&map.name, MAX_WORD);
+            map.version = text(&map.version, MAX_WORD);
+        }
+    }
+    igv.software.retain(|part| !part.name.is_empty());
+    igv.software.truncate(MAX_SOFTWARE);
+    for part in &mut igv.software {
+        part.name = text(&part.name, MAX_WORD);
+        part.version = text(&part.version, MAX_WORD);
+    }
+    igv.software.sort();
+    igv.errors.truncate(MAX_ERRORS);
+    for error in &mut igv.errors {
+        *error = text(error, MAX_WORD);
+    }
+    igv
+}
+
+fn admit_device(said: &DeviceReport, words: &Words) -> DeviceReport {
     let mut device = said.clone();
+    device.guards.retain(|guard| words.guards.contains(&(guard.name.clone(), guard.kind)));
+    // Whoever tells one twice is believed where it is open.
+    device.guards.sort_by_key(|guard| (guard.name.clone(), guard.kind, guard.state != GuardState::Unsafe));
+    device.guards.dedup_by(|later, earlier| (&later.name, later.kind) == (&earlier.name, earlier.kind));
+    device.guards.truncate(MAX_GUARDS);
     if let Some(health) = &mut device.health {
-        health.codes.retain(|code| codes.contains(code));
+        health.codes.retain(|code| words.codes.contains(code));
         health.codes.sort();
         health.codes.dedup();
         health.codes.truncate(MAX_CODES);
@@ -139,7 +208,8 @@ pub fn admit_event(agent: &AgentId, event: &Event) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use kalong_crds::device::{FirmwareStatus, Health, HealthState};
+    use kalong_crds::device::{FirmwareStatus, Guard, Health, HealthState};
+    use kalong_crds::igv::{SoftwareVersion, VehicleMap};
     use kalong_crds::units::Digest;
 
     use super::*;
@@ -177,8 +247,8 @@ mod tests {
 
     #[test]
     fn report_is_cut_to_its_bounds_and_to_the_models_words() {
-        let codes = ["LensDirty".to_owned()].into();
-        let item = admit(&said("Bogus", ItemState::Failed), ItemKind::Device, &codes).unwrap();
+        let words = Words { codes: ["LensDirty".to_owned()].into(), ..Words::default() };
+        let item = admit(&said("Bogus", ItemState::Failed), ItemKind::Device, &words).unwrap();
         assert_eq!((item.reason.as_str(), item.applied, item.lane), ("FailedOnDevice", 2, None));
         assert!(item.message.len() == MAX_TEXT && !item.message.contains('\n'));
         let device = item.device.unwrap();
@@ -188,12 +258,66 @@ mod tests {
             (firmware.running.len(), firmware.attempt, firmware.since, firmware.security_counter),
             (63, 0, None, 0)
         );
-        assert_eq!(admit(&said("", ItemState::Applied), ItemKind::Lane, &codes), None);
+        assert_eq!(admit(&said("", ItemState::Applied), ItemKind::Lane, &words), None);
+    }
+
+    #[test]
+    fn only_guards_of_the_model_are_believed_and_none_twice() {
+        let guard = |name: &str, kind, state| Guard { name: name.into(), kind, state };
+        let mut item = said("", ItemState::Applied);
+        item.device.as_mut().unwrap().guards = vec![
+            guard("searchComplete", GuardKind::Interlock, GuardState::Unsafe),
+            guard("searchComplete", GuardKind::Interlock, GuardState::Safe),
+            guard("searchComplete", GuardKind::Seal, GuardState::Safe),
+            guard("invented", GuardKind::Interlock, GuardState::Safe),
+        ];
+        let words = Words { guards: [("searchComplete".to_owned(), GuardKind::Interlock)].into(), ..Words::default() };
+        let device = admit(&item, ItemKind::Device, &words).unwrap().device.unwrap();
+        assert_eq!(device.guards, [guard("searchComplete", GuardKind::Interlock, GuardState::Unsafe)]);
+    }
+
+    #[test]
+    fn refusal_has_one_of_two_words_and_bounded_names() {
+        let report = |reason: &str| LaneReport {
+            refusal: Some(DrainRefusal {
+                drains: vec!["d\n".repeat(400); 40],
+                reason: reason.into(),
+                message: "m".repeat(3000),
+            }),
+            ..LaneReport::default()
+        };
+        let admitted = |reason: &str| {
+            let lane =
+                ReportedItem { kind: ItemKind::Lane, lane: Some(report(reason)), ..said("", ItemState::Applied) };
+            admit(&lane, ItemKind::Lane, &Words::default()).unwrap().lane.unwrap().refusal
+        };
+        let refusal = admitted("DrainTimedOut").unwrap();
+        assert_eq!((refusal.drains.len(), refusal.message.len()), (MAX_DRAINS, MAX_TEXT));
+        assert!(refusal.drains.iter().all(|name| name.len() <= MAX_NAME && !name.contains('\n')));
+        assert_eq!((admitted("SafeToGo"), admitted("Closed")), (None, None));
+    }
+
+    #[test]
+    fn vehicle_is_told_within_bounds_and_only_as_a_vehicle() {
+        let long = "v".repeat(200);
+        let igv = IgvReport {
+            operating_mode: Some(long.clone()),
+            maps: Some(vec![VehicleMap { name: long.clone(), version: long.clone() }; 40]),
+            software: vec![SoftwareVersion { name: long.clone(), version: long.clone() }; 40],
+            errors: vec![long; 40],
+            ..IgvReport::default()
+        };
+        let item = ReportedItem { kind: ItemKind::Igv, igv: Some(igv), ..said("", ItemState::Applied) };
+        let admitted = admit(&item, ItemKind::Igv, &Words::default()).unwrap();
+        assert_eq!((admitted.device, admitted.lane, admitted.link), (None, None, None));
+        let igv = admitted.igv.unwrap();
+        assert_eq!((igv.maps.unwrap().len(), igv.software.len(), igv.errors.len()), (16, 16, 8));
+        assert!(igv.operating_mode.unwrap().len() == 63 && igv.software[0].version.len() == 63);
     }
 
     #[test]
     fn documented_reason_stays() {
-        let item = admit(&said("DeviceUnreachable", ItemState::Failed), ItemKind::Device, &BTreeSet::new()).unwrap();
+        let item = admit(&said("DeviceUnreachable", ItemState::Failed), ItemKind::Device, &Words::default()).unwrap();
         assert_eq!(item.reason, "DeviceUnreachable");
     }
 

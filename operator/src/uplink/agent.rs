@@ -1,6 +1,6 @@
 //! Everything known of one agent, and what the controllers ask of it. Synchronous: the clock comes in, effects go out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +16,10 @@ use kalong_crds::wire::reported::{Orphan, ReportedItem};
 use kalong_crds::wire::topic::Down;
 use tokio::time::Instant;
 
-use super::admission;
+use super::admission::{self, Words};
+use super::counters::Counters;
 use super::delivery::{DESIRED_RETRY, Delivery, Resync};
+use super::holders::Holders;
 use super::image::{Image, Sequence};
 use super::metrics::UplinkMetrics;
 use super::outbound;
@@ -40,6 +42,7 @@ pub(super) struct Context<'a> {
     pub opened: bool,
     pub sealer: &'a Sealer,
     pub metrics: &'a UplinkMetrics,
+    pub holders: &'a Holders,
     pub grace: Duration,
     pub start: Instant,
     pub start_wall: Timestamp,
@@ -80,12 +83,13 @@ pub(super) struct AgentState {
     pub term_implausible: bool,
     pub renewing: bool,
     pub sequences: Sequences,
+    pub counters: Counters,
     takeovers: VecDeque<Instant>,
     wanted: BTreeMap<String, Item>,
     wanted_rev: Rev,
     ended: BTreeMap<String, i64>,
     names: HashMap<String, (ItemKind, Wake)>,
-    codes: HashMap<String, BTreeSet<String>>,
+    words: HashMap<String, Words>,
     views: HashMap<String, Arc<ReportedItem>>,
     shown: Shown,
     settled: bool,
@@ -99,6 +103,7 @@ pub(super) struct Sequences {
     pub beat: Sequence,
     pub event: Sequence,
     pub csr: Sequence,
+    pub telemetry: Sequence,
     pub all: Sequence,
 }
 
@@ -117,12 +122,13 @@ impl AgentState {
             term_implausible: false,
             renewing: false,
             sequences: Sequences::default(),
+            counters: Counters::default(),
             takeovers: VecDeque::new(),
             wanted: BTreeMap::new(),
             wanted_rev: Rev::empty(),
             ended: BTreeMap::new(),
             names: HashMap::new(),
-            codes: HashMap::new(),
+            words: HashMap::new(),
             views: HashMap::new(),
             shown: Shown::Unheard,
             settled: false,
@@ -140,14 +146,20 @@ impl AgentState {
         self.ended.remove(&uid);
         let wake = Wake { namespace: item.namespace.clone(), name: item.name.clone() };
         self.names.insert(uid.clone(), (item.kind, wake));
-        self.codes.insert(uid.clone(), admission::codes(&item));
+        self.words.insert(uid.clone(), admission::words(&item));
+        self.counters.wanted(&item);
+        if urgent(&item) {
+            self.delivery.overtake();
+        } else {
+            self.delivery.hurry();
+        }
         self.wanted.insert(uid.clone(), item);
         self.wanted_rev = rev_of(self.wanted.values());
         self.look(&uid);
-        self.delivery.hurry();
     }
 
     pub fn remove(&mut self, uid: &str, generation: i64) {
+        self.counters.gone(uid);
         if self.wanted.remove(uid).is_some() {
             self.wanted_rev = rev_of(self.wanted.values());
             self.delivery.hurry();
@@ -354,8 +366,8 @@ impl AgentState {
     /// Computes anew what controllers may see of an item.
     pub fn look(&mut self, uid: &str) {
         let seen = self.names.get(uid).and_then(|(kind, _)| {
-            let empty = BTreeSet::new();
-            admission::admit(self.image.item(uid)?, *kind, self.codes.get(uid).unwrap_or(&empty))
+            let none = Words::default();
+            admission::admit(self.image.item(uid)?, *kind, self.words.get(uid).unwrap_or(&none))
         });
         match seen {
             Some(item) => self.views.insert(uid.to_owned(), Arc::new(item)),
@@ -365,8 +377,13 @@ impl AgentState {
 
     fn drop_name(&mut self, uid: &str) {
         self.names.remove(uid);
-        self.codes.remove(uid);
+        self.words.remove(uid);
         self.views.remove(uid);
+    }
+
+    /// Whether nothing was heard for longer than the grace time.
+    pub fn is_silent(&self, context: &Context<'_>) -> bool {
+        self.presence(context) == Presence::Silent
     }
 
     fn presence(&self, context: &Context<'_>) -> Presence {
@@ -384,6 +401,16 @@ impl AgentState {
     pub fn own_wake(&self) -> (ItemKind, Wake) {
         let wake = Wake { namespace: self.id.namespace().to_owned(), name: self.id.name().to_owned() };
         (ItemKind::Agent, wake)
+    }
+}
+
+/// Whether the order must not wait behind one that is not confirmed yet: a link that is cut, and a lane behind an open interlock.
+fn urgent(item: &Item) -> bool {
+    let said = |field: &str| item.spec.get(field);
+    match item.kind {
+        ItemKind::Link => said("mode").and_then(|mode| mode.as_str()) == Some("Cut"),
+        ItemKind::Lane => said("openInterlocks").and_then(|open| open.as_array()).is_some_and(|open| !open.is_empty()),
+        ItemKind::Agent | ItemKind::Device | ItemKind::Igv => false,
     }
 }
 

@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::agent::{AgentState, Context, Effects};
+use super::holders::Holders;
 use super::metrics::UplinkMetrics;
 use super::model::{Model, device};
 use super::signer::Sealer;
@@ -30,6 +31,7 @@ struct Pair {
     session: Session,
     sealer: Sealer,
     metrics: UplinkMetrics,
+    holders: Holders,
     start: Instant,
     now: Instant,
     opened: bool,
@@ -53,6 +55,7 @@ impl Pair {
             session: Session::unwired(0, id),
             sealer: Sealer::new(signer, 7),
             metrics: UplinkMetrics::register(&Registry::new()).unwrap(),
+            holders: Holders::default(),
             start: now,
             now,
             opened: true,
@@ -71,6 +74,7 @@ impl Pair {
             opened: self.opened,
             sealer: &self.sealer,
             metrics: &self.metrics,
+            holders: &self.holders,
             grace: GRACE,
             start: self.start,
             start_wall: Timestamp::UNIX_EPOCH,

@@ -76,6 +76,14 @@ impl Delivery {
         }
     }
 
+    /// Something is wanted that must not wait for the confirmation of what is on its way.
+    pub fn overtake(&mut self) {
+        self.tries = 0;
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.retry = unconfirmed.sent;
+        }
+    }
+
     /// The agent says that it holds this set; `fence` is the highest message that it verified, if it said so.
     pub fn confirm(&mut self, said: &Rev, fence: Option<Fence>) {
         let confirmed = self.unconfirmed.as_ref().is_some_and(|sent| {

@@ -1,16 +1,19 @@
 //! What comes from an agent: decoded, held against its identity and its order, and applied.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::control::Renewal;
 use kalong_crds::wire::envelope::{Beat, Envelope, EnvelopeError};
 use kalong_crds::wire::event::Events;
 use kalong_crds::wire::reported::Reported;
+use kalong_crds::wire::telemetry::Telemetry;
 use kalong_crds::wire::topic::Up;
 use serde::Deserialize;
 
 use super::admission;
-use super::agent::{AgentState, Context, Effects};
+use super::agent::{AgentState, Context, Effects, Sequences};
 use super::image::{Changes, Place, Sequence, Taken};
 use super::metrics::UplinkMetrics;
 use crate::broker::Verdict;
@@ -45,7 +48,11 @@ impl AgentState {
                 Ok(None) => {}
                 Err(Foreign) => return Verdict::Close,
             },
-            Up::Telemetry => {}
+            Up::Telemetry => match decode::<Telemetry>(context.metrics, topic, payload, &self.id) {
+                Ok(Some(envelope)) => self.telemetry(context, envelope),
+                Ok(None) => {}
+                Err(Foreign) => return Verdict::Close,
+            },
             Up::Csr => match decode::<Renewal>(context.metrics, topic, payload, &self.id) {
                 Ok(Some(envelope)) => {
                     let fresh =
@@ -77,11 +84,20 @@ impl AgentState {
         }
     }
 
+    /// Counters wake nobody: they are read when somebody scrapes.
+    fn telemetry(&mut self, context: &Context<'_>, envelope: Envelope<Telemetry>) {
+        let Sequences { telemetry, all, .. } = &mut self.sequences;
+        if newer(context.metrics, Up::Telemetry, telemetry, all, &envelope) {
+            context.metrics.dropped(self.counters.take(envelope.body));
+        }
+    }
+
     fn reported(&mut self, context: &Context<'_>, envelope: Envelope<Reported>, effects: &mut Effects) {
         if !newer(context.metrics, Up::Reported, &mut self.sequences.reported, &mut self.sequences.all, &envelope) {
             return;
         }
         self.judge_term(context, envelope.body.term, effects);
+        let orphans = self.orphans();
         match self.image.take(envelope.body) {
             Taken::Partial => {}
             Taken::Unfit(misfit) => {
@@ -89,8 +105,18 @@ impl AgentState {
                 tracing::info!(agent = %self.id, cause = misfit.as_str(), "a report did not fit; the whole is asked for");
                 self.resync.need(context.now);
             }
-            Taken::Applied(changes) => self.applied(context, changes, effects),
+            Taken::Applied(changes) => {
+                let held = changes.uids.iter().cloned().chain(orphans).chain(self.orphans());
+                for uid in held.collect::<BTreeSet<_>>() {
+                    context.holders.note(&self.id, &uid, self.image.holds(&uid));
+                }
+                self.applied(context, changes, effects);
+            }
         }
+    }
+
+    fn orphans(&self) -> Vec<String> {
+        self.image.orphans().iter().map(|orphan| orphan.uid.clone()).collect()
     }
 
     fn judge_term(&mut self, context: &Context<'_>, said: u64, effects: &mut Effects) {

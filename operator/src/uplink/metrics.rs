@@ -1,6 +1,12 @@
 //! What the uplink counts.
 
+use std::sync::Weak;
+
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+use super::Uplink;
+use super::counters::Dropped;
+use super::telemetry::{Source, TelemetryCollector};
 
 /// The uplink's counters.
 #[derive(Debug)]
@@ -14,10 +20,11 @@ pub struct UplinkMetrics {
     refused: IntCounterVec,
     events: IntCounterVec,
     desired: IntCounterVec,
+    telemetry: Source,
 }
 
 impl UplinkMetrics {
-    /// Makes the counters and registers them.
+    /// Makes the counters and registers them, and a collector of what agents count.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let vec = |name: &str, help: &str, label: &str| -> Result<IntCounterVec, prometheus::Error> {
             let made = IntCounterVec::new(Opts::new(name, help), &[label])?;
@@ -29,7 +36,10 @@ impl UplinkMetrics {
             registry.register(Box::new(made.clone()))?;
             Ok(made)
         };
+        let telemetry = Source::default();
+        registry.register(Box::new(TelemetryCollector::new(telemetry.clone())?))?;
         Ok(Self {
+            telemetry,
             undecodable: vec("kalong_uplink_undecodable_total", "Messages that could not be read, by topic.", "topic")?,
             stale: vec(
                 "kalong_uplink_stale_total",
@@ -72,6 +82,25 @@ impl UplinkMetrics {
 
     pub(super) fn refused(&self, cause: &str) {
         self.refused.with_label_values(&[cause]).inc();
+    }
+
+    pub(super) fn dropped(&self, dropped: Dropped) {
+        let Dropped { unbound, beyond, unsound } = dropped;
+        let of = [("telemetry-not-bound", unbound), ("telemetry-too-many", beyond), ("telemetry-unsound", unsound)];
+        for (cause, count) in of.into_iter().filter(|(_, count)| *count > 0) {
+            self.refused.with_label_values(&[cause]).inc_by(count);
+        }
+    }
+
+    /// What agents count is found here from now on.
+    pub(super) fn attach(&self, uplink: Weak<Uplink>) {
+        // A second uplink over one set of metrics exists only in tests; the first one stays.
+        let _ = self.telemetry.set(uplink);
+    }
+
+    /// Items and events that were not believed so far, for this cause.
+    pub fn refusals(&self, cause: &str) -> u64 {
+        self.refused.with_label_values(&[cause]).get()
     }
 
     pub(super) fn event(&self, result: &str) {

@@ -10,15 +10,20 @@ pub mod outbound;
 
 mod admission;
 mod agent;
+mod counters;
 mod delivery;
+mod holders;
 mod inbound;
 mod signer;
+mod telemetry;
 mod wakes;
 
 #[cfg(test)]
 mod convergence;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -42,6 +47,7 @@ use tokio::time::{Instant, timeout};
 use crate::broker::{EndReason, Entry, Intake, Session, Verdict};
 use agent::{AgentState, Context, Effects};
 use events::{EventSink, Queues};
+use holders::Holders;
 use signer::Sealer;
 use wakes::Wakes;
 
@@ -87,6 +93,7 @@ pub struct Uplink {
     start_wall: Timestamp,
     metrics: Arc<UplinkMetrics>,
     agents: RwLock<HashMap<AgentId, Arc<Mutex<AgentState>>>>,
+    holders: Holders,
     wakes: Wakes,
     opened: watch::Sender<bool>,
     judged: watch::Sender<u64>,
@@ -117,6 +124,7 @@ impl Uplink {
             start_wall: Timestamp::now(),
             metrics,
             agents: RwLock::default(),
+            holders: Holders::default(),
             wakes: Wakes::default(),
             opened: watch::channel(false).0,
             judged: watch::channel(0).0,
@@ -127,6 +135,7 @@ impl Uplink {
             sink: events,
             renewals,
         });
+        uplink.metrics.attach(Arc::downgrade(&uplink));
         tokio::spawn(run(Arc::downgrade(&uplink)));
         uplink
     }
@@ -214,6 +223,7 @@ impl Uplink {
             opened: *self.opened.borrow(),
             sealer: &self.sealer,
             metrics: &self.metrics,
+            holders: &self.holders,
             grace: self.grace,
             start: self.start,
             start_wall: self.start_wall,
@@ -352,9 +362,7 @@ impl AgentLink for Uplink {
     }
 
     fn holders(&self, uid: &str) -> Vec<AgentId> {
-        let cells = self.cells();
-        let states = cells.iter().map(|cell| lock(cell));
-        states.filter(|state| state.image.holds(uid)).map(|state| state.id.clone()).collect()
+        self.holders.of(uid)
     }
 
     fn report(&self, agent: &AgentId, uid: &str) -> Option<Arc<ReportedItem>> {
@@ -387,6 +395,7 @@ impl AgentLink for Uplink {
         if let Some(cell) = gone {
             lock(&cell).shut_out();
         }
+        self.holders.forget(agent);
         lock(&self.queues).forget(agent);
     }
 

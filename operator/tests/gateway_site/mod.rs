@@ -380,9 +380,14 @@ impl Renewals for EchoRenewals {
 
 /// An uplink with a key, and the public half.
 pub fn uplink(term: u64, key: &[u8], grace: Duration) -> (Arc<Uplink>, Vec<PublicKey>) {
+    uplink_in(&Registry::new(), term, key, grace)
+}
+
+/// The same, with its metrics where a test can scrape them.
+pub fn uplink_in(registry: &Registry, term: u64, key: &[u8], grace: Duration) -> (Arc<Uplink>, Vec<PublicKey>) {
     let signer = Signer::from_pkcs8("k1", key).unwrap();
     let keys = vec![signer.public()];
-    let metrics = Arc::new(UplinkMetrics::register(&Registry::new()).unwrap());
+    let metrics = Arc::new(UplinkMetrics::register(registry).unwrap());
     let config = UplinkConfig { term, signer, grace, metrics };
     (Uplink::new(config, Arc::new(NoEvents), Arc::new(EchoRenewals)), keys)
 }

@@ -1,0 +1,63 @@
+//! Who holds what: by UID, so that a pass over one object does not ask every agent.
+//!
+//! Written under the lock of the agent whose image changed, and never the other way round.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use kalong_crds::units::AgentId;
+
+/// The agents that hold an item, adopted or as an orphan.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    of: Mutex<HashMap<String, BTreeSet<AgentId>>>,
+}
+
+impl Holders {
+    /// Whether the agent holds this item now.
+    pub fn note(&self, agent: &AgentId, uid: &str, holds: bool) {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if holds {
+            of.entry(uid.to_owned()).or_default().insert(agent.clone());
+        } else if let Some(agents) = of.get_mut(uid) {
+            agents.remove(agent);
+            if agents.is_empty() {
+                of.remove(uid);
+            }
+        }
+    }
+
+    /// The agents that hold this item, sorted.
+    pub fn of(&self, uid: &str) -> Vec<AgentId> {
+        let of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        of.get(uid).map(|agents| agents.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The agent is gone, and nothing that it held is asked for any more.
+    pub fn forget(&self, agent: &AgentId) {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        of.retain(|_, agents| {
+            agents.remove(agent);
+            !agents.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn item_that_moves_is_held_by_both_until_the_old_one_let_go() {
+        let (a, b): (AgentId, AgentId) = ("mc.a".parse().unwrap(), "mc.b".parse().unwrap());
+        let holders = Holders::default();
+        holders.note(&b, "u", true);
+        holders.note(&a, "u", true);
+        assert_eq!(holders.of("u"), [a.clone(), b.clone()]);
+        holders.note(&a, "u", false);
+        holders.note(&a, "u", false);
+        assert_eq!(holders.of("u"), std::slice::from_ref(&b));
+        holders.forget(&b);
+        assert!(holders.of("u").is_empty() && holders.of.lock().unwrap().is_empty());
+    }
+}
