@@ -126,6 +126,10 @@ pub(super) fn read(topic: Topic, vehicle: &Vda5050, payload: &[u8]) -> Result<He
     if payload.len() > MAX_PAYLOAD {
         return Err(MessageError::TooLarge(payload.len()));
     }
+    // A list would pass for an object whose fields stand in order.
+    if payload.trim_ascii_start().first() != Some(&b'{') {
+        return Err(MessageError::Unreadable);
+    }
     let header: Header = object(payload)?;
     let (manufacturer, serial) = (header.manufacturer.unwrap_or_default(), header.serial_number.unwrap_or_default());
     if manufacturer != vehicle.manufacturer || serial != vehicle.serial_number {

@@ -62,7 +62,7 @@ mod tests {
 
     fn zone(name: &str, side: ZoneSide, corners: &[(i64, i64)]) -> Zone {
         let corner = |(x, y): &(i64, i64)| Corner { x_centimetres: *x, y_centimetres: *y };
-        Zone { name: name.parse().unwrap(), side, map: "yard".into(), corners: corners.iter().map(corner).collect() }
+        Zone { name: name.into(), side, map: "yard".into(), corners: corners.iter().map(corner).collect() }
     }
 
     fn place(x: i64, y: i64) -> Place {
