@@ -1,6 +1,6 @@
 //! A typed client of the simulator's control port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -17,8 +17,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::report::{
-    Counts, DeviceReport, Fault, FaultOrder, HealthOrder, HealthOrders, Load, OccupancyOrder, Refused, Switch,
+    Counts, DeviceReport, Fault, FaultOrder, GuardOrder, HealthOrder, HealthOrders, InterlockState, Load,
+    OccupancyOrder, PeerOrder, PeerReport, Refused, Switch, VehicleOrder, VehicleOrdered, VehicleReport, YardOrder,
 };
+use super::traffic::{TrafficOrder, TrafficReport};
 
 /// The simulator answers at once; a machine under full load may take longer.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
@@ -150,6 +152,104 @@ impl ControlClient {
     /// See [`ControlError`].
     pub async fn service(&self, name: &str) -> Result<DeviceReport, ControlError> {
         self.order(name, "service", &()).await
+    }
+
+    /// Opens the interlock of a device, or makes it safe again.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn interlock(&self, name: &str, state: InterlockState) -> Result<DeviceReport, ControlError> {
+        self.order(name, "interlock", &GuardOrder { state }).await
+    }
+
+    /// Breaks the seal of a device, or puts a new one on.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn seal(&self, name: &str, state: InterlockState) -> Result<DeviceReport, ControlError> {
+        self.order(name, "seal", &GuardOrder { state }).await
+    }
+
+    /// Lets vehicles and people come to every lane, by the list that follows from the seed, so many times faster than real time;
+    /// the vehicles of the yard drive with the same clock.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn traffic_start(&self, seed: u64, speed: u32) -> Result<TrafficReport, ControlError> {
+        self.call(Method::POST, "/traffic/start", &TrafficOrder { seed, speed }).await
+    }
+
+    /// Nobody comes or goes in any more; who is inside leaves. Who waits is told as waiting.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn traffic_stop(&self) -> Result<TrafficReport, ControlError> {
+        self.call(Method::POST, "/traffic/stop", &()).await
+    }
+
+    /// What every lane's controller says of its traffic.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn traffic_report(&self) -> Result<TrafficReport, ControlError> {
+        self.call(Method::GET, "/traffic", &()).await
+    }
+
+    /// Every vehicle, by serial number.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn vehicles(&self) -> Result<Vec<VehicleReport>, ControlError> {
+        self.call(Method::GET, "/vehicles", &()).await
+    }
+
+    /// Serial numbers of the vehicles that are not connected.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn absent_vehicles(&self) -> Result<BTreeSet<String>, ControlError> {
+        let vehicles = self.vehicles().await?;
+        Ok(vehicles.into_iter().filter(|v| v.power == Switch::Off).map(|v| v.serial).collect())
+    }
+
+    /// Does something to one vehicle.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn vehicle(&self, serial: &str, order: VehicleOrder) -> Result<VehicleReport, ControlError> {
+        self.call(Method::POST, &format!("/vehicles/{serial}"), &VehicleOrdered { order }).await
+    }
+
+    /// Lets the vehicles drive so many times faster than real time; at 0 they come home and park.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn yard(&self, speed: u32) -> Result<Vec<VehicleReport>, ControlError> {
+        self.call(Method::POST, "/yard", &YardOrder { speed }).await
+    }
+
+    /// What reached the simulated gateway of the other country.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn peer(&self) -> Result<PeerReport, ControlError> {
+        self.call(Method::GET, "/peer", &()).await
+    }
+
+    /// Connections to the simulated gateway of the other country.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn peer_calls(&self) -> Result<u64, ControlError> {
+        Ok(self.peer().await?.connections)
+    }
+
+    /// Makes the gateway of the other country behave so.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn peer_behaves(&self, order: PeerOrder) -> Result<PeerReport, ControlError> {
+        self.call(Method::POST, "/peer", &order).await
     }
 
     async fn order(&self, name: &str, what: &str, order: &impl Serialize) -> Result<DeviceReport, ControlError> {

@@ -18,6 +18,7 @@ pub mod process;
 pub mod release;
 pub mod report;
 pub mod simulator;
+pub mod traffic;
 
 pub use client::{ControlClient, ControlError};
 pub use layout::Layout;

@@ -249,3 +249,94 @@ pub struct ReadyLine {
     /// Devices that listen.
     pub devices: usize,
 }
+
+/// What an interlock shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum InterlockState {
+    /// It is open: whatever it guards must stand still.
+    Open,
+    /// It is as its model says that it is safe.
+    Safe,
+}
+
+/// A device's interlock or seal, to be opened or made good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardOrder {
+    /// What it shall show.
+    pub state: InterlockState,
+}
+
+/// What is done to a vehicle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum VehicleOrder {
+    /// It is switched on and connects.
+    On,
+    /// It loses its link without a word: its last will speaks.
+    Off,
+    /// It says goodbye and disconnects.
+    Goodbye,
+    /// It no longer knows where it is.
+    Lose,
+    /// It knows again.
+    Find,
+}
+
+/// The order as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VehicleOrdered {
+    /// What is done.
+    pub order: VehicleOrder,
+}
+
+/// How fast the clock of the yard runs; at 0 the vehicles come home and park.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct YardOrder {
+    /// How many times faster than real time, 0 to 100.
+    pub speed: u32,
+}
+
+/// One vehicle, as it is and not as it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VehicleReport {
+    /// Serial number in VDA 5050.
+    pub serial: String,
+    /// Whether it is connected.
+    pub power: Switch,
+    /// Where it is over the border, in centimetres of the map's first axis.
+    pub x_centimetres: i64,
+    /// Side of the line by the declared zones.
+    pub side: kalong_crds::igv::ZoneSide,
+    /// Whether it drives.
+    pub driving: bool,
+    /// Charge of its battery in thousandths of a percent.
+    pub charge_millis: i64,
+    /// Energy that it took from its battery since it was made, in watt-hours.
+    pub used_watt_hours: i64,
+    /// State messages that it sent.
+    pub states_sent: u64,
+}
+
+/// What reached the simulated gateway of the other country.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerReport {
+    /// Connections that were accepted.
+    pub connections: u64,
+    /// Requests that were answered.
+    pub requests: u64,
+}
+
+/// How the gateway of the other country behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerOrder {
+    /// Whether it answers.
+    #[serde(default)]
+    pub state: Switch,
+    /// How far its clock is ahead, in seconds.
+    #[serde(default)]
+    pub ahead_seconds: i64,
+}

@@ -10,6 +10,14 @@ pub const MAP: &str = "bridge-and-yards";
 pub const MAP_VERSION: &str = "2026.2";
 /// Where a vehicle may be changed.
 pub const SERVICE_NODES: [&str; 2] = ["service-1", "service-2"];
+/// Where a vehicle is at home, and how far it is from there to the stand on the other side, in centimetres.
+pub(super) const HOME: i64 = -50_000;
+pub(super) const LEG: i64 = 140_000;
+/// Vehicles keep to the right of the middle by so much, in centimetres.
+pub(super) const LANE_OFFSET: i64 = 300;
+/// Nodes of the loop with their places, in the order in which they are passed on the way out; back it is the other way round.
+pub(super) const NODES: [(&str, i64); 4] =
+    [("yard-exit", -10_000), ("bridge-begin", 0), ("bridge-end", 40_000), ("other-stand", HOME + LEG)];
 /// Half of the width of every zone, in centimetres.
 const HALF_WIDTH: i64 = 20_000;
 /// Where the zones end, in centimetres: yard at home, bridge, yard on the other side.
@@ -25,6 +33,15 @@ pub fn zones() -> Vec<Zone> {
         zone("home-yard", ZoneSide::Domestic, INNER, HOME_ENDS),
         zone("other-yard", ZoneSide::Foreign, BRIDGE_ENDS, OUTER),
     ]
+}
+
+/// The side at this place, as the zones say.
+pub(super) fn side(x: i64) -> ZoneSide {
+    match x {
+        HOME_ENDS..=BRIDGE_ENDS => ZoneSide::OnLine,
+        _ if x < HOME_ENDS => ZoneSide::Domestic,
+        _ => ZoneSide::Foreign,
+    }
 }
 
 fn zone(name: &str, side: ZoneSide, from: i64, to: i64) -> Zone {

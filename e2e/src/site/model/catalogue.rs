@@ -125,8 +125,6 @@ pub const CATALOGUE: &[Model] = &[
         name: "radiation-portal",
         class: DeviceClass::RadiationPortal,
         version: "5.1.3",
-        readings: &[shows("housingSeal", &["Intact", "Broken"], "Intact")],
-        seal: Some(("housingSeal", "Intact")),
         settings: &[number("alarmMarginPermille", ("[ppth]", 50, 2000), 500, 300)],
         codes: &[("BackgroundLow", Severity::Faulty), ("BackgroundHigh", Severity::Degraded)],
         self_test: SelfTestOffer::Offered,
@@ -138,6 +136,8 @@ pub const CATALOGUE: &[Model] = &[
         class: DeviceClass::PowerMeter,
         version: "1.8.0",
         lane_drain: LaneDrainNeed::NotNeeded,
+        readings: &[shows("housingSeal", &["Intact", "Broken"], "Intact")],
+        seal: Some(("housingSeal", "Intact")),
         settings: &[number("underVoltage", ("V", 100, 230), 180, 205)],
         codes: &[("OnBattery", Severity::Degraded), ("BatteryLow", Severity::Faulty)],
         ..MODBUS

@@ -150,10 +150,10 @@ pub fn l1_counts() -> Counts {
         cargo_stem: "bl2".into(),
         grouping: Grouping::PerPlace,
         traditional_lanes: 4,
-        reserve_traditional_lanes: 0,
+        reserve_traditional_lanes: 1,
         igv_lanes: 2,
         e_gates: 16,
-        reserve_e_gates: 6,
+        reserve_e_gates: 5,
         gate_cameras: 2,
         hall_cameras: 4,
         approach_cameras: 8,
@@ -387,15 +387,16 @@ fn admission(direction: Direction, rank: usize, of: usize, reserve: usize) -> Ad
     if rank + here > of { Admission::Closed } else { Admission::Open }
 }
 
-/// Half of the open lanes of each service and direction stay open, rounded up. A single lane has no floor: it could never be
-/// changed. Unmanned vehicles have none either: they fall back to the traditional lanes.
+/// Half of the open lanes of each service and direction stay open, rounded up. The only lane of its kind has no floor: it could
+/// never be changed, as there is no reserve to be opened. Unmanned vehicles have none either: they fall back to the traditional lanes.
 fn floors(lanes: &[LanePlan]) -> Vec<CapacityFloor> {
     [Direction::Inbound, Direction::Outbound, Direction::Tidal]
         .into_iter()
         .filter_map(|direction| {
             let open = || lanes.iter().filter(|l| l.direction == direction && l.admission == Admission::Open);
             let (lane, kept) = (open().next()?, i64::try_from(open().count().div_ceil(2)).ok()?);
-            (open().count() > 1).then(|| CapacityFloor {
+            let all = lanes.iter().filter(|l| l.direction == direction).count();
+            (all > 1).then(|| CapacityFloor {
                 service: lane.service,
                 direction,
                 min_open_lanes: kept,

@@ -10,19 +10,38 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
-use super::device::Device;
+use super::device::{Device, Guard};
 use super::http::{Answer, body, json, serve as serve_http};
-use crate::site::report::{Counts, DeviceReport, FaultOrder, HealthOrder, HealthOrders, Load, OccupancyOrder, Refused};
+use super::peer::Peer;
+use super::traffic::Traffic;
+use crate::site::fleet::Fleet;
+use crate::site::report::{
+    Counts, DeviceReport, FaultOrder, GuardOrder, HealthOrder, HealthOrders, Load, OccupancyOrder, PeerOrder, Refused,
+    VehicleOrdered, YardOrder,
+};
+use crate::site::traffic::TrafficOrder;
 
 /// The devices of the site by name.
 pub(super) type Devices = BTreeMap<String, Arc<Device>>;
 
+/// Everything that can be looked at and ordered.
+#[derive(Debug)]
+pub(super) struct Grounds {
+    pub devices: Devices,
+    pub traffic: Arc<Traffic>,
+    pub fleet: Fleet,
+    pub peer: Arc<Peer>,
+}
+
+/// The yard has its own clock while nothing passes the lanes.
+const YARD_FASTEST: u32 = 100;
+
 /// Answers for as long as the simulator runs.
-pub(super) async fn serve(listener: TcpListener, devices: Arc<Devices>) {
+pub(super) async fn serve(listener: TcpListener, grounds: Arc<Grounds>) {
     loop {
         if let Ok((stream, _)) = listener.accept().await {
-            let devices = Arc::clone(&devices);
-            tokio::spawn(serve_http(stream, move |request| answer(Arc::clone(&devices), request)));
+            let grounds = Arc::clone(&grounds);
+            tokio::spawn(serve_http(stream, move |request| answer(Arc::clone(&grounds), request)));
         }
     }
 }
@@ -34,11 +53,13 @@ fn refuse(status: StatusCode, error: impl Into<String>) -> Answer {
 fn unknown_path() -> Answer {
     refuse(
         StatusCode::NOT_FOUND,
-        "no such path: use /devices, /devices/{name}[/faults|/health|/occupancy|/load|/settings|/service], /health or /counts",
+        "no such path: use /devices, /devices/{name}[/faults|/health|/occupancy|/load|/settings|/service|/interlock|/seal], /health, \
+         /counts, /traffic[/start|/stop], /vehicles[/{serial}], /yard or /peer",
     )
 }
 
-async fn answer(devices: Arc<Devices>, request: Request<Incoming>) -> Answer {
+async fn answer(grounds: Arc<Grounds>, request: Request<Incoming>) -> Answer {
+    let devices = &grounds.devices;
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     match (request.method(), parts.as_slice()) {
@@ -46,7 +67,7 @@ async fn answer(devices: Arc<Devices>, request: Request<Incoming>) -> Answer {
         (&Method::GET, ["counts"]) => {
             ok(&devices.values().fold(Counts::default(), |sum, d| sum.plus(&d.state().counts)))
         }
-        (&Method::POST, ["health"]) => all_health(&devices, request).await,
+        (&Method::POST, ["health"]) => all_health(devices, request).await,
         (method, ["devices", name, rest @ ..]) => match devices.get(*name) {
             None => refuse(StatusCode::NOT_FOUND, format!("no device is named `{name}`: see /devices")),
             Some(device) => match (method, rest) {
@@ -55,8 +76,46 @@ async fn answer(devices: Arc<Devices>, request: Request<Incoming>) -> Answer {
                 _ => unknown_path(),
             },
         },
+        (_, ["traffic" | "vehicles" | "yard" | "peer", ..]) => around(&grounds, &parts, request).await,
         _ => unknown_path(),
     }
+}
+
+/// What is no device: traffic, vehicles, the other side.
+async fn around(grounds: &Grounds, parts: &[&str], request: Request<Incoming>) -> Answer {
+    let done = match (request.method(), parts) {
+        (&Method::GET, ["traffic"]) => Ok(ok(&grounds.traffic.report())),
+        (&Method::POST, ["traffic", "start"]) => read::<TrafficOrder>(request).await.and_then(|order| {
+            grounds.traffic.start(order)?;
+            grounds.fleet.clock(order.speed);
+            Ok(ok(&grounds.traffic.report()))
+        }),
+        (&Method::POST, ["traffic", "stop"]) => {
+            grounds.traffic.stop();
+            grounds.fleet.clock(0);
+            Ok(ok(&grounds.traffic.report()))
+        }
+        (&Method::GET, ["vehicles"]) => Ok(ok(&grounds.fleet.report())),
+        (&Method::POST, ["vehicles", serial]) => read::<VehicleOrdered>(request).await.and_then(|ordered| {
+            let done = grounds.fleet.order(serial, ordered.order);
+            done.map(|report| ok(&report))
+                .ok_or_else(|| format!("no vehicle has the serial number `{serial}`: see /vehicles"))
+        }),
+        (&Method::POST, ["yard"]) => read::<YardOrder>(request).await.and_then(|order| {
+            if order.speed > YARD_FASTEST {
+                return Err(format!("speed {} is not possible: 0 to {YARD_FASTEST}", order.speed));
+            }
+            grounds.fleet.clock(order.speed);
+            Ok(ok(&grounds.fleet.report()))
+        }),
+        (&Method::GET, ["peer"]) => Ok(ok(&grounds.peer.report())),
+        (&Method::POST, ["peer"]) => read::<PeerOrder>(request).await.map(|order| {
+            grounds.peer.order(order);
+            ok(&grounds.peer.report())
+        }),
+        _ => return unknown_path(),
+    };
+    done.unwrap_or_else(|why| refuse(StatusCode::UNPROCESSABLE_ENTITY, why))
 }
 
 fn ok(value: &impl Serialize) -> Answer {
@@ -89,7 +148,13 @@ async fn order(device: &Arc<Device>, what: &str, request: Request<Incoming>) -> 
     let done = match what {
         "faults" => read::<FaultOrder>(request).await.and_then(|order| device.fault(order)),
         "health" => read::<HealthOrder>(request).await.and_then(|order| device.set_health(&order.codes)),
-        "occupancy" => read::<OccupancyOrder>(request).await.map(|order| device.state().occupancy = order.count.max(0)),
+        "occupancy" => read::<OccupancyOrder>(request).await.map(|order| {
+            let mut state = device.state();
+            state.occupancy = order.count.max(0);
+            device.show_lane(&state);
+        }),
+        "interlock" => read::<GuardOrder>(request).await.and_then(|order| device.guard(Guard::Interlock, order.state)),
+        "seal" => read::<GuardOrder>(request).await.and_then(|order| device.guard(Guard::Seal, order.state)),
         "load" => read::<Load>(request).await.map(|load| device.state().load = load),
         "settings" => read::<BTreeMap<String, Value>>(request).await.map(|values| device.tamper(values)),
         "service" => {

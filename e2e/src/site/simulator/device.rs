@@ -11,12 +11,14 @@ use kalong_crds::units::{Digest, Value};
 use kalong_crds::well_known;
 use tokio::sync::watch;
 
+use super::board::Board;
 use super::slots::{Image, Slots};
 use crate::site::image::{self, Behaviour};
 use crate::site::layout::Placed;
-use crate::site::model::{ADMISSION_WORDS, Model};
+use crate::site::model::{ADMISSION_WORDS, Model, Shape};
 use crate::site::release;
-use crate::site::report::{Counts, CutPoint, DeviceReport, LaneReport, Load, Power};
+use crate::site::report::{Counts, CutPoint, DeviceReport, InterlockState, LaneReport, Load, Power};
+use crate::site::traffic::TouchKind;
 
 /// Last day of the calibration that simulated instruments carry.
 const CALIBRATED_UNTIL: &str = "2030-06-30";
@@ -54,6 +56,8 @@ pub(super) struct Device {
     pub serial: String,
     state: Mutex<State>,
     link: watch::Sender<Link>,
+    /// The notes of the lane in which it stands.
+    board: Option<Arc<Board>>,
 }
 
 /// What a connection has to know: whether to stay, and whether to answer.
@@ -74,7 +78,9 @@ pub(super) struct State {
     pub boot_count: i64,
     pub settings: BTreeMap<String, Value>,
     pub admission: &'static str,
+    /// Vehicles or people that somebody put into the lane by hand, and those of the traffic.
     pub occupancy: i64,
+    pub inside: i64,
     pub passed: Passed,
     /// Readings that somebody changed, by name.
     pub shown: BTreeMap<&'static str, Value>,
@@ -140,6 +146,13 @@ pub(super) struct Faults {
     pub power_cut: Option<CutPoint>,
 }
 
+/// What guards people from a device, or a device from people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    Interlock,
+    Seal,
+}
+
 /// Why the device does not do it: what its protocol turns into an exception, a fault or a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -150,7 +163,7 @@ pub(super) enum Refusal {
 }
 
 impl Device {
-    pub fn new(placed: &Placed, network: u8, seed: u64, timing: Timing) -> Arc<Self> {
+    pub fn new(placed: &Placed, network: u8, seed: u64, timing: Timing, board: Option<Arc<Board>>) -> Arc<Self> {
         let model = placed.model;
         let number = image::seed(&format!("{seed} {}", placed.name));
         let factory = if model.tells_version() {
@@ -173,6 +186,7 @@ impl Device {
             settings,
             admission: "Closed",
             occupancy: 0,
+            inside: 0,
             passed: Passed::default(),
             shown: BTreeMap::new(),
             codes: BTreeSet::new(),
@@ -194,6 +208,7 @@ impl Device {
             timing,
             state: Mutex::new(state),
             link: watch::Sender::new(link),
+            board,
         })
     }
 
@@ -204,6 +219,46 @@ impl Device {
     pub fn state(&self) -> MutexGuard<'_, State> {
         // A panic while the state was held is a bug of one request; the site goes on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn board(&self) -> Option<&Arc<Board>> {
+        self.board.as_ref()
+    }
+
+    /// Writes down that somebody touched this device, if it stands in a lane.
+    pub fn touched(&self, kind: TouchKind) {
+        if let Some(board) = &self.board {
+            board.touch(&self.placed.name, kind);
+        }
+    }
+
+    /// Writes down what the lane does, if this device runs it.
+    pub fn show_lane(&self, state: &State) {
+        if let Some(board) = self.board.as_ref().filter(|_| self.model().class.runs_lanes()) {
+            board.show(state.admission_state(), state.occupied());
+        }
+    }
+
+    /// Opens the interlock or breaks the seal of this device, or makes it good again.
+    ///
+    /// # Errors
+    /// It has none, and what to take instead.
+    pub fn guard(&self, which: Guard, wanted: InterlockState) -> Result<(), String> {
+        let guard = match which {
+            Guard::Interlock => self.model().interlock,
+            Guard::Seal => self.model().seal,
+        };
+        let Some((name, safe)) = guard else {
+            return Err(format!("{} is a {} and has no {which:?}", self.placed.name, self.model().name));
+        };
+        let words = self.model().readings.iter().find(|r| r.name == name).map(|r| r.shape);
+        let other = match words {
+            Some(Shape::Words(list)) => list.iter().find(|word| **word != safe).copied().unwrap_or(safe),
+            _ => safe,
+        };
+        let shown = if wanted == InterlockState::Safe { safe } else { other };
+        self.state().shown.insert(name, Value::from(shown));
+        Ok(())
     }
 
     pub fn link(&self) -> watch::Receiver<Link> {
@@ -247,7 +302,7 @@ impl Device {
         let lane = model.class.runs_lanes().then(|| LaneReport {
             admission: state.admission.to_owned(),
             state: state.admission_state().to_owned(),
-            occupancy: state.occupancy,
+            occupancy: state.occupied(),
         });
         DeviceReport {
             name: self.placed.name.clone(),
@@ -314,7 +369,7 @@ impl Device {
             well_known::CALIBRATED_UNTIL => text(CALIBRATED_UNTIL),
             well_known::ADMISSION => text(state.admission),
             well_known::ADMISSION_STATE => text(state.admission_state()),
-            well_known::OCCUPANCY => Some(Value::Integer(state.occupancy)),
+            well_known::OCCUPANCY => Some(Value::Integer(state.occupied())),
             well_known::SELF_TEST => text(if state.fails_self_test() { "Failed" } else { "Passed" }),
             _ => state
                 .passed
@@ -346,8 +401,10 @@ impl Device {
                 state.counts.admission_writes += 1;
                 let word = ADMISSION_WORDS.iter().find(|w| *value == Value::from(**w));
                 state.admission = word.copied().unwrap_or("Closed");
+                self.show_lane(&state);
             } else {
                 state.counts.setting_writes += 1;
+                self.touched(TouchKind::Setting);
                 state.settings.insert(name.clone(), value.clone());
             }
         }
@@ -384,11 +441,16 @@ impl Device {
 impl State {
     /// What the lane does: it is closed only once nobody is inside.
     pub fn admission_state(&self) -> &'static str {
-        match (self.admission, self.occupancy) {
+        match (self.admission, self.occupied()) {
             ("Open", _) => "Open",
             (_, 0) => "Closed",
             _ => "Draining",
         }
+    }
+
+    /// How many are inside the lane.
+    pub fn occupied(&self) -> i64 {
+        self.occupancy + self.inside
     }
 
     pub fn fails_self_test(&self) -> bool {

@@ -10,6 +10,7 @@ use super::power::Cut;
 use super::slots::{Image, Switched};
 use crate::site::image::{self, Behaviour};
 use crate::site::report::CutPoint;
+use crate::site::traffic::TouchKind;
 
 /// The largest image that a simulated device takes.
 pub(super) const LARGEST_IMAGE: usize = 64 * 1024 * 1024;
@@ -80,6 +81,7 @@ impl Device {
         match self.accept(&upload) {
             Ok(image) => {
                 state.counts.uploads += 1;
+                self.touched(TouchKind::Upload);
                 state.upload = Some(Upload { bytes: Vec::new(), complete: Some(image), ..upload });
                 Receive::Complete
             }
@@ -155,6 +157,7 @@ impl Device {
         }
         state.slots.write(image);
         state.counts.installs += 1;
+        self.touched(TouchKind::Install);
         Install::Written
     }
 
@@ -232,7 +235,7 @@ impl Device {
 
     /// A technician puts the factory image back by cable and starts the device: the way out of a dead one.
     pub fn service(self: &Arc<Self>) {
-        let fresh = Device::new(&self.placed, 0, 0, self.timing);
+        let fresh = Device::new(&self.placed, 0, 0, self.timing, None);
         let slots = fresh.state().slots.clone();
         let mut state = self.state();
         state.slots = slots;

@@ -2,8 +2,10 @@
 //!
 //! It is a peer of the edge agent and shares no protocol code with it: [`modbus`], [`toledo`], [`onvif`] and [`generic`] are
 //! written from the standards and from `docs/device-contract`. [`device`], [`slots`], [`firmware`] and [`power`] are what a device is
-//! whatever it speaks; [`control`] is how tests look at it and make trouble.
+//! whatever it speaks; [`traffic`] lets lanes be passed, [`board`] is where lanes write down what happens, [`peer`] is the gateway of the
+//! other country; [`control`] is how tests look at it and make trouble.
 
+mod board;
 mod control;
 mod device;
 mod firmware;
@@ -12,22 +14,30 @@ mod http;
 mod listen;
 mod modbus;
 mod onvif;
+mod peer;
 mod power;
 mod slots;
 mod soap;
 mod toledo;
+mod traffic;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
 
-use super::layout::{Layout, LayoutError};
+use super::fleet::Fleet;
+use super::layout::{Layout, LayoutError, broker_endpoint, peer_endpoint};
 use super::plan::SitePlan;
 use super::report::ReadyLine;
+use board::Board;
+use control::Grounds;
 use device::Device;
 pub use device::Timing;
+use peer::Peer;
+use traffic::Traffic;
 
 /// What is simulated, and where.
 #[derive(Clone, Debug)]
@@ -88,9 +98,12 @@ pub struct RunningSite {
 /// An address is taken, or the plan does not fit.
 pub async fn start(simulation: Simulation) -> Result<RunningSite, SimulationError> {
     let layout = Layout::of(simulation.plan)?;
+    let boards: BTreeMap<String, Arc<Board>> =
+        layout.lanes().map(|(lane, _)| (lane.name.clone(), Arc::new(Board::new()))).collect();
     let mut bound = Vec::new();
     for placed in &layout.devices {
-        let device = Device::new(placed, simulation.network, simulation.seed, simulation.timing);
+        let board = placed.slot.as_ref().and_then(|slot| boards.get(&slot.lane)).cloned();
+        let device = Device::new(placed, simulation.network, simulation.seed, simulation.timing, board);
         let listener = bind(&device.placed.name, device.endpoint.into()).await?;
         bound.push((device, listener));
     }
@@ -98,11 +111,24 @@ pub async fn start(simulation: Simulation) -> Result<RunningSite, SimulationErro
     let address = control.local_addr().unwrap_or(simulation.control);
     let ready = ReadyLine { control: address.to_string(), devices: bound.len() };
     let devices = bound.iter().map(|(d, _)| (d.placed.name.clone(), Arc::clone(d))).collect();
+    let grounds = Grounds {
+        traffic: Arc::new(Traffic::new(&layout, &devices)),
+        devices,
+        fleet: Fleet::new(layout.vehicles()),
+        peer: Arc::new(Peer::default()),
+    };
+    let broker = bind("the fleet's broker", broker_endpoint(simulation.network).into()).await?;
+    let peer = bind("the other country's gateway", peer_endpoint(simulation.network).into()).await?;
     let mut tasks = tokio::task::JoinSet::new();
     for (device, listener) in bound {
         tasks.spawn(listen::serve(device, listener));
     }
-    tasks.spawn(control::serve(control, Arc::new(devices)));
+    for task in grounds.fleet.tasks(broker) {
+        tasks.spawn(task);
+    }
+    tasks.spawn(Arc::clone(&grounds.traffic).flow());
+    tasks.spawn(Arc::clone(&grounds.peer).serve(peer));
+    tasks.spawn(control::serve(control, Arc::new(grounds)));
     Ok(RunningSite { ready, tasks })
 }
 

@@ -18,6 +18,7 @@ use super::firmware::{LARGEST_IMAGE, Receive};
 use super::http::{Answer, body, empty, knows_login, problem, typed};
 use super::soap::{Call, fault, response};
 use crate::site::model::Login;
+use crate::site::traffic::TouchKind;
 use crate::site::{DEMO_PASSWORD, DEMO_USERNAME};
 
 const SERVICE: &str = "/onvif/device_service";
@@ -103,6 +104,7 @@ fn operate(device: &Arc<Device>, call: &Call) -> Outcome {
             let mut state = device.state();
             state.counts.writes += 1;
             state.counts.setting_writes += 1;
+            device.touched(TouchKind::Setting);
             state.hostname = call.field("SetHostname/Name").unwrap_or_default().to_owned();
             Outcome::Done(String::new())
         }

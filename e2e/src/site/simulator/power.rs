@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::device::{Device, SelfTest, State};
 use crate::site::image::Behaviour;
 use crate::site::report::{CutPoint, Fault, FaultOrder, Power, Switch};
+use crate::site::traffic::TouchKind;
 
 /// A device in a reboot loop is there for so long between two starts.
 const UP_IN_A_LOOP: Duration = Duration::from_millis(300);
@@ -19,6 +20,7 @@ impl Device {
 
     /// As [`Device::restart`], with the state already in hand.
     pub fn restart_from(self: &Arc<Self>, state: &mut State) {
+        self.touched(TouchKind::Restart);
         state.power = Power::Starting;
         state.leaving = false;
         state.flashing = None;

@@ -1,0 +1,320 @@
+//! A vehicle on the fleet's broker: VDA 5050 version 2.1 as its standard says it, connection with a last will included.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::broker::{Attached, Broker};
+use super::drive::{CENTIMETRES_A_SECOND, Doing, Drive, Work};
+use super::packet::Message;
+use super::{INTERFACE, MANUFACTURER, yard};
+use crate::site::plan::VehiclePlan;
+use crate::site::report::{Switch, VehicleOrder, VehicleReport};
+
+const VERSION: &str = "2.1.0";
+/// A vehicle tells its state so often while it drives, and so often while it stands. The standard asks for 30 s at most.
+const WHILE_DRIVING: Duration = Duration::from_secs(1);
+const WHILE_STANDING: Duration = Duration::from_secs(10);
+/// Between two looks at itself.
+const LOOK: Duration = Duration::from_millis(200);
+/// Charge at the start, of the first vehicle and how much less each further one has, in thousandths of a percent.
+const FIRST_CHARGE: i64 = 92_000;
+const LESS_EACH: i64 = 9_000;
+
+/// One vehicle.
+#[derive(Debug)]
+pub(crate) struct Vehicle {
+    serial: String,
+    /// Where it stands when it has no work.
+    stand: &'static str,
+    broker: Broker,
+    inner: Mutex<Inner>,
+    /// Rises whenever something was ordered, so that it is said at once.
+    ordered: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    drive: Drive,
+    moved: Instant,
+    link: Option<Attached>,
+    localised: bool,
+    speed: u32,
+    numbers: Numbers,
+    said: Option<(Instant, Said)>,
+}
+
+/// `headerId` of each topic.
+#[derive(Debug, Default)]
+struct Numbers {
+    connection: u32,
+    state: u32,
+    factsheet: u32,
+}
+
+/// What makes a vehicle speak at once when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said {
+    driving: bool,
+    charging: bool,
+    localised: bool,
+    outbound: bool,
+    orders: u64,
+}
+
+impl Vehicle {
+    pub fn new(plan: &VehiclePlan, index: usize, broker: &Broker) -> Arc<Self> {
+        let less = LESS_EACH * i64::try_from(index).unwrap_or_default();
+        let inner = Inner {
+            drive: Drive::parked((FIRST_CHARGE - less).max(50_000)),
+            moved: Instant::now(),
+            link: None,
+            localised: true,
+            speed: 0,
+            numbers: Numbers::default(),
+            said: None,
+        };
+        let [first, second] = yard::SERVICE_NODES;
+        let vehicle = Self {
+            serial: plan.serial.clone(),
+            stand: if index % 2 == 0 { first } else { second },
+            broker: broker.clone(),
+            inner: Mutex::new(inner),
+            ordered: watch::Sender::new(0),
+        };
+        if plan.at_start == Switch::On {
+            vehicle.order(VehicleOrder::On);
+        }
+        Arc::new(vehicle)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// Drives and speaks for as long as the process runs.
+    pub async fn live(self: Arc<Self>) {
+        let mut ordered = self.ordered.subscribe();
+        loop {
+            self.look();
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = ordered.changed() => {}
+            }
+        }
+    }
+
+    pub fn order(&self, order: VehicleOrder) {
+        let mut inner = self.inner();
+        match order {
+            VehicleOrder::On if inner.link.is_none() => self.connect(&mut inner),
+            VehicleOrder::On => {}
+            // Dropped without a goodbye: the broker publishes the last will.
+            VehicleOrder::Off => inner.link = None,
+            VehicleOrder::Goodbye => {
+                if let Some(link) = inner.link.take() {
+                    link.publish(&self.connection(&mut inner.numbers, "OFFLINE"));
+                    link.goodbye();
+                }
+            }
+            VehicleOrder::Lose => inner.localised = false,
+            VehicleOrder::Find => inner.localised = true,
+        }
+        drop(inner);
+        self.ordered.send_modify(|n| *n += 1);
+    }
+
+    /// From now on the yard's clock runs so fast; at 0 the vehicle goes home as fast as it was and parks.
+    pub fn clock(&self, speed: u32) {
+        self.inner().speed = speed;
+        self.ordered.send_modify(|n| *n += 1);
+    }
+
+    pub fn report(&self) -> VehicleReport {
+        let inner = self.inner();
+        VehicleReport {
+            serial: self.serial.clone(),
+            power: if inner.link.is_some() { Switch::On } else { Switch::Off },
+            x_centimetres: inner.drive.place().0,
+            side: inner.drive.side(),
+            driving: inner.drive.doing == Doing::Driving,
+            charge_millis: inner.drive.charge_millis(),
+            used_watt_hours: inner.drive.used_watt_hours(),
+            states_sent: u64::from(inner.numbers.state),
+        }
+    }
+
+    fn connect(&self, inner: &mut Inner) {
+        // The will is written now and speaks later: its time stamp is always old.
+        let will = self.connection(&mut Numbers::default(), "CONNECTIONBROKEN");
+        let link = self.broker.attach(will);
+        link.publish(&self.connection(&mut inner.numbers, "ONLINE"));
+        inner.numbers.factsheet += 1;
+        let factsheet = self.headed(inner.numbers.factsheet, super::factsheet::content());
+        link.publish(&self.message("factsheet", &factsheet, Kept::Yes));
+        inner.link = Some(link);
+        inner.said = None;
+    }
+
+    fn look(&self) {
+        let mut inner = self.inner();
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(inner.moved);
+        inner.moved = now;
+        if inner.link.is_none() {
+            // Switched off on the road: it stands there until it is switched on.
+            return;
+        }
+        let work = if inner.speed == 0 { Work::None } else { Work::Waiting };
+        // Without a clock of the yard those who are away come home ten times as fast as time.
+        let speed = if inner.speed == 0 { HOMEWARD } else { inner.speed };
+        inner.drive.advance(elapsed * speed, work);
+        let says = inner.says();
+        let every = if says.driving { WHILE_DRIVING } else { WHILE_STANDING };
+        let due = inner.said.is_none_or(|(at, said)| said != says || now.duration_since(at) >= every);
+        if due {
+            inner.said = Some((now, says));
+            inner.numbers.state = inner.numbers.state.wrapping_add(1);
+            let state = self.headed(inner.numbers.state, self.state(&inner));
+            let message = self.message("state", &state, Kept::No);
+            if let Some(link) = &inner.link {
+                link.publish(&message);
+            }
+        }
+    }
+
+    fn message(&self, topic: &str, content: &Value, kept: Kept) -> Message {
+        Message {
+            topic: format!("{INTERFACE}/v2/{MANUFACTURER}/{}/{topic}", self.serial),
+            payload: content.to_string().into_bytes().into(),
+            // Only `connection` is to be confirmed (section 6.2 of the standard).
+            qos: u8::from(topic == "connection"),
+            retain: kept == Kept::Yes,
+        }
+    }
+
+    fn connection(&self, numbers: &mut Numbers, word: &str) -> Message {
+        numbers.connection += 1;
+        let content = self.headed(numbers.connection, json!({ "connectionState": word }));
+        self.message("connection", &content, Kept::Yes)
+    }
+
+    /// The header of every message, and what follows.
+    fn headed(&self, number: u32, content: Value) -> Value {
+        let mut message = json!({
+            "headerId": number,
+            "timestamp": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+            "version": VERSION,
+            "manufacturer": MANUFACTURER,
+            "serialNumber": self.serial,
+        });
+        if let (Some(message), Value::Object(content)) = (message.as_object_mut(), content) {
+            message.extend(content);
+        }
+        message
+    }
+
+    fn state(&self, inner: &Inner) -> Value {
+        let drive = &inner.drive;
+        let (x, y) = drive.place();
+        let driving = drive.doing == Doing::Driving;
+        let parked = matches!(drive.doing, Doing::Parked | Doing::Charging);
+        let (last, ahead) = self.nodes(drive);
+        let (first, numbered) = (u32::try_from(ahead.len()).unwrap_or_default(), ahead.iter().zip(1_u32..));
+        let nodes: Vec<Value> = numbered
+            .clone()
+            .map(|(node, n)| json!({ "nodeId": node, "sequenceId": 2 * n, "released": true }))
+            .collect();
+        let edges: Vec<Value> = numbered
+            .map(|(node, n)| json!({ "edgeId": format!("to-{node}"), "sequenceId": 2 * n - 1, "released": true }))
+            .collect();
+        let loads = if !parked && drive.is_outbound() {
+            vec![json!({ "loadId": "container", "loadType": "40ft" })]
+        } else {
+            vec![]
+        };
+        json!({
+            "orderId": if parked { String::new() } else { format!("journey-{}", drive.orders) },
+            "orderUpdateId": 0,
+            "lastNodeId": last,
+            "lastNodeSequenceId": if parked { 0 } else { 2 * (8_u32.saturating_sub(first)) },
+            "nodeStates": nodes,
+            "edgeStates": edges,
+            "agvPosition": {
+                "x": metres(x), "y": metres(y), "theta": if drive.is_outbound() { 0.0 } else { std::f64::consts::PI },
+                "mapId": yard::MAP, "positionInitialized": inner.localised,
+            },
+            "velocity": { "vx": if driving { metres(CENTIMETRES_A_SECOND) } else { 0.0 }, "vy": 0.0, "omega": 0.0 },
+            "maps": [{ "mapId": yard::MAP, "mapVersion": yard::MAP_VERSION, "mapStatus": "ENABLED" }],
+            "loads": loads,
+            "driving": driving,
+            "paused": false,
+            "actionStates": [],
+            "batteryState": {
+                "batteryCharge": per_mille(drive.charge_millis()), "charging": drive.doing == Doing::Charging,
+            },
+            "operatingMode": "AUTOMATIC",
+            "errors": [],
+            "information": [],
+            "safetyState": { "eStop": "NONE", "fieldViolation": false },
+        })
+    }
+
+    /// The node that was passed last, and those that are still ahead.
+    fn nodes(&self, drive: &Drive) -> (&'static str, Vec<&'static str>) {
+        if matches!(drive.doing, Doing::Parked | Doing::Charging) {
+            return (self.stand, vec![]);
+        }
+        let (x, _) = drive.place();
+        let out = yard::NODES.iter();
+        let back = yard::NODES.iter().rev().skip(1);
+        if drive.is_outbound() {
+            let last = out.clone().rev().find(|(_, at)| *at <= x).map_or(self.stand, |(name, _)| name);
+            let ahead = out.filter(|(_, at)| *at > x).chain(back).map(|(name, _)| *name).chain([self.stand]);
+            (last, ahead.collect())
+        } else {
+            let far = yard::NODES.last().map_or(self.stand, |(name, _)| name);
+            let last = back.clone().rev().find(|(_, at)| *at >= x).map_or(far, |(name, _)| name);
+            (last, back.filter(|(_, at)| *at < x).map(|(name, _)| *name).chain([self.stand]).collect())
+        }
+    }
+}
+
+/// See [`Vehicle::clock`].
+const HOMEWARD: u32 = 10;
+
+/// Whether the broker keeps a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
+}
+
+impl Inner {
+    fn says(&self) -> Said {
+        Said {
+            driving: self.drive.doing == Doing::Driving,
+            charging: self.drive.doing == Doing::Charging,
+            localised: self.localised,
+            outbound: self.drive.is_outbound(),
+            orders: self.drive.orders,
+        }
+    }
+}
+
+/// A map's centimetres as the metres of the standard.
+fn metres(centimetres: i64) -> f64 {
+    i32::try_from(centimetres).map_or(0.0, f64::from) / 100.0
+}
+
+/// Thousandths of a percent as percent, to a tenth.
+fn per_mille(millis: i64) -> f64 {
+    i32::try_from(millis / 100).map_or(0.0, f64::from) / 10.0
+}

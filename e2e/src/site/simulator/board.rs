@@ -1,0 +1,84 @@
+//! What a lane's own controller writes down: its turns, and when a device of the lane was touched with how many inside.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use kalong_crds::lane::LaneAdmission;
+
+use crate::site::traffic::{Touch, TouchKind, Turn};
+
+/// As many of each are kept: more than a day of changes.
+const KEPT: usize = 4096;
+
+/// The notes of one lane, shared by its devices.
+#[derive(Debug)]
+pub(super) struct Board {
+    notes: Mutex<Notes>,
+}
+
+#[derive(Debug)]
+struct Notes {
+    state: LaneAdmission,
+    inside: i64,
+    turns: VecDeque<Turn>,
+    touched: VecDeque<Touch>,
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_millis() -> u64 {
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
+}
+
+impl Board {
+    /// Of a lane that is closed and empty.
+    pub fn new() -> Self {
+        let state = LaneAdmission::Closed;
+        let turns = VecDeque::from([Turn { at_millis: now_millis(), state }]);
+        Self { notes: Mutex::new(Notes { state, inside: 0, turns, touched: VecDeque::new() }) }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lane does this now, with so many inside.
+    pub fn show(&self, word: &str, inside: i64) {
+        let state = match word {
+            "Open" => LaneAdmission::Open,
+            "Draining" => LaneAdmission::Draining,
+            _ => LaneAdmission::Closed,
+        };
+        let mut notes = self.notes();
+        notes.inside = inside;
+        if notes.state != state {
+            notes.state = state;
+            push(&mut notes.turns, Turn { at_millis: now_millis(), state });
+        }
+    }
+
+    /// A device of the lane was touched now.
+    pub fn touch(&self, device: &str, kind: TouchKind) {
+        let mut notes = self.notes();
+        let touch = Touch {
+            at_millis: now_millis(),
+            device: device.to_owned(),
+            kind,
+            inside: u64::try_from(notes.inside).unwrap_or_default(),
+            state: notes.state,
+        };
+        push(&mut notes.touched, touch);
+    }
+
+    pub fn read(&self) -> (Vec<Turn>, Vec<Touch>) {
+        let notes = self.notes();
+        (notes.turns.iter().copied().collect(), notes.touched.iter().cloned().collect())
+    }
+}
+
+fn push<T>(list: &mut VecDeque<T>, entry: T) {
+    if list.len() == KEPT {
+        list.pop_front();
+    }
+    list.push_back(entry);
+}

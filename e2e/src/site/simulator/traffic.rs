@@ -1,0 +1,232 @@
+//! Traffic on the simulated lanes: each lane's controller lets in and counts by itself, and nobody else is asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kalong_crds::lane::SlotRole;
+use kalong_crds::units::Value;
+use tokio::sync::Notify;
+
+use super::board::{Board, now_millis};
+use super::device::{Device, State};
+use crate::site::layout::Layout;
+use crate::site::plan::LanePlan;
+use crate::site::report::Power;
+use crate::site::traffic::{Entry, Flow, LaneTraffic, Left, TrafficOrder, TrafficReport, due};
+
+/// Between two looks at the lanes.
+const TICK: Duration = Duration::from_millis(50);
+const FASTEST: u32 = 100;
+const ARM: &str = "arm";
+
+/// The lanes of the site with their traffic.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    lanes: Vec<Lane>,
+    run: Mutex<Option<Run>>,
+    started: Notify,
+}
+
+#[derive(Debug)]
+struct Lane {
+    plan: LanePlan,
+    controller: Arc<Device>,
+    board: Arc<Board>,
+    /// The arms that stop and let go, where it has them.
+    entry: Option<Arc<Device>>,
+    exit: Option<Arc<Device>>,
+}
+
+/// Traffic that was ordered.
+#[derive(Debug)]
+struct Run {
+    order: TrafficOrder,
+    began: Instant,
+    /// When the traffic ended, on its own clock.
+    stopped: Option<Duration>,
+    flows: BTreeMap<String, Flow>,
+    /// Who had passed before, by lane.
+    before: BTreeMap<String, u64>,
+}
+
+impl Run {
+    fn clock(&self) -> Duration {
+        // In whole milliseconds: what is told is what was judged by.
+        let millis = (self.began.elapsed() * self.order.speed).as_millis();
+        Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+    }
+
+    fn last(&self, now: Duration) -> Duration {
+        self.stopped.unwrap_or(now)
+    }
+
+    fn is_over(&self) -> bool {
+        self.stopped.is_some() && self.flows.values().all(|flow| flow.inside() == 0)
+    }
+}
+
+impl Traffic {
+    pub fn new(layout: &Layout, devices: &BTreeMap<String, Arc<Device>>) -> Self {
+        let lane = |plan: &LanePlan| {
+            let member = |wanted: &dyn Fn(&'static str, SlotRole) -> bool| {
+                let placed = layout.members(&plan.name).find(|(_, slot)| wanted(slot.name, slot.role));
+                placed.and_then(|(placed, _)| devices.get(&placed.name)).cloned()
+            };
+            let controller = member(&|_, role| role == SlotRole::Controller)?;
+            let board = Arc::clone(controller.board()?);
+            let (entry, exit) = (member(&|name, _| name == "entry-barrier"), member(&|name, _| name == "exit-barrier"));
+            Some(Lane { plan: plan.clone(), controller, board, entry, exit })
+        };
+        let mut lanes: Vec<Lane> = layout.lanes().filter_map(|(plan, _)| lane(plan)).collect();
+        lanes.sort_by(|a, b| a.plan.name.cmp(&b.plan.name));
+        Self { lanes, run: Mutex::new(None), started: Notify::new() }
+    }
+
+    fn run(&self) -> MutexGuard<'_, Option<Run>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the traffic for as long as the process runs; sleeps while there is none.
+    pub async fn flow(self: Arc<Self>) {
+        loop {
+            let moving = self.run().as_ref().is_some_and(|run| !run.is_over());
+            if moving {
+                self.advance();
+                tokio::time::sleep(TICK).await;
+            } else {
+                self.started.notified().await;
+            }
+        }
+    }
+
+    /// Lets traffic come.
+    ///
+    /// # Errors
+    /// It is there already, or the order is no good, and why.
+    pub fn start(&self, order: TrafficOrder) -> Result<(), String> {
+        if !(1..=FASTEST).contains(&order.speed) {
+            return Err(format!("speed {} is not possible: 1 to {FASTEST}", order.speed));
+        }
+        let mut run = self.run();
+        if run.as_ref().is_some_and(|run| !run.is_over()) {
+            return Err("there is traffic already: stop it, and wait until nobody is inside".into());
+        }
+        let passed = |lane: &Lane| u64::try_from(lane.controller.state().passed.passages).unwrap_or_default();
+        *run = Some(Run {
+            order,
+            began: Instant::now(),
+            stopped: None,
+            flows: self.lanes.iter().map(|l| (l.plan.name.clone(), Flow::new(order.seed, &l.plan))).collect(),
+            before: self.lanes.iter().map(|l| (l.plan.name.clone(), passed(l))).collect(),
+        });
+        self.started.notify_one();
+        Ok(())
+    }
+
+    /// Nobody comes or goes in any more.
+    pub fn stop(&self) {
+        self.advance();
+        if let Some(run) = self.run().as_mut() {
+            run.stopped = run.stopped.or(Some(run.clock()));
+        }
+        // Whoever came between the last look and the end waits, and is counted as waiting.
+        self.advance();
+    }
+
+    fn advance(&self) {
+        if let Some(run) = self.run().as_mut() {
+            let now = run.clock();
+            let last = run.last(now);
+            for lane in &self.lanes {
+                if let Some(flow) = run.flows.get_mut(&lane.plan.name) {
+                    lane.advance(flow, now, last);
+                }
+            }
+        }
+    }
+
+    pub fn report(&self) -> TrafficReport {
+        let mut guard = self.run();
+        let now = guard.as_ref().map(Run::clock).unwrap_or_default();
+        let last = guard.as_ref().map(|run| run.last(now)).unwrap_or_default();
+        let mut lanes = Vec::new();
+        for lane in &self.lanes {
+            let flow = guard.as_mut().and_then(|run| run.flows.get_mut(&lane.plan.name));
+            let mut told = lane.report();
+            if let Some(flow) = flow {
+                lane.advance(flow, now, last);
+                told = lane.report();
+                told.waiting = count(flow.waiting());
+            }
+            if let Some(run) = guard.as_ref() {
+                let came = count(due(run.order.seed, &lane.plan, Duration::ZERO, last).len());
+                told.due = came + run.before.get(&lane.plan.name).copied().unwrap_or_default();
+            }
+            lanes.push(told);
+        }
+        TrafficReport {
+            traffic_millis: u64::try_from(last.as_millis()).unwrap_or_default(),
+            now_millis: now_millis(),
+            order: guard.as_ref().map(|run| run.order),
+            lanes,
+        }
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+impl Lane {
+    fn advance(&self, flow: &mut Flow, now: Duration, last: Duration) {
+        let mut state = self.controller.state();
+        let entry = match state.power {
+            // Who starts holds its arms and counts nobody.
+            Power::Starting => Entry::Still,
+            Power::On | Power::Hung | Power::Unreachable if last == now && state.admission == "Open" => Entry::Open,
+            Power::On | Power::Hung | Power::Unreachable => Entry::Shut,
+        };
+        for left in flow.advance(now, last, entry) {
+            passed(&mut state, &left);
+        }
+        state.inside = i64::try_from(flow.inside()).unwrap_or_default();
+        self.controller.show_lane(&state);
+        drop(state);
+        raise(self.entry.as_ref(), flow.is_entering());
+        raise(self.exit.as_ref(), flow.is_leaving());
+    }
+
+    fn report(&self) -> LaneTraffic {
+        let (admission, touched) = self.board.read();
+        let state = self.controller.state();
+        let number = |n: i64| u64::try_from(n).unwrap_or_default();
+        LaneTraffic {
+            name: self.plan.name.clone(),
+            controller: self.controller.placed.name.clone(),
+            due: number(state.passed.passages),
+            waiting: 0,
+            inside: number(state.inside),
+            passed: state.passed.by_class.iter().map(|(class, n)| (*class, number(*n))).collect(),
+            gate_tenths: number(state.passed.gate_tenths),
+            clearance_seconds: number(state.passed.clearance_seconds),
+            admission,
+            touched,
+        }
+    }
+}
+
+fn passed(state: &mut State, left: &Left) {
+    let whole = |n: u128| i64::try_from(n).unwrap_or_default();
+    state.passed.passages += 1;
+    *state.passed.by_class.entry(left.passage.class).or_default() += 1;
+    state.passed.gate_tenths += whole(left.passage.gate.as_millis() / 100);
+    state.passed.clearance_seconds += i64::try_from(left.clearance.as_secs()).unwrap_or_default();
+}
+
+/// Lets the arm of a barrier follow.
+fn raise(barrier: Option<&Arc<Device>>, up: bool) {
+    if let Some(barrier) = barrier {
+        barrier.state().shown.insert(ARM, Value::from(if up { "Up" } else { "Down" }));
+    }
+}
