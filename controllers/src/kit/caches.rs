@@ -105,8 +105,11 @@ pub struct Wakes {
     /// Phases.
     pub phases: Arc<WakeSet>,
     /// The state in force that was last routed, by namespace and name of the phase.
-    pub(super) phase_states: Arc<Mutex<HashMap<(String, String), Option<PhaseState>>>>,
+    pub(super) phase_states: PhaseStates,
 }
+
+/// The state in force of each phase, by namespace and name; none before the first visit.
+pub(super) type PhaseStates = Arc<Mutex<HashMap<(String, String), Option<PhaseState>>>>;
 
 /// The cached object of this name.
 pub fn get<K: Kind>(store: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>> {
