@@ -4,12 +4,16 @@ use jiff::tz::TimeZone;
 use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, Truth};
 use kalong_crds::device::{FirmwareStatus, HealthState, Step};
 use kalong_crds::device_model::{Calibration, UpdateSlots};
+use kalong_crds::units::Name;
 use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
 use kube::ResourceExt;
 
-use super::config;
 use super::seen::{Credential, Knowledge, Leave, Seen};
-use crate::kit::readiness::{Verdict, first, ready};
+use super::{config, disabling};
+use crate::kit::life::Life;
+use crate::kit::link::Hearing;
+use crate::kit::readiness::{Verdict, commissioning, first, ready};
+use crate::lane::claim;
 
 /// Objections that stand whatever an agent says.
 pub(super) fn declared(seen: &Seen) -> Option<Verdict> {
@@ -19,8 +23,10 @@ pub(super) fn declared(seen: &Seen) -> Option<Verdict> {
         let say = format!("Being removed: agent {} has to let go of it first.", spec.agent_ref);
         return Some(Verdict::Converging(Reason::Terminating, say));
     }
-    if !seen.live {
-        return Some(Verdict::Resting(Reason::Planned));
+    match seen.life {
+        Life::Planned => return Some(Verdict::Resting(Reason::Planned)),
+        Life::UnknownPhase => return stuck(Reason::UnknownPhase, unknown_phase(spec.phase.as_ref())),
+        Life::Commissioning | Life::InService => {}
     }
     first([
         seen.agent_id.as_ref().err().and_then(|e| stuck(Reason::IdentityTooLong, e.to_string())),
@@ -82,9 +88,24 @@ fn release(seen: &Seen) -> Option<Verdict> {
     })
 }
 
+/// What to do about a phase that is not there.
+pub(crate) fn unknown_phase(phase: Option<&Name>) -> String {
+    let phase = phase.map(Name::as_str).unwrap_or_default();
+    format!(
+        "Phase {phase} does not exist in this namespace: declare it, or correct `spec.phase`; nothing is changed until then."
+    )
+}
+
 /// Objections that rest on what the agent says.
 pub(super) fn realised(seen: &Seen, known: Knowledge<'_>) -> Option<Verdict> {
     let agent = &seen.device.spec.agent_ref;
+    if let Some((former, hearing)) = seen.former.first().filter(|_| seen.moving()) {
+        let say = format!("Agent {} still has the device; agent {agent} is told when it let go.", former.name());
+        return Some(match hearing {
+            Hearing::Silent => Verdict::Unknown(Reason::AgentUnreachable, say),
+            Hearing::Heard | Hearing::Wait => Verdict::Converging(Reason::Applying, say),
+        });
+    }
     let report = match known {
         Knowledge::Silent => {
             let say = format!(
@@ -100,12 +121,15 @@ pub(super) fn realised(seen: &Seen, known: Knowledge<'_>) -> Option<Verdict> {
         }
         Knowledge::Heard(Some(report)) => report,
     };
-    let confirmed = matches!(&seen.order, Some(Ok(item)) if item.hash == report.hash);
     first([
-        (!confirmed).then(|| {
+        (!seen.confirmed()).then(|| {
             Verdict::Converging(Reason::Applying, format!("Waiting for agent {agent} to confirm what it was told."))
         }),
         seen.disabled().then_some(Verdict::Resting(Reason::Disabled)),
+        disabling::held_back(seen).map(|wait| {
+            let reason = claim::reason(&wait, Reason::AwaitingDrain);
+            Verdict::Converging(reason, format!("It is switched off when its lane is empty: {}", wait.message))
+        }),
         item(report, agent.as_str()),
         attempt(seen, report),
     ])
@@ -159,7 +183,9 @@ fn attempt(seen: &Seen, report: &ReportedItem) -> Option<Verdict> {
         }
         Step::Idle => Some(Verdict::Converging(Reason::Verifying, say("the agent is about to begin."))),
         Step::AwaitingDrain => match &seen.permit {
-            Leave::Waits(text) => Some(Verdict::Converging(Reason::AwaitingDrain, say(text))),
+            Leave::Waits(wait) => {
+                Some(Verdict::Converging(claim::reason(wait, Reason::AwaitingDrain), say(&wait.message)))
+            }
             Leave::Given(_) | Leave::NotAsked => under_way(Reason::AwaitingDrain),
         },
         Step::Failed | Step::Cancelled if reason_of(report, Reason::AttemptFailed) == Reason::FetchFailed => {
@@ -210,7 +236,12 @@ fn reason_of_step(step: Step) -> Reason {
 
 /// All conditions, in the order for readers.
 pub(super) fn conditions(seen: &Seen, known: Knowledge<'_>, verdict: Option<&Verdict>) -> Vec<Judgement> {
-    let [is_ready, reconciling, stalled] = ready(verdict);
+    let [is_ready, reconciling, stalled] = match (seen.life, verdict) {
+        // Switched off is more than not in service yet.
+        (_, Some(Verdict::Resting(Reason::Disabled))) => ready(verdict),
+        (Life::Commissioning, _) => commissioning(verdict),
+        _ => ready(verdict),
+    };
     let mut all =
         vec![is_ready, available(seen, known), connected(seen, known), firmware(seen, known), applied(seen, known)];
     if seen.model.as_ref().is_some_and(|m| m.spec.regulatory.calibration == Calibration::Required) {
@@ -222,7 +253,7 @@ pub(super) fn conditions(seen: &Seen, known: Knowledge<'_>, verdict: Option<&Ver
 
 /// A fact that rests on a report, or what to say without one.
 fn fact<'k>(seen: &Seen, known: Knowledge<'k>, kind: ConditionType) -> Result<&'k ReportedItem, Judgement> {
-    if !seen.live {
+    if seen.life == Life::Planned {
         return Err(Judgement::unknown(kind, Reason::Planned, ""));
     }
     match known {
@@ -253,11 +284,14 @@ fn connected(seen: &Seen, known: Knowledge<'_>) -> Judgement {
 
 fn available(seen: &Seen, known: Knowledge<'_>) -> Judgement {
     let kind = ConditionType::Available;
-    if !seen.live {
+    if seen.life == Life::Planned {
         return Judgement::no(kind, Reason::Planned, "");
     }
     if seen.disabled() {
         return Judgement::no(kind, Reason::Disabled, "Set `spec.admin` to Enabled to use the device.");
+    }
+    if seen.life == Life::Commissioning {
+        return Judgement::no(kind, Reason::Commissioning, "");
     }
     let report = match fact(seen, known, kind) {
         Err(otherwise) => return otherwise,

@@ -1,11 +1,15 @@
 //! A Device: what is declared goes to its agent as one order; what the agent reports becomes status.
 //!
-//! Deletion sends a tombstone; a device that moved to another agent is taken from the old one the same way. A device of a phase
-//! that is not live, and one whose declaration is invalid, is not contacted anew, and what already runs is left alone.
+//! Deletion sends a tombstone; a device that moved to another agent is taken from the old one the same way, and the new one is told
+//! when the old one let go. A device whose declaration is invalid, or whose phase does not exist, is not contacted anew, and what
+//! already runs is left alone. Whatever needs an empty lane, a change of firmware or switching a device off, claims the lane first:
+//! a LaneDrain that the device makes, waits for, and ends. A change costs five writes for that claim (made, accepted, drained, ended,
+//! and the wait in the device's status) beside those of the lane.
 
 mod act;
 mod config;
 mod credential;
+mod disabling;
 mod judge;
 mod observe;
 mod order;
@@ -23,6 +27,8 @@ use kalong_crds::device::DeviceStatus;
 
 use crate::kit::driver::{Controlled, Report};
 use crate::kit::world::World;
+
+pub(crate) use judge::unknown_phase;
 
 impl Controlled for Device {
     async fn pass(world: &World, device: Arc<Self>) -> Report<DeviceStatus> {

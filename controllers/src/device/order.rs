@@ -1,20 +1,31 @@
 //! The order that an agent gets for one device: everything that it needs, so that it needs nobody afterwards.
 
 use kalong_crds::condition::{ConditionType, Conditioned};
+use kalong_crds::device::Admin;
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::digest::CanonicalError;
 use kalong_crds::wire::order::{DeviceOrder, FirmwareOrder};
 use kalong_crds::{Device, RELEASE_QUARANTINE, RETRY};
 use kube::ResourceExt;
 
-use super::config;
 use super::seen::{Credential, Leave, Seen};
+use super::{config, disabling};
 
 /// The order as it should be now, or none while something that it needs is missing or invalid: then the agent keeps its old one.
 pub(super) fn compose(seen: &Seen) -> Option<Result<Item, CanonicalError>> {
+    if disabling::held_back(seen).is_none() {
+        return with(seen, seen.device.spec.admin);
+    }
+    // Whatever the device was before it is to be switched off, it stays until its lane is empty.
+    let watched = with(seen, Admin::Quarantined);
+    let holds = |item: &Item| seen.report.as_ref().is_some_and(|report| report.hash == item.hash);
+    if matches!(&watched, Some(Ok(item)) if holds(item)) { watched } else { with(seen, Admin::Enabled) }
+}
+
+fn with(seen: &Seen, admin: Admin) -> Option<Result<Item, CanonicalError>> {
     let device = &seen.device;
     let model = &seen.model.as_ref()?.spec;
-    let sound = seen.live
+    let sound = seen.life.is_live()
         && device.metadata.deletion_timestamp.is_none()
         && seen.agent.is_some()
         && seen.agent_id.is_ok()
@@ -41,7 +52,7 @@ pub(super) fn compose(seen: &Seen) -> Option<Result<Item, CanonicalError>> {
         parameters: device.spec.connection.parameters.clone(),
         credential,
         config: device.spec.config.clone(),
-        admin: device.spec.admin,
+        admin,
         firmware: match firmware(seen) {
             Ok(firmware) => firmware,
             Err(error) => return Some(Err(error)),

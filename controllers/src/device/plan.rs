@@ -7,14 +7,17 @@ use kalong_crds::FINALIZER;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
 use kalong_crds::device::{DeviceStatus, FirmwareStatus, Step};
-use kalong_crds::units::AgentId;
+use kalong_crds::units::{AgentId, Name};
 use kalong_crds::wire::desired::Item;
 use kube::ResourceExt;
 
-use super::judge;
+use super::permit::{self, Errands};
 use super::seen::{Credential, Knowledge, Leave, Seen};
+use super::{disabling, judge};
 use crate::kit::finalizer;
-use crate::kit::link::{CONFIRMATION, Holding};
+use crate::kit::life::Life;
+use crate::kit::link::{CONFIRMATION, Hearing, Holding};
+use crate::lane::claim::distinct;
 
 /// A state of an attempt that lasts longer than this is worth a status write of its own.
 const WORTH_SAYING: Duration = Duration::from_secs(10);
@@ -31,6 +34,8 @@ pub(super) struct Plan {
     pub(super) want: Option<(AgentId, Item)>,
     /// Agents that shall let go of the device.
     pub(super) remove: Vec<AgentId>,
+    /// Claims on its lane to make, and to end.
+    pub(super) errands: Errands,
     /// What to say; none leaves the status as it is.
     pub(super) status: Option<DeviceStatus>,
     /// When to look again.
@@ -39,37 +44,56 @@ pub(super) struct Plan {
 
 /// Decides.
 pub(super) fn plan(seen: &Seen) -> Plan {
-    let deleting = seen.device.metadata.deletion_timestamp.is_some();
-    let finalizers = finalizers(seen, deleting);
+    let finalizers = finalizers(seen);
     let guarded = seen.device.finalizers().iter().any(|f| f == FINALIZER);
-    let leaves = deleting || !seen.live;
     let mut remove = seen.strays.clone();
-    if leaves && seen.holding != Holding::NotHeld && finalizers.is_none() {
+    remove.extend(seen.former.iter().map(|(id, _)| id).filter(|id| !seen.strays.contains(id)).cloned());
+    if seen.leaves() && seen.holding != Holding::NotHeld && finalizers.is_none() {
         remove.extend(seen.agent_id.as_ref().ok().cloned());
     }
     let want = match (&seen.order, &seen.agent_id) {
-        // First the finalizer, then the order: what an agent holds can always be taken back.
-        (Some(Ok(item)), Ok(agent)) if guarded && !leaves => Some((agent.clone(), item.clone())),
+        // First the finalizer, then the order: what an agent holds can always be taken back. And never two agents at one device.
+        (Some(Ok(item)), Ok(agent)) if guarded && !seen.leaves() && !seen.moving() => {
+            Some((agent.clone(), item.clone()))
+        }
         _ => None,
     };
-    let (status, again) = status(seen);
+    let mut errands = permit::errands(seen);
+    if seen.deleting() && finalizers.is_some() {
+        errands = Errands { make: Vec::new(), release: seen.made.iter().map(|made| made.drain.clone()).collect() };
+    }
+    let (status, again) = status(seen, want.is_some());
     // Whoever was never wanted in this process is not woken by the confirmation either.
     let again =
         if remove.is_empty() { again } else { Some(again.map_or(CONFIRMATION, |again| again.min(CONFIRMATION))) };
-    Plan { finalizers, want, remove, status, again }
+    Plan { finalizers, want, remove, errands, status, again }
 }
 
-/// On when the device can be wanted, off when its agent let go of it, or can never say so.
-fn finalizers(seen: &Seen, deleting: bool) -> Option<Vec<String>> {
+/// On when the device can be wanted, off when every agent let go of it, or can never say so.
+fn finalizers(seen: &Seen) -> Option<Vec<String>> {
     let present = seen.device.finalizers();
-    if deleting {
-        finalizer::without(present, seen.holding, seen.agent.as_deref())
+    if seen.deleting() {
+        finalizer::without(present, seen.holding, seen.agent.as_deref()).filter(|_| seen.former.is_empty())
     } else {
         finalizer::with(present, seen.order.is_some())
     }
 }
 
-fn status(seen: &Seen) -> (Option<DeviceStatus>, Option<Duration>) {
+/// The agent that was told of the device last, for as long as it has not let go of it.
+fn holder(seen: &Seen, told: bool) -> Option<Name> {
+    let old = seen.device.status.as_ref().and_then(|s| s.agent.clone());
+    if seen.moving() {
+        old.or_else(|| seen.former.first().map(|(id, _)| id.name().into()))
+    } else if told || seen.holding == Holding::Held {
+        Some(seen.device.spec.agent_ref.clone())
+    } else if seen.leaves() && seen.holding == Holding::NotHeld {
+        None
+    } else {
+        old
+    }
+}
+
+fn status(seen: &Seen, told: bool) -> (Option<DeviceStatus>, Option<Duration>) {
     let device = &seen.device;
     let generation = device.metadata.generation.unwrap_or_default();
     let old = device.status.clone().unwrap_or_default();
@@ -95,7 +119,7 @@ fn status(seen: &Seen) -> (Option<DeviceStatus>, Option<Duration>) {
     let status = DeviceStatus {
         observed_generation: generation,
         conditions: settle(&old.conditions, &judged, generation, seen.now),
-        agent: old.agent.clone(),
+        agent: holder(seen, told),
         applied: report.map_or(old.applied, |r| r.applied),
         health: match known {
             Knowledge::Heard(report) => report.and_then(|r| r.device.as_ref()).and_then(|d| d.health.clone()),
@@ -110,7 +134,7 @@ fn status(seen: &Seen) -> (Option<DeviceStatus>, Option<Duration>) {
             Knowledge::Wait => old.guards.clone(),
             Knowledge::Silent => Vec::new(),
         },
-        blocked_by: carry_since(&old.blocked_by, blocked),
+        blocked_by: carry_since(&old.blocked_by, distinct(blocked)),
     };
     let secret = matches!(seen.credential, Credential::Unusable(_)).then_some(SECRET_LOOK);
     (Some(status), soon.or(secret))
@@ -143,58 +167,84 @@ fn firmware(seen: &Seen, old: &DeviceStatus, known: Knowledge<'_>) -> (Option<Fi
 }
 
 fn blocked(seen: &Seen, known: Knowledge<'_>) -> Vec<BlockedBy> {
-    let block = |code, subject: String, message: &str| BlockedBy {
+    let spec = &seen.device.spec;
+    if seen.life == Life::Planned && !seen.deleting() {
+        return Vec::new();
+    }
+    let mut blocked = Vec::new();
+    if seen.model.is_none() {
+        let say = "Declare the model, or name another one.";
+        blocked.push(block(seen, BlockCode::MissingReference, format!("DeviceModel/{}", spec.model_ref), say));
+    }
+    blocked.extend(by_agent(seen, known));
+    if seen.moving() || seen.deleting() {
+        blocked.extend(seen.former.iter().map(|(id, hearing)| by_former(seen, id, *hearing)));
+    }
+    if let Leave::Waits(wait) = &seen.permit {
+        blocked.push(wait.clone());
+    }
+    blocked.extend(disabling::held_back(seen));
+    let own = format!("Device/{}", seen.device.name_any());
+    match seen.step() {
+        Some(Step::Quarantined) => {
+            let say = "Look at the device; when it is sound, set the annotation kalong.dev/release-quarantine to `<attempt>, <name>`.";
+            blocked.push(block(seen, BlockCode::Quarantine, own, say));
+        }
+        Some(Step::AwaitingRecertification) => {
+            let say = "The metrology authority has to seal the instrument before it may be used for trade.";
+            blocked.push(block(seen, BlockCode::Recertification, own, say));
+        }
+        _ => {}
+    }
+    blocked
+}
+
+fn block(seen: &Seen, code: BlockCode, subject: String, message: &str) -> BlockedBy {
+    BlockedBy {
         code,
         subject,
         since: Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string(),
         until: None,
         message: message.to_owned(),
-    };
-    let spec = &seen.device.spec;
-    let agent = format!("EdgeAgent/{}", spec.agent_ref);
-    if !seen.live && seen.device.metadata.deletion_timestamp.is_none() {
-        return Vec::new();
     }
-    let mut blocked = Vec::new();
-    if seen.model.is_none() {
-        blocked.push(block(
-            BlockCode::MissingReference,
-            format!("DeviceModel/{}", spec.model_ref),
-            "Declare the model, or name another one.",
-        ));
-    }
-    if seen.agent.is_none() {
-        blocked.push(block(BlockCode::MissingReference, agent.clone(), "Declare the agent, or name another one."));
+}
+
+/// The agent that the device belongs to keeps it waiting.
+fn by_agent(seen: &Seen, known: Knowledge<'_>) -> Option<BlockedBy> {
+    let name = &seen.device.spec.agent_ref;
+    let (code, say) = if seen.agent.is_none() {
+        (BlockCode::MissingReference, "Declare the agent, or name another one.".to_owned())
     } else if seen.not_enrolled() {
-        let say = format!("Run `kubectl kalong enrol {}` and the command that it prints on the box.", spec.agent_ref);
-        blocked.push(block(BlockCode::AgentNotEnrolled, agent.clone(), &say));
+        let say = format!("Run `kubectl kalong enrol {name}` and the command that it prints on the box.");
+        (BlockCode::AgentNotEnrolled, say)
+    } else if seen.moving() {
+        return None;
     } else if matches!(known, Knowledge::Silent) {
-        blocked.push(block(
+        let say = "Look at the box, its power and its uplink; it goes on by itself meanwhile.";
+        (BlockCode::AgentUnreachable, say.to_owned())
+    } else if seen.deleting() && seen.holding != Holding::NotHeld {
+        let say = "The agent has been told to let go of the device; it confirms when it is reached.";
+        (BlockCode::AgentConfirmation, say.to_owned())
+    } else {
+        return None;
+    };
+    Some(block(seen, code, format!("EdgeAgent/{name}"), &say))
+}
+
+/// The agent that had the device before keeps it waiting.
+fn by_former(seen: &Seen, id: &AgentId, hearing: Hearing) -> BlockedBy {
+    let name = id.name();
+    let (code, say) = match hearing {
+        Hearing::Silent => (
             BlockCode::AgentUnreachable,
-            agent.clone(),
-            "Look at the box, its power and its uplink; it goes on by itself meanwhile.",
-        ));
-    } else if seen.device.metadata.deletion_timestamp.is_some() && seen.holding != Holding::NotHeld {
-        blocked.push(block(
+            format!(
+                "Look at box {name}: it still has the device. When it is gone for good, annotate EdgeAgent {name} with kalong.dev/abandon."
+            ),
+        ),
+        Hearing::Heard | Hearing::Wait => (
             BlockCode::AgentConfirmation,
-            agent,
-            "The agent has been told to let go of the device; it confirms when it is reached.",
-        ));
-    }
-    if let Leave::Waits(why) = &seen.permit {
-        let lane = seen.lanes.first().map_or_else(String::new, |l| format!("Lane/{}", l.name_any()));
-        blocked.push(block(BlockCode::LaneDrain, lane, why));
-    }
-    match seen.step() {
-        Some(Step::Quarantined) => {
-            let say = "Look at the device; when it is sound, set the annotation kalong.dev/release-quarantine to `<attempt>, <name>`.";
-            blocked.push(block(BlockCode::Quarantine, format!("Device/{}", seen.device.name_any()), say));
-        }
-        Some(Step::AwaitingRecertification) => {
-            let say = "The metrology authority has to seal the instrument before it may be used for trade.";
-            blocked.push(block(BlockCode::Recertification, format!("Device/{}", seen.device.name_any()), say));
-        }
-        _ => {}
-    }
-    blocked
+            format!("Agent {name} has been told to let go of the device; it confirms when it is reached."),
+        ),
+    };
+    block(seen, code, format!("EdgeAgent/{name}"), &say)
 }

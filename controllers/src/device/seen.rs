@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kalong_crds::blocked::BlockedBy;
 use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason};
 use kalong_crds::device::{Admin, Step};
 use kalong_crds::units::{AgentId, AgentIdError};
@@ -11,23 +12,33 @@ use kalong_crds::wire::desired::Item;
 use kalong_crds::wire::digest::CanonicalError;
 use kalong_crds::wire::order::{Permit, Sealed};
 use kalong_crds::wire::reported::ReportedItem;
-use kalong_crds::{Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
+use kalong_crds::{Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane, LaneDrain};
 
+use super::disabling;
 use crate::kit::Error;
+use crate::kit::life::Life;
 use crate::kit::link::{AgentFacts, Hearing, Holding};
 
 /// Everything that a decision about a Device rests on.
 pub(super) struct Seen {
     pub(super) device: Arc<Device>,
     pub(super) now: Timestamp,
-    pub(super) live: bool,
+    pub(super) life: Life,
     pub(super) model: Option<Arc<DeviceModel>>,
     pub(super) agent: Option<Arc<EdgeAgent>>,
     pub(super) agent_id: Result<AgentId, AgentIdError>,
-    /// None while the identity is impossible.
+    /// Other agents that were told of the device and have not let go of it, and what can be concluded from their words.
+    pub(super) former: Vec<(AgentId, Hearing)>,
+    /// Of the agent that speaks for the device; none while the identity is impossible.
     pub(super) facts: Option<AgentFacts>,
     /// Lanes with a slot for this device; more than one is a contradiction.
     pub(super) lanes: Vec<Arc<Lane>>,
+    /// Life of the first of these lanes.
+    pub(super) lane_life: Option<Life>,
+    /// What the operator claims for this device.
+    pub(super) made: Vec<Made>,
+    /// Another device of the lane that is at work, or may be.
+    pub(super) busy: Option<String>,
     pub(super) release: Option<Arc<FirmwareRelease>>,
     pub(super) report: Option<Arc<ReportedItem>>,
     /// Agents that hold this device and should not.
@@ -64,8 +75,16 @@ pub(super) enum Leave {
     NotAsked,
     /// It may.
     Given(Permit),
-    /// It asked and has to wait, and for what.
-    Waits(String),
+    /// It asked and has to wait, and on whom.
+    Waits(BlockedBy),
+}
+
+/// A claim that the operator made for the device.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) drain: Arc<LaneDrain>,
+    /// When it lets go of the lane at the latest; none before it was accepted.
+    pub(super) until: Option<Timestamp>,
 }
 
 /// What can be said of the device.
@@ -102,9 +121,31 @@ impl Seen {
         }
     }
 
-    /// Whether the device is switched off on purpose.
+    /// Whether the device is switched off on purpose, and may be by now.
     pub(super) fn disabled(&self) -> bool {
-        self.device.spec.admin == Admin::Disabled
+        self.device.spec.admin == Admin::Disabled && disabling::held_back(self).is_none()
+    }
+
+    /// Whether another agent still has the device and this one was not told of it yet: until the other let go, it alone speaks
+    /// for the device.
+    pub(super) fn moving(&self) -> bool {
+        let told = self.device.status.as_ref().and_then(|s| s.agent.as_ref());
+        !self.former.is_empty() && told != Some(&self.device.spec.agent_ref)
+    }
+
+    /// Whether its agents have to let go of the device.
+    pub(super) fn leaves(&self) -> bool {
+        self.deleting() || self.life == Life::Planned
+    }
+
+    /// Whether the device is being deleted.
+    pub(super) fn deleting(&self) -> bool {
+        self.device.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether the agent holds exactly the order as it is now.
+    pub(super) fn confirmed(&self) -> bool {
+        matches!((&self.order, &self.report), (Some(Ok(item)), Some(report)) if item.hash == report.hash)
     }
 
     /// Whether its agent has no certificate yet.

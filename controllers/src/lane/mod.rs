@@ -1,7 +1,13 @@
 //! A Lane: the agent of its controller gets the order to admit traffic or not; what the controller says becomes status.
 //!
-//! A lane whose device is being changed stays closed until that is done, whatever is declared meanwhile.
+//! A lane that somebody claims empty is held by its agent until the last claim ends, and opens again only if it is declared Open.
+//! Closing it is a claim too, made here and ended when the lane reports Closed. An open interlock of a station that the lane depends
+//! on closes it at once, without a claim. A lane whose device is being changed stays closed until that is done, whatever becomes of
+//! the claim.
 
+pub(crate) mod claim;
+mod closing;
+mod interlock;
 mod judge;
 mod observe;
 mod plan;
@@ -25,7 +31,7 @@ impl Controlled for Lane {
         let seen = observe::observe(world, lane);
         let plan = plan::plan(&seen);
         let done = act(world, &seen, &plan).await;
-        let plan::Plan { finalizers, want: _, remove: _, status, again } = plan;
+        let plan::Plan { finalizers, want: _, remove: _, make: _, release: _, status, again } = plan;
         // A changed finalizer brings the object back with a new version; its status is written then.
         let status = status.filter(|_| finalizers.is_none());
         let order = seen.order.and_then(Result::err).map(Error::Order);
@@ -41,8 +47,20 @@ async fn act(world: &World, seen: &observe::Seen, plan: &plan::Plan) -> Result<(
     if let Some((agent, item)) = &plan.want {
         world.link.want(agent, item.clone());
     }
-    if let Some(finalizers) = &plan.finalizers {
-        world.status.set_finalizers(&world.client, seen.lane.as_ref(), finalizers.clone()).await?;
+    let mut result = Ok(());
+    for drain in &plan.release {
+        result = result.and(claim::release(world, drain).await);
     }
-    Ok(())
+    if let Some(claim) = &plan.make {
+        result = result.and(claim.make(world).await);
+    }
+    if let Some(finalizers) = &plan.finalizers {
+        let written = world.status.set_finalizers(&world.client, seen.lane.as_ref(), finalizers.clone()).await;
+        if written.is_ok() && seen.deleting() {
+            world.drains.forget(&uid);
+            world.patience.over(&uid);
+        }
+        result = result.and(written.map(|_| ()));
+    }
+    result
 }

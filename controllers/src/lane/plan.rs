@@ -1,20 +1,22 @@
 //! What to do about a Lane and what to say of it. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kalong_crds::FINALIZER;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
-use kalong_crds::device::Device;
 use kalong_crds::lane::{Admission, LaneAdmission, LaneStatus};
-use kalong_crds::units::{AgentId, Digest};
+use kalong_crds::units::{AgentId, Digest, Name};
 use kalong_crds::wire::desired::Item;
+use kalong_crds::{FINALIZER, LaneDrain};
 use kube::ResourceExt;
 
-use super::judge;
+use super::claim::{Claim, distinct};
 use super::observe::Seen;
+use super::{closing, judge};
 use crate::kit::finalizer;
+use crate::kit::life::Life;
 use crate::kit::link::{CONFIRMATION, Hearing, Holding};
 
 /// What to do.
@@ -22,34 +24,37 @@ pub(super) struct Plan {
     pub(super) finalizers: Option<Vec<String>>,
     pub(super) want: Option<(AgentId, Item)>,
     pub(super) remove: Vec<AgentId>,
+    /// Claims to make and to end, so that the lane is closed as declared.
+    pub(super) make: Option<Claim>,
+    pub(super) release: Vec<Arc<LaneDrain>>,
     pub(super) status: Option<LaneStatus>,
     pub(super) again: Option<Duration>,
 }
 
 pub(super) fn plan(seen: &Seen) -> Plan {
-    let deleting = seen.lane.metadata.deletion_timestamp.is_some();
     let guarded = seen.lane.finalizers().iter().any(|f| f == FINALIZER);
-    let finalizers = finalizers(seen, deleting);
-    let leaves = deleting || !seen.live;
+    let finalizers = finalizers(seen);
     let agent = seen.controller.as_ref().and_then(|c| c.agent_id.clone());
     let mut remove = seen.strays.clone();
-    if leaves && seen.holding != Holding::NotHeld && finalizers.is_none() {
+    if seen.leaves() && seen.holding != Holding::NotHeld && finalizers.is_none() {
         remove.extend(agent.clone());
     }
     let want = match (&seen.order, agent) {
-        (Some(Ok(item)), Some(agent)) if guarded && !leaves => Some((agent, item.clone())),
+        (Some(Ok(item)), Some(agent)) if guarded && !seen.leaves() => Some((agent, item.clone())),
         _ => None,
     };
+    let (make, release) =
+        if seen.deleting() && finalizers.is_some() { (None, seen.made.clone()) } else { closing::errands(seen) };
     let (status, again) = status(seen);
     // Whoever was never wanted in this process is not woken by the confirmation either.
     let again =
         if remove.is_empty() { again } else { Some(again.map_or(CONFIRMATION, |again| again.min(CONFIRMATION))) };
-    Plan { finalizers, want, remove, status, again }
+    Plan { finalizers, want, remove, make, release, status, again }
 }
 
-fn finalizers(seen: &Seen, deleting: bool) -> Option<Vec<String>> {
+fn finalizers(seen: &Seen) -> Option<Vec<String>> {
     let present = seen.lane.finalizers();
-    if deleting {
+    if seen.deleting() {
         finalizer::without(present, seen.holding, seen.controller.as_ref().and_then(|c| c.agent.as_deref()))
     } else {
         finalizer::with(present, seen.order.is_some())
@@ -74,16 +79,16 @@ fn status(seen: &Seen) -> (Option<LaneStatus>, Option<Duration>) {
         observed_generation: generation,
         conditions: settle(&old.conditions, &judged, generation, seen.now),
         admission,
-        held_by: Vec::new(),
+        held_by: held_by(seen),
         firmware: firmware(seen),
-        blocked_by: carry_since(&old.blocked_by, blocked(seen, known)),
+        blocked_by: carry_since(&old.blocked_by, distinct(blocked(seen, known))),
     };
     (Some(status), None)
 }
 
 fn admission(seen: &Seen, known: Hearing, old: &LaneStatus) -> LaneAdmission {
     match known {
-        _ if !seen.live => LaneAdmission::Closed,
+        _ if seen.life == Life::Planned => LaneAdmission::Closed,
         Hearing::Heard => {
             seen.report.as_ref().and_then(|r| r.lane.as_ref()).map_or(LaneAdmission::Unknown, |l| l.admission)
         }
@@ -107,6 +112,12 @@ fn firmware(seen: &Seen) -> Option<Digest> {
     (!set.is_empty()).then(|| Digest::of(set.join("\n").as_bytes()))
 }
 
+/// The accepted claims on the lane.
+fn held_by(seen: &Seen) -> Vec<Name> {
+    const LISTED: usize = 16;
+    seen.claims.iter().map(|drain| Name::from(drain.name_any())).take(LISTED).collect()
+}
+
 fn blocked(seen: &Seen, known: Hearing) -> Vec<BlockedBy> {
     let since = Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string();
     let block = |code, subject: String, message: &str| BlockedBy {
@@ -116,39 +127,42 @@ fn blocked(seen: &Seen, known: Hearing) -> Vec<BlockedBy> {
         until: None,
         message: message.to_owned(),
     };
-    if !seen.live {
+    if seen.life == Life::Planned && !seen.deleting() {
         return Vec::new();
     }
-    let mut blocked: Vec<BlockedBy> = seen
-        .devices
-        .iter()
-        .filter(|(_, device): &&(_, Option<std::sync::Arc<Device>>)| device.is_none())
-        .map(|(slot, _)| {
-            block(
-                BlockCode::MissingReference,
-                format!("Device/{}", slot.device_ref),
-                "Declare the device, or take it out of the slot.",
-            )
-        })
-        .collect();
+    let missing = seen.devices.iter().filter(|(_, device)| device.is_none()).map(|(slot, _)| {
+        let say = "Declare the device, or take it out of the slot.";
+        block(BlockCode::MissingReference, format!("Device/{}", slot.device_ref), say)
+    });
+    let mut blocked: Vec<BlockedBy> = missing.collect();
     if let Some(controller) = &seen.controller {
         let agent = format!("EdgeAgent/{}", controller.device.spec.agent_ref);
         if known == Hearing::Silent {
-            blocked.push(block(
-                BlockCode::AgentUnreachable,
-                agent,
-                "Look at the box; the lane goes on as it was last told.",
-            ));
-        } else if seen.lane.metadata.deletion_timestamp.is_some() && seen.holding != Holding::NotHeld {
+            let say = "Look at the box; the lane goes on as it was last told.";
+            blocked.push(block(BlockCode::AgentUnreachable, agent, say));
+        } else if seen.deleting() && seen.holding != Holding::NotHeld {
             blocked.push(block(BlockCode::AgentConfirmation, agent, "The agent has been told to let go of the lane."));
         }
     }
-    if seen.held && seen.lane.spec.admission == Admission::Open {
-        blocked.push(block(
-            BlockCode::LaneDrain,
-            format!("Lane/{}", seen.lane.name_any()),
-            "A device of the lane is being changed; the lane opens when that is done.",
-        ));
+    blocked.extend(seen.open_interlocks().map(|interlock| {
+        let say = format!(
+            "Interlock {} is open: make it safe at the device, and the lane opens by itself. Suspend InspectionStation {} if its device is gone for good.",
+            interlock.name(),
+            interlock.station
+        );
+        block(BlockCode::InterlockOpen, interlock.subject(), &say)
+    }));
+    blocked.extend(closing::waits(seen));
+    if closing::declared(seen) == Admission::Open {
+        let until = seen.hold.as_ref().map(|hold| hold.until.clone());
+        blocked.extend(seen.claims.iter().map(|drain| BlockedBy {
+            until: until.clone(),
+            ..block(BlockCode::LaneDrain, format!("LaneDrain/{}", drain.name_any()), &judge::claimed_by(drain))
+        }));
+        if seen.in_work && seen.claims.is_empty() {
+            let say = "A device of the lane is being changed; the lane opens when that is done.";
+            blocked.push(block(BlockCode::LaneDrain, format!("Lane/{}", seen.lane.name_any()), say));
+        }
     }
     blocked
 }

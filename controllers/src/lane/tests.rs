@@ -4,18 +4,24 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::condition::{ConditionType, Reason};
-use kalong_crds::lane::{LaneAdmission, LaneStatus};
+use kalong_crds::lane::{Admission, LaneAdmission, LaneStatus};
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::envelope::Clock;
-use kalong_crds::wire::order::LaneOrder;
+use kalong_crds::wire::order::{LaneHold, LaneOrder};
 use kalong_crds::wire::reported::{ItemState, LaneReport, ReportedItem};
-use kalong_crds::{Device, FINALIZER, Lane};
+use kalong_crds::{Device, FINALIZER, Lane, LaneDrain};
 use serde_json::{Value, json};
 
-use super::observe::{Controller, Seen, compose};
+use super::observe::{Controller, Seen, decide};
 use super::plan;
+use crate::kit::life::Life;
 use crate::kit::link::{AgentFacts, Holding, Presence};
+
+mod closing;
+mod held;
+mod interlock;
+mod phase;
 
 const AT: &str = "2026-11-22T07:00:00Z";
 
@@ -63,7 +69,7 @@ fn seen() -> Seen {
     let (plc, sign) = (device("plc-1", &WELL), device("sign-1", &WELL));
     let mut seen = Seen {
         now: AT.parse::<Timestamp>().unwrap(),
-        live: true,
+        life: Life::InService,
         crossing: Some(object(
             "Crossing",
             "bac-luan-2",
@@ -73,7 +79,11 @@ fn seen() -> Seen {
         devices: vec![(lane.spec.slots[0].clone(), Some(plc.clone())), (lane.spec.slots[1].clone(), Some(sign))],
         controller: Some(Controller { device: plc, model: Some(model), agent: Some(agent), agent_id: Some(agent_id) }),
         shared: vec![],
-        held: false,
+        in_work: false,
+        claims: vec![],
+        hold: None,
+        made: vec![],
+        interlocks: vec![],
         facts: Some(AgentFacts {
             presence: Presence::Present,
             reported: true,
@@ -88,11 +98,12 @@ fn seen() -> Seen {
         report: None,
         holding: Holding::Held,
         strays: vec![],
+        admission: None,
         order: None,
         patience: None,
         lane,
     };
-    seen.order = compose(&seen);
+    decide(&mut seen);
     seen.report = Some(Arc::new(report(order(&seen), LaneAdmission::Open)));
     seen
 }
@@ -159,10 +170,10 @@ fn lane_serves_without_an_optional_device_and_not_without_a_required_one() {
 #[test]
 fn lane_stays_closed_while_one_of_its_devices_is_being_changed() {
     let mut held = seen();
-    held.held = true;
-    held.order = compose(&held);
+    held.in_work = true;
+    decide(&mut held);
     let order: LaneOrder = serde_json::from_value(order(&held).spec.clone()).unwrap();
-    assert_eq!(order.admission, kalong_crds::lane::Admission::Closed);
+    assert_eq!(order.admission, Admission::Closed);
     held.report = Some(Arc::new(report(held.order.as_ref().unwrap().as_ref().unwrap(), LaneAdmission::Closed)));
     let status = status(&held);
     is(&status, ConditionType::Ready, "False", Reason::Drained);
@@ -192,13 +203,13 @@ fn fresh_leader_leaves_the_status_of_a_lane_alone() {
 fn contradictions_are_stalled_and_not_sent() {
     let mut shared = seen();
     shared.shared = vec!["plc-1".into()];
-    shared.order = compose(&shared);
+    decide(&mut shared);
     assert!(plan::plan(&shared).want.is_none());
     is(&status(&shared), ConditionType::Stalled, "True", Reason::SlotConflict);
 
     let mut homeless = seen();
     homeless.crossing = None;
-    homeless.order = compose(&homeless);
+    decide(&mut homeless);
     assert!(plan::plan(&homeless).want.is_none());
     is(&status(&homeless), ConditionType::Stalled, "True", Reason::MissingReference);
 
@@ -206,7 +217,7 @@ fn contradictions_are_stalled_and_not_sent() {
     let barrier =
         object("DeviceModel", "m", json!({"class": "Barrier", "protocol": {"name": "ModbusTcp"}}), Value::Null);
     misfit.controller.as_mut().unwrap().model = Some(barrier);
-    misfit.order = compose(&misfit);
+    decide(&mut misfit);
     assert!(plan::plan(&misfit).want.is_none());
     is(&status(&misfit), ConditionType::Stalled, "True", Reason::InvalidSpec);
 }
@@ -214,10 +225,72 @@ fn contradictions_are_stalled_and_not_sent() {
 #[test]
 fn planned_lane_is_ready_closed_and_silent() {
     let mut planned = seen();
-    planned.live = false;
+    planned.life = Life::Planned;
     planned.holding = Holding::NotHeld;
-    planned.order = compose(&planned);
+    decide(&mut planned);
     let plan = plan::plan(&planned);
     assert!(plan.want.is_none() && plan.remove.is_empty());
     is(&plan.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
+}
+
+/// A claim on this lane by this requester, with this status.
+fn drain(name: &str, requester: &str, status: Value) -> Arc<LaneDrain> {
+    let value = json!({
+        "apiVersion": "kalong.dev/v1alpha1", "kind": "LaneDrain",
+        "metadata": {"name": name, "namespace": "mong-cai", "uid": format!("uid-{name}"), "labels": {"kalong.dev/made-by": "operator"}},
+        "spec": {"target": {"kind": "Lane", "name": "l1"}, "requester": requester, "reason": "A change.", "priority": 100},
+        "status": status,
+    });
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn accepted() -> Value {
+    json!({"observedGeneration": 1, "acceptedAt": AT, "responders": [{"name": "l1", "state": "Open"}]})
+}
+
+fn held_by(mut seen: Seen, drains: &[Arc<LaneDrain>]) -> Seen {
+    seen.claims = drains.to_vec();
+    seen.hold = (!drains.is_empty()).then(|| LaneHold {
+        drains: drains.iter().filter_map(|drain| drain.metadata.name.clone()).collect(),
+        divert_to: None,
+        empty_by: "2026-11-22T07:15:00Z".to_owned(),
+        until: "2026-11-22T08:30:00Z".to_owned(),
+    });
+    decide(&mut seen);
+    seen
+}
+
+/// The agent confirms the order and reports this.
+fn reporting(mut seen: Seen, admission: LaneAdmission) -> Seen {
+    seen.report = Some(Arc::new(report(order(&seen), admission)));
+    decide(&mut seen);
+    seen
+}
+
+/// The lane with this declared and this status.
+fn declared(mut seen: Seen, admission: Admission, available: &str, reported: &str) -> Seen {
+    let mut lane = seen.lane.as_ref().clone();
+    lane.spec.admission = admission;
+    let word = if available == "Open" { "True" } else { "False" };
+    let mut status = conditions(&[("Ready", "True", "InForce"), ("Available", word, available)]);
+    status["admission"] = json!(reported);
+    lane.status = serde_json::from_value(status).unwrap();
+    seen.lane = Arc::new(lane);
+    decide(&mut seen);
+    seen
+}
+
+fn told(seen: &Seen) -> LaneOrder {
+    serde_json::from_value(order(seen).spec.clone()).unwrap()
+}
+
+/// Names of claims that are made, and of those that are ended.
+fn errands(seen: &Seen) -> (Vec<String>, Vec<String>) {
+    let plan = plan::plan(seen);
+    let ended = plan.release.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
+    (plan.make.into_iter().map(|claim| claim.name).collect(), ended)
+}
+
+fn nothing() -> (Vec<String>, Vec<String>) {
+    (vec![], vec![])
 }

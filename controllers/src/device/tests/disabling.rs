@@ -1,0 +1,142 @@
+//! Switching off a device that an open lane cannot do without.
+
+use kalong_crds::device::Admin;
+use kalong_crds::lane::{Admission, LaneAdmission};
+use kalong_crds::wire::order::DeviceOrder;
+
+use super::*;
+use crate::device::permit;
+
+const NAME: &str = "disabling-cam-1";
+
+fn conditions(available: &str) -> Value {
+    let at = "2026-11-01T00:00:00Z";
+    let word = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": at, "observedGeneration": 3});
+    let serves = if available == "Serving" { "True" } else { "False" };
+    json!({"observedGeneration": 3, "conditions": [word("Ready", "True", "InForce"), word("Available", serves, available)]})
+}
+
+fn with_admin(mut seen: Seen, admin: Admin, available: &str) -> Seen {
+    let mut device = seen.device.as_ref().clone();
+    device.spec.admin = admin;
+    device.status = serde_json::from_value(conditions(available)).unwrap();
+    seen.device = Arc::new(device);
+    seen
+}
+
+/// A device that its agent holds and serves with, and that was just disabled.
+fn disabled() -> Seen {
+    let serving = with_admin(in_lane(seen()), Admin::Enabled, "Serving");
+    composed(with_admin(reporting(composed(serving), firmware(Step::Idle, "2.0.0")), Admin::Disabled, "Serving"))
+}
+
+fn composed(mut seen: Seen) -> Seen {
+    seen.order = order::compose(&seen);
+    seen
+}
+
+fn told(seen: &Seen) -> Admin {
+    let plan = plan::plan(seen);
+    serde_json::from_value::<DeviceOrder>(plan.want.unwrap().1.spec).unwrap().admin
+}
+
+fn names(seen: &Seen) -> (Vec<String>, Vec<String>) {
+    let errands = permit::errands(seen);
+    let ended = errands.release.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
+    (errands.make.into_iter().map(|claim| claim.name).collect(), ended)
+}
+
+#[test]
+fn disabled_device_of_an_open_lane_keeps_its_order_and_claims_the_lane() {
+    let seen = disabled();
+    assert_eq!(told(&seen), Admin::Enabled);
+    assert!(seen.confirmed(), "the agent is told nothing new");
+    assert_eq!(names(&seen), (vec![NAME.to_owned()], vec![]));
+    let status = status(&seen);
+    is(&status, ConditionType::Ready, "False", Reason::AwaitingDrain);
+    is(&status, ConditionType::Available, "True", Reason::Serving);
+}
+
+#[test]
+fn disabling_that_would_break_a_floor_says_so() {
+    let mut seen = disabled();
+    seen.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
+    let seen = composed(seen);
+    assert_eq!(told(&seen), Admin::Enabled);
+    let status = status(&seen);
+    is(&status, ConditionType::Ready, "False", Reason::CapacityFloor);
+    assert_eq!(status.blocked_by[0].code, BlockCode::CapacityFloor);
+}
+
+#[test]
+fn device_is_switched_off_when_its_lane_is_empty_and_the_lane_is_given_back_after() {
+    let mut seen = disabled();
+    seen.made = vec![drained(NAME)];
+    let seen = composed(seen);
+    assert_eq!(told(&seen), Admin::Disabled);
+    assert_eq!(names(&seen), (vec![], vec![]));
+    is(&status(&seen), ConditionType::Available, "False", Reason::Disabled);
+    // Its status says Disabled, and the agent has not confirmed it yet.
+    let unconfirmed = composed(with_admin(seen, Admin::Disabled, "Disabled"));
+    assert_eq!(names(&unconfirmed), (vec![], vec![]));
+    let confirmed = reporting(unconfirmed, firmware(Step::Idle, "2.0.0"));
+    assert_eq!(names(&confirmed), (vec![], vec![NAME.to_owned()]));
+    is(&status(&confirmed), ConditionType::Ready, "True", Reason::Disabled);
+}
+
+#[test]
+fn device_that_is_off_is_never_switched_on_by_a_restart_or_a_silent_agent() {
+    let mut off = composed(with_admin(disabled(), Admin::Disabled, "Disabled"));
+    assert_eq!(told(&off), Admin::Disabled);
+    assert!(names(&off).0.is_empty());
+    off.facts.as_mut().unwrap().presence = Presence::Silent;
+    (off.report, off.holding) = (None, Holding::Unknown);
+    assert_eq!(told(&composed(off)), Admin::Disabled);
+}
+
+#[test]
+fn revert_of_a_disabling_ends_its_claim() {
+    let mut seen = with_admin(disabled(), Admin::Enabled, "Serving");
+    seen.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
+    assert_eq!(names(&composed(seen)), (vec![], vec![NAME.to_owned()]));
+}
+
+#[test]
+fn device_that_no_lane_in_service_needs_is_switched_off_at_once() {
+    let mut optional = disabled();
+    optional.lanes = vec![lane("Optional")];
+    let mut alone = disabled();
+    alone.lanes = vec![];
+    let mut commissioned = disabled();
+    commissioned.lane_life = Some(Life::Commissioning);
+    let mut closed = disabled();
+    let mut lane = lane("Required").as_ref().clone();
+    lane.spec.admission = Admission::Closed;
+    lane.status.as_mut().unwrap().admission = LaneAdmission::Closed;
+    closed.lanes = vec![Arc::new(lane)];
+    let mut never_held = disabled();
+    (never_held.report, never_held.holding) = (None, Holding::NotHeld);
+    let new = with_admin(disabled(), Admin::Disabled, "Commissioning");
+    for seen in [optional, alone, commissioned, closed, never_held, new] {
+        let seen = composed(seen);
+        assert_eq!(told(&seen), Admin::Disabled);
+        assert!(names(&seen).0.is_empty());
+    }
+}
+
+#[test]
+fn lane_that_is_still_open_although_declared_closed_counts_as_open() {
+    let mut seen = disabled();
+    let mut lane = lane("Required").as_ref().clone();
+    lane.spec.admission = Admission::Closed;
+    seen.lanes = vec![Arc::new(lane)];
+    assert_eq!(told(&composed(seen)), Admin::Enabled);
+}
+
+#[test]
+fn device_that_was_only_watched_stays_watched_until_its_lane_is_empty() {
+    let watched = composed(with_admin(in_lane(seen()), Admin::Quarantined, "Serving"));
+    let watched = reporting(watched, firmware(Step::Idle, "2.0.0"));
+    let seen = composed(with_admin(watched, Admin::Disabled, "Serving"));
+    assert_eq!(told(&seen), Admin::Quarantined);
+}

@@ -1,0 +1,60 @@
+//! What the phase of a device lets it do.
+
+use super::*;
+
+fn in_phase(mut seen: Seen, life: Life) -> Seen {
+    let mut device = seen.device.as_ref().clone();
+    device.spec.phase = Some("phase-2".into());
+    seen.device = Arc::new(device);
+    seen.life = life;
+    seen.order = order::compose(&seen);
+    seen
+}
+
+#[test]
+fn device_in_commissioning_is_told_and_ready_whatever_is_missing() {
+    let seen = in_phase(seen(), Life::Commissioning);
+    let plan = plan::plan(&seen);
+    assert!(plan.want.is_some());
+    let status = plan.status.unwrap();
+    is(&status, ConditionType::Ready, "True", Reason::Commissioning);
+    is(&status, ConditionType::Available, "False", Reason::Commissioning);
+    assert!(!status.conditions[0].message.is_empty(), "it says what is missing");
+    assert_eq!(condition(&status, ConditionType::Reconciling).0, "absent");
+}
+
+#[test]
+fn device_in_commissioning_tells_the_truth_about_what_is_proven() {
+    let proven = in_phase(seen(), Life::Commissioning);
+    let proven = status(&reporting(proven, firmware(Step::Idle, "2.0.0")));
+    is(&proven, ConditionType::Ready, "True", Reason::Commissioning);
+    is(&proven, ConditionType::FirmwareUpToDate, "True", Reason::UpToDate);
+    is(&proven, ConditionType::Connected, "True", Reason::DeviceConnected);
+    assert!(proven.conditions[0].message.is_empty());
+    let failed = in_phase(seen(), Life::Commissioning);
+    let failed = with(reporting(failed, firmware(Step::Idle, "2.0.0")), |report| {
+        report.device.as_mut().unwrap().connected = false;
+    });
+    let failed = status(&failed);
+    is(&failed, ConditionType::Ready, "True", Reason::Commissioning);
+    is(&failed, ConditionType::Connected, "False", Reason::DeviceUnreachable);
+}
+
+#[test]
+fn device_of_an_unknown_phase_is_stalled_and_nothing_is_taken_or_told() {
+    let seen = in_phase(reporting(seen(), firmware(Step::Idle, "2.0.0")), Life::UnknownPhase);
+    let plan = plan::plan(&seen);
+    assert!(plan.want.is_none() && plan.remove.is_empty() && plan.finalizers.is_none());
+    let status = plan.status.unwrap();
+    is(&status, ConditionType::Stalled, "True", Reason::UnknownPhase);
+    is(&status, ConditionType::Available, "True", Reason::Serving);
+}
+
+#[test]
+fn claim_of_a_device_whose_phase_went_missing_stands() {
+    let mut seen = reporting(in_lane(seen()), firmware(Step::AwaitingDrain, "1.0.0"));
+    seen.made = vec![drained("device-cam-1-1")];
+    let seen = in_phase(seen, Life::UnknownPhase);
+    let errands = crate::device::permit::errands(&seen);
+    assert!(errands.make.is_empty() && errands.release.is_empty());
+}

@@ -1,0 +1,103 @@
+//! Interlocks of stations that a lane depends on: while one is open the lane is closed, without any drain.
+
+use std::sync::Arc;
+
+use kalong_crds::blocked::BlockCode;
+use kalong_crds::device::{GuardKind, GuardState};
+use kalong_crds::lane::Need;
+use kalong_crds::wire::order::LaneInterlock;
+use kalong_crds::{Device, DeviceModel, InspectionStation, Lane};
+use kube::ResourceExt;
+
+use crate::kit::caches;
+use crate::kit::life::Life;
+use crate::kit::world::World;
+
+/// An interlock as the lane sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SeenInterlock {
+    /// What the lane's agent is told of it.
+    pub(super) order: LaneInterlock,
+    pub(super) station: String,
+    pub(super) device: String,
+    /// Whether it keeps the lane closed.
+    pub(super) open: bool,
+}
+
+impl SeenInterlock {
+    /// Its name among all of the site.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}.{}", self.station, self.device, self.order.name)
+    }
+
+    /// The device that shows it, as the subject of a wait.
+    pub(super) fn subject(&self) -> String {
+        subject(&self.device)
+    }
+}
+
+fn subject(device: &str) -> String {
+    format!("Device/{device}")
+}
+
+/// The interlocks that this lane depends on, sorted by name.
+pub(super) fn of(world: &World, lane: &Lane) -> Vec<SeenInterlock> {
+    let (namespace, name) = (lane.namespace().unwrap_or_default(), lane.name_any());
+    let stations = caches::select(&world.caches.stations, &namespace, |station| closes(station, &name));
+    // A station whose phase is not known still guards people.
+    let in_use = |station: &Arc<InspectionStation>| {
+        matches!(world.life(&namespace, station.spec.phase.as_ref()), Life::InService | Life::UnknownPhase)
+    };
+    let mut found = Vec::new();
+    for station in stations.iter().filter(|station| in_use(station)) {
+        for slot in &station.spec.slots {
+            let device = caches::get(&world.caches.devices, &namespace, slot.device_ref.as_str());
+            let model =
+                device.as_ref().and_then(|d| caches::get(&world.caches.models, &namespace, d.spec.model_ref.as_str()));
+            if let (Some(device), Some(model)) = (device, model) {
+                found.extend(shown_by(lane, station, &device, &model));
+            }
+        }
+    }
+    found.sort_by_key(SeenInterlock::name);
+    found.dedup_by_key(|interlock| interlock.name());
+    found
+}
+
+/// Whether an open interlock of this station closes this lane.
+fn closes(station: &InspectionStation, lane: &str) -> bool {
+    let served = |served: &kalong_crds::inspection_station::ServedLane| {
+        served.need == Need::Required && served.name.as_str() == lane
+    };
+    !station.spec.suspend && station.spec.serves_lanes.iter().any(served)
+}
+
+/// The interlocks that this device of the station shows.
+pub(super) fn shown_by(
+    lane: &Lane,
+    station: &InspectionStation,
+    device: &Device,
+    model: &DeviceModel,
+) -> Vec<SeenInterlock> {
+    let guards = device.status.as_ref().map(|s| s.guards.as_slice()).unwrap_or_default();
+    let state = |name: &str| {
+        let guard = guards.iter().find(|guard| guard.kind == GuardKind::Interlock && guard.name == name);
+        guard.map(|guard| guard.state).unwrap_or_default()
+    };
+    let closed_by_it = lane.status.as_ref().is_some_and(|status| {
+        let subject = subject(&device.name_any());
+        status.blocked_by.iter().any(|block| block.code == BlockCode::InterlockOpen && block.subject == subject)
+    });
+    let interlock = |name: &String| SeenInterlock {
+        order: LaneInterlock { device: device.uid().unwrap_or_default(), name: name.clone() },
+        station: station.name_any(),
+        device: device.name_any(),
+        open: match state(name) {
+            GuardState::Unsafe => true,
+            GuardState::Safe => false,
+            // What cannot be read closes nothing. But what was open stays open until it was read to be safe.
+            GuardState::Unknown => closed_by_it,
+        },
+    };
+    model.spec.regulatory.interlocks.iter().map(|shown| interlock(&shown.name)).collect()
+}
