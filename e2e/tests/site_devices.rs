@@ -12,13 +12,21 @@
 mod bench;
 #[path = "site_devices/faults.rs"]
 mod faults;
+#[path = "site_devices/fleet.rs"]
+mod fleet;
 #[path = "site_devices/generic.rs"]
 mod generic;
+#[path = "site_devices/guards.rs"]
+mod guards;
 #[path = "site_devices/modbus.rs"]
 mod modbus;
 #[path = "site_devices/onvif.rs"]
 mod onvif;
+#[path = "site_devices/peer.rs"]
+mod peer;
 #[path = "site_devices/process.rs"]
 mod process;
 #[path = "site_devices/toledo.rs"]
 mod toledo;
+#[path = "site_devices/traffic.rs"]
+mod traffic;

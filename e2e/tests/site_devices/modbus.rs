@@ -22,12 +22,12 @@ fn exchange(stream: &mut TcpStream, unit: u8, pdu: &[u8]) -> Vec<u8> {
     answer
 }
 
-fn once(address: SocketAddr, pdu: &[u8]) -> Vec<u8> {
+pub fn once(address: SocketAddr, pdu: &[u8]) -> Vec<u8> {
     exchange(&mut connect(address), 1, pdu)
 }
 
 /// Address of a property in the model, and its words, as two bytes each.
-fn place(model: &str, name: &str, table: RegisterTable) -> ([u8; 2], [u8; 2]) {
+pub fn place(model: &str, name: &str, table: RegisterTable) -> ([u8; 2], [u8; 2]) {
     let spec = find(model).unwrap().spec();
     let register = spec.protocol.registers.iter().find(|r| r.name == name).unwrap();
     assert_eq!(register.table, table, "{name}");
@@ -35,7 +35,7 @@ fn place(model: &str, name: &str, table: RegisterTable) -> ([u8; 2], [u8; 2]) {
     (two(register.address), two(register.words))
 }
 
-fn read(function: u8, (address, words): ([u8; 2], [u8; 2])) -> Vec<u8> {
+pub fn read(function: u8, (address, words): ([u8; 2], [u8; 2])) -> Vec<u8> {
     [&[function], address.as_slice(), words.as_slice()].concat()
 }
 
