@@ -219,6 +219,13 @@ fn agreement(seen: &Seen) -> Judgement {
 
 fn reachable(seen: &Seen) -> Judgement {
     let kind = ConditionType::PeerReachable;
+    // A gateway that says that it asks nobody has said something: the link has been seen, and is cut on purpose.
+    let asks_nobody = seen.confirmed() && seen.heard().is_some_and(|said| !said.contacting);
+    if asks_nobody && seen.mode() == LinkMode::Cut && seen.life.is_live() {
+        let reason = if seen.life == Life::Commissioning { Reason::Commissioning } else { Reason::DryRun };
+        let reason = if seen.link.spec.suspend { Reason::Suspended } else { reason };
+        return Judgement::no(kind, reason, "The gateway asks nobody while the link is cut.");
+    }
     match fact(seen, kind).map(|said| said.reachable) {
         Err(otherwise) => otherwise,
         Ok(Some(true)) => Judgement::yes(kind, Reason::PeerAnswers),

@@ -1,1 +1,377 @@
-//! Empty.
+//! What is decided about a BilateralLink, in worlds made by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kalong_crds::bilateral_link::BilateralLinkStatus;
+use kalong_crds::condition::{ConditionType, Reason};
+use kalong_crds::units::AgentId;
+use kalong_crds::wire::desired::{Item, ItemKind};
+use kalong_crds::wire::envelope::Clock;
+use kalong_crds::wire::order::{LinkMode, LinkOrder};
+use kalong_crds::wire::reported::{ItemState, LinkReport, PeerClock, ReportedItem};
+use kalong_crds::{BilateralLink, BlockCode, FINALIZER};
+use serde_json::{Value, json};
+
+use super::observe::{Seen, compose};
+use super::plan;
+use crate::kit::life::Life;
+use crate::kit::link::{AgentFacts, Holding, Presence};
+
+const AT: &str = "2026-11-22T07:00:00Z";
+
+fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> Arc<K> {
+    let mut value = json!({
+        "apiVersion": "kalong.dev/v1alpha1", "kind": kind, "spec": spec,
+        "metadata": {"name": name, "namespace": "mong-cai", "uid": format!("uid-{name}"), "generation": 2, "finalizers": [FINALIZER]},
+    });
+    if !status.is_null() {
+        value["status"] = status;
+    }
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn agreement(from: &str, until: &str) -> Value {
+    json!({"name": "lane-state", "dataset": "LaneState", "direction": "Outbound", "fields": ["open"], "legalRef": "MoU 7",
+           "impactAssessmentRef": "DPIA 3", "validFrom": from, "validUntil": until})
+}
+
+fn condition(kind: &str, word: &str, reason: &str) -> Value {
+    json!({"type": kind, "status": word, "reason": reason, "message": "", "lastTransitionTime": AT})
+}
+
+/// A link without an agreement, whose gateway reported that it contacts nobody.
+fn seen() -> Seen {
+    let link: Arc<BilateralLink> = object(
+        "BilateralLink",
+        "dongxing",
+        json!({"crossingRef": "bac-luan-2", "agentRef": "gateway",
+               "counterpart": {"country": "CN", "authority": "Customs", "crossing": "Dongxing"},
+               "transport": {"profile": "Simulated", "endpoint": "127.0.0.1:8443"}}),
+        json!({"observedGeneration": 2, "conditions": [condition("Ready", "True", "DryRun"), condition("Available", "False", "DryRun")]}),
+    );
+    let mut seen = Seen {
+        now: AT.parse::<Timestamp>().unwrap(),
+        life: Life::InService,
+        crossing: Some(object(
+            "Crossing",
+            "bac-luan-2",
+            json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh"}),
+            Value::Null,
+        )),
+        agent: Some(object(
+            "EdgeAgent",
+            "gateway",
+            json!({}),
+            json!({"observedGeneration": 1, "certificate": {"serial": "1", "notAfter": AT}}),
+        )),
+        agent_id: AgentId::new("mong-cai", "gateway"),
+        facts: Some(AgentFacts {
+            presence: Presence::Present,
+            reported: true,
+            synced: true,
+            clock: Clock::Synced,
+            version: None,
+            outbox_full: false,
+            orphans: vec![],
+            duplicate: false,
+            term_implausible: false,
+        }),
+        report: None,
+        holding: Holding::Held,
+        strays: vec![],
+        order: None,
+        patience: None,
+        link,
+    };
+    seen.order = compose(&seen);
+    confirm(&mut seen, LinkReport::default());
+    seen
+}
+
+/// A link with an agreement in force, whose peer answers and whose clocks agree.
+fn agreed() -> Seen {
+    let mut seen = seen();
+    declare(&mut seen, |spec| spec["agreements"] = json!([agreement("2026-11-01", "2026-12-31")]));
+    confirm(&mut seen, LinkReport { contacting: true, reachable: Some(true), clock: Some(PeerClock::Agrees) });
+    seen
+}
+
+fn declare(seen: &mut Seen, change: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::to_value(seen.link.as_ref()).unwrap();
+    change(&mut value["spec"]);
+    seen.link = Arc::new(serde_json::from_value(value).unwrap());
+    seen.order = compose(seen);
+}
+
+fn confirm(seen: &mut Seen, link: LinkReport) {
+    seen.report = Some(Arc::new(report(order(seen), link)));
+}
+
+fn order(seen: &Seen) -> &Item {
+    seen.order.as_ref().unwrap().as_ref().unwrap()
+}
+
+fn mode(seen: &Seen) -> LinkMode {
+    serde_json::from_value::<LinkOrder>(order(seen).spec.clone()).unwrap().mode
+}
+
+fn report(item: &Item, link: LinkReport) -> ReportedItem {
+    ReportedItem {
+        uid: item.uid.clone(),
+        kind: ItemKind::Link,
+        generation: item.generation,
+        hash: item.hash.clone(),
+        applied: item.generation,
+        state: ItemState::Applied,
+        reason: String::new(),
+        message: String::new(),
+        device: None,
+        lane: None,
+        igv: None,
+        link: Some(link),
+    }
+}
+
+fn status(seen: &Seen) -> BilateralLinkStatus {
+    plan::plan(seen).status.unwrap()
+}
+
+fn is(status: &BilateralLinkStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
+    let found = status.conditions.iter().find(|c| c.type_ == kind.as_str());
+    assert_eq!(
+        found.map(|c| (c.status.as_str(), c.reason.as_str())),
+        Some((word, reason.as_str())),
+        "{:#?}",
+        status.conditions
+    );
+    found.map(|c| c.message.clone()).unwrap_or_default()
+}
+
+#[test]
+fn without_an_agreement_the_link_is_a_dry_run_and_nothing_is_sent() {
+    let seen = seen();
+    assert_eq!(mode(&seen), LinkMode::Cut);
+    let status = status(&seen);
+    is(&status, ConditionType::Ready, "True", Reason::DryRun);
+    is(&status, ConditionType::Available, "False", Reason::DryRun);
+    is(&status, ConditionType::AgreementInForce, "False", Reason::NoAgreement);
+    is(&status, ConditionType::PeerReachable, "False", Reason::DryRun);
+    is(&status, ConditionType::ReceiptsTimely, "Unknown", Reason::NotExchanging);
+    assert_eq!(status.blocked_by[0].code, BlockCode::Agreement);
+    assert_eq!(status.blocked_by[0].subject, "Counterpart/CN");
+}
+
+#[test]
+fn agreement_in_force_lets_the_gateway_watch_the_peer_and_no_more() {
+    let seen = agreed();
+    assert_eq!(mode(&seen), LinkMode::Watch);
+    let status = status(&seen);
+    is(&status, ConditionType::Ready, "True", Reason::InForce);
+    is(&status, ConditionType::AgreementInForce, "True", Reason::AgreementValid);
+    is(&status, ConditionType::PeerReachable, "True", Reason::PeerAnswers);
+    is(&status, ConditionType::ClockSynchronised, "True", Reason::ClocksAgree);
+    is(&status, ConditionType::Available, "False", Reason::NotExchanging);
+    assert!(status.blocked_by.is_empty());
+}
+
+#[test]
+fn agreement_begins_and_ends_at_midnight_in_the_crossings_zone() {
+    let at = |time: &str| {
+        let mut seen = agreed();
+        declare(&mut seen, |spec| spec["agreements"] = json!([agreement("2026-12-01", "2026-12-31")]));
+        seen.now = time.parse().unwrap();
+        seen.order = compose(&seen);
+        seen
+    };
+    // 17:00 UTC is midnight in Hanoi.
+    for (time, expected) in [
+        ("2026-11-30T16:59:59Z", LinkMode::Cut),
+        ("2026-11-30T17:00:00Z", LinkMode::Watch),
+        ("2026-12-31T16:59:59Z", LinkMode::Watch),
+        ("2026-12-31T17:00:00Z", LinkMode::Cut),
+    ] {
+        assert_eq!(mode(&at(time)), expected, "{time}");
+    }
+    let say = is(&status(&at("2026-11-30T16:59:59Z")), ConditionType::AgreementInForce, "False", Reason::NoAgreement);
+    assert!(say.contains("begins on 2026-12-01"), "{say}");
+    let say = is(&status(&at("2027-01-05T00:00:00Z")), ConditionType::AgreementInForce, "False", Reason::NoAgreement);
+    assert!(say.contains("ended after 2026-12-31"), "{say}");
+}
+
+#[test]
+fn link_is_looked_at_just_after_the_midnight_at_which_an_agreement_ends() {
+    let mut seen = agreed();
+    seen.now = "2026-12-31T16:59:30Z".parse().unwrap();
+    seen.order = compose(&seen);
+    let again = plan::plan(&seen).again.unwrap();
+    assert!(again > Duration::from_secs(30) && again < Duration::from_secs(31), "{again:?}");
+}
+
+#[test]
+fn switch_cuts_at_once_and_is_in_force_when_the_gateway_said_so() {
+    let mut seen = agreed();
+    declare(&mut seen, |spec| spec["suspend"] = json!(true));
+    let decided = plan::plan(&seen);
+    let (_, item) = decided.want.unwrap();
+    assert_eq!(serde_json::from_value::<LinkOrder>(item.spec).unwrap().mode, LinkMode::Cut);
+    let told = decided.status.unwrap();
+    is(&told, ConditionType::Ready, "False", Reason::Applying);
+    is(&told, ConditionType::Available, "False", Reason::Suspended);
+    assert_eq!(told.blocked_by[0].code, BlockCode::AgentConfirmation);
+
+    confirm(&mut seen, LinkReport { contacting: true, ..LinkReport::default() });
+    is(&status(&seen), ConditionType::Ready, "False", Reason::Applying);
+    confirm(&mut seen, LinkReport::default());
+    let cut = status(&seen);
+    is(&cut, ConditionType::Ready, "True", Reason::Suspended);
+    is(&cut, ConditionType::Available, "False", Reason::Suspended);
+    is(&cut, ConditionType::PeerReachable, "False", Reason::Suspended);
+    is(&cut, ConditionType::AgreementInForce, "True", Reason::AgreementValid);
+    assert!(cut.blocked_by.is_empty());
+}
+
+#[test]
+fn switch_works_whatever_else_is_wrong() {
+    let mut seen = agreed();
+    seen.crossing = None;
+    declare(&mut seen, |spec| spec["suspend"] = json!(true));
+    let decided = plan::plan(&seen);
+    assert_eq!(mode(&seen), LinkMode::Cut);
+    assert!(decided.want.is_some());
+    is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::MissingReference);
+}
+
+#[test]
+fn every_doubt_cuts() {
+    let cut = |change: fn(&mut Seen)| {
+        let mut seen = agreed();
+        change(&mut seen);
+        seen.order = compose(&seen);
+        assert_eq!(mode(&seen), LinkMode::Cut);
+        assert!(plan::plan(&seen).want.is_some());
+    };
+    cut(|seen| seen.crossing = None);
+    cut(|seen| seen.life = Life::Commissioning);
+    cut(|seen| seen.life = Life::UnknownPhase);
+    cut(|seen| declare(seen, |spec| spec["agreements"] = json!([agreement("2026-02-31", "2026-12-31")])));
+    cut(|seen| declare(seen, |spec| spec["agreements"] = json!([])));
+}
+
+#[test]
+fn unknown_phase_takes_nothing_away_and_contacts_nobody_anew() {
+    let mut held = agreed();
+    held.life = Life::UnknownPhase;
+    held.order = compose(&held);
+    let decided = plan::plan(&held);
+    assert!(decided.remove.is_empty());
+    is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::UnknownPhase);
+    held.holding = Holding::NotHeld;
+    held.order = compose(&held);
+    assert!(plan::plan(&held).want.is_none());
+}
+
+#[test]
+fn planned_link_is_taken_from_its_gateway() {
+    let mut planned = agreed();
+    planned.life = Life::Planned;
+    planned.order = compose(&planned);
+    let decided = plan::plan(&planned);
+    assert!(decided.want.is_none() && decided.remove.len() == 1);
+    let status = decided.status.unwrap();
+    is(&status, ConditionType::Ready, "True", Reason::Planned);
+    is(&status, ConditionType::Available, "False", Reason::Planned);
+}
+
+#[test]
+fn commissioned_link_is_told_to_stay_cut() {
+    let mut commissioned = agreed();
+    commissioned.life = Life::Commissioning;
+    commissioned.order = compose(&commissioned);
+    confirm(&mut commissioned, LinkReport::default());
+    let status = status(&commissioned);
+    is(&status, ConditionType::Ready, "True", Reason::Commissioning);
+    is(&status, ConditionType::Available, "False", Reason::Commissioning);
+}
+
+#[test]
+fn silent_gateway_makes_a_watched_link_unknown_and_leaves_a_cut_one_cut() {
+    let mut watched = agreed();
+    watched.facts.as_mut().unwrap().presence = Presence::Silent;
+    let unknown = status(&watched);
+    is(&unknown, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
+    is(&unknown, ConditionType::Available, "Unknown", Reason::AgentUnreachable);
+    is(&unknown, ConditionType::PeerReachable, "Unknown", Reason::AgentUnreachable);
+
+    let mut cut = seen();
+    cut.facts.as_mut().unwrap().presence = Presence::Silent;
+    let still = status(&cut);
+    is(&still, ConditionType::Ready, "True", Reason::DryRun);
+    is(&still, ConditionType::PeerReachable, "Unknown", Reason::DryRun);
+
+    // Told to cut and never heard since: nobody may say that it is.
+    declare(&mut watched, |spec| spec["suspend"] = json!(true));
+    let told = status(&watched);
+    is(&told, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
+    assert!(told.blocked_by.iter().any(|block| block.code == BlockCode::AgentUnreachable));
+}
+
+#[test]
+fn gateway_that_never_enrolled_can_send_nothing() {
+    let mut bare = seen();
+    bare.agent = Some(object("EdgeAgent", "gateway", json!({}), Value::Null));
+    bare.report = None;
+    bare.holding = Holding::Unknown;
+    bare.facts.as_mut().unwrap().presence = Presence::Silent;
+    let status = status(&bare);
+    is(&status, ConditionType::Ready, "True", Reason::DryRun);
+    assert_eq!(status.blocked_by[0].code, BlockCode::AgentNotEnrolled);
+}
+
+#[test]
+fn peer_and_clock_are_told_apart() {
+    let mut seen = agreed();
+    confirm(&mut seen, LinkReport { contacting: true, reachable: Some(false), clock: None });
+    let away = status(&seen);
+    is(&away, ConditionType::PeerReachable, "False", Reason::PeerUnreachable);
+    is(&away, ConditionType::Available, "False", Reason::PeerUnreachable);
+    is(&away, ConditionType::Ready, "True", Reason::InForce);
+    confirm(&mut seen, LinkReport { contacting: true, reachable: Some(true), clock: Some(PeerClock::Differs) });
+    let skewed = status(&seen);
+    is(&skewed, ConditionType::ClockSynchronised, "False", Reason::ClockSkewed);
+    is(&skewed, ConditionType::Available, "False", Reason::NotExchanging);
+    confirm(&mut seen, LinkReport { contacting: true, reachable: Some(true), clock: Some(PeerClock::Refused) });
+    is(&status(&seen), ConditionType::Available, "False", Reason::ClockSkewed);
+}
+
+#[test]
+fn fresh_leader_leaves_the_status_alone_unless_the_mode_changed_meanwhile() {
+    let mut fresh = seen();
+    fresh.facts.as_mut().unwrap().presence = Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
+    fresh.report = None;
+    assert!(plan::plan(&fresh).status.is_none());
+}
+
+#[test]
+fn all_conditions_are_written_on_the_first_visit() {
+    let mut first = seen();
+    let mut link = first.link.as_ref().clone();
+    link.status = None;
+    first.link = Arc::new(link);
+    let written: Vec<String> = status(&first).conditions.into_iter().map(|c| c.type_).collect();
+    assert_eq!(
+        written,
+        [
+            "Ready",
+            "Available",
+            "AgreementInForce",
+            "PeerReachable",
+            "ClockSynchronised",
+            "MutuallyAuthenticated",
+            "SchemaCompatible",
+            "BacklogWithinLimit",
+            "ReceiptsTimely"
+        ]
+    );
+}

@@ -116,7 +116,7 @@ impl Facts {
             return Self { connection, operating_mode, side, laden };
         }
         let Some(report) = seen.heard().filter(|report| report.broker) else { return Self::default() };
-        if !report.fresh {
+        if !report.fresh || report.connection != VehicleConnection::Online {
             // An old state says nothing of where the vehicle is now.
             return Self { connection: report.connection, ..Self::default() };
         }

@@ -1,1 +1,398 @@
-//! Empty.
+//! What is decided about an IGV, in worlds made by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kalong_crds::condition::{ConditionType, Reason};
+use kalong_crds::igv::{IGVStatus, Laden, Side, SoftwareVersion, VehicleConnection, VehicleMap};
+use kalong_crds::units::AgentId;
+use kalong_crds::wire::desired::{Item, ItemKind};
+use kalong_crds::wire::envelope::Clock;
+use kalong_crds::wire::order::IgvOrder;
+use kalong_crds::wire::reported::{IgvReport, ItemState, ReportedItem};
+use kalong_crds::{FINALIZER, IGV};
+use serde_json::{Value, json};
+
+use super::observe::{Seen, compose};
+use super::plan;
+use crate::kit::life::Life;
+use crate::kit::link::{AgentFacts, Holding, Presence};
+
+const AT: &str = "2026-11-22T07:00:00Z";
+
+fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> Arc<K> {
+    let mut value = json!({
+        "apiVersion": "kalong.dev/v1alpha1", "kind": kind, "spec": spec,
+        "metadata": {"name": name, "namespace": "mong-cai", "uid": format!("uid-{name}"), "generation": 2, "finalizers": [FINALIZER]},
+    });
+    if !status.is_null() {
+        value["status"] = status;
+    }
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn condition(kind: &str, word: &str, reason: &str) -> Value {
+    json!({"type": kind, "status": word, "reason": reason, "message": "", "lastTransitionTime": AT})
+}
+
+fn well() -> IgvReport {
+    IgvReport {
+        broker: true,
+        connection: VehicleConnection::Online,
+        fresh: true,
+        operating_mode: Some("AUTOMATIC".into()),
+        localised: Some(true),
+        side: Side::Domestic,
+        laden: Laden::Empty,
+        at_service: true,
+        maps: Some(vec![VehicleMap { name: "yard".into(), version: "4".into() }]),
+        software: vec![SoftwareVersion { name: "controller".into(), version: "2.4.1".into() }],
+        errors: vec![],
+    }
+}
+
+/// A vehicle that stands idle at its service node, heard by its agent.
+fn seen() -> Seen {
+    let igv: Arc<IGV> = object(
+        "IGV",
+        "igv-01",
+        json!({"crossingRef": "bac-luan-2", "agentRef": "yard", "broker": {"endpoint": "127.0.0.1:1883"},
+               "vda5050": {"manufacturer": "KIT", "serialNumber": "0001"},
+               "maps": [{"name": "yard", "version": "4"}], "firmware": {"release": "igv-2.4.1"},
+               "zoneSet": {"id": "z1", "zones": [{"name": "home", "side": "Domestic", "map": "yard", "corners":
+                   [{"xCentimetres": 0, "yCentimetres": 0}, {"xCentimetres": 9, "yCentimetres": 0}, {"xCentimetres": 0, "yCentimetres": 9}]}]},
+               "changeAt": {"nodes": ["depot"], "minCharge": 40}}),
+        json!({"observedGeneration": 2, "conditions": [condition("Ready", "True", "InForce")]}),
+    );
+    let release = object(
+        "FirmwareRelease",
+        "igv-2.4.1",
+        json!({"models": ["igv"], "version": "2.4.1", "securityCounter": 1, "signatures": [],
+               "artifact": {"url": "https://example.org/x", "digest": format!("sha256:{}", "0".repeat(64)), "size": 1}}),
+        Value::Null,
+    );
+    let mut seen = Seen {
+        now: AT.parse::<Timestamp>().unwrap(),
+        life: Life::InService,
+        crossing: Some(object(
+            "Crossing",
+            "bac-luan-2",
+            json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh"}),
+            Value::Null,
+        )),
+        agent: Some(object(
+            "EdgeAgent",
+            "yard",
+            json!({}),
+            json!({"observedGeneration": 1, "certificate": {"serial": "1", "notAfter": AT}}),
+        )),
+        agent_id: AgentId::new("mong-cai", "yard"),
+        facts: Some(AgentFacts {
+            presence: Presence::Present,
+            reported: true,
+            synced: true,
+            clock: Clock::Synced,
+            version: None,
+            outbox_full: false,
+            orphans: vec![],
+            duplicate: false,
+            term_implausible: false,
+        }),
+        release: Some(release),
+        twins: vec![],
+        report: None,
+        holding: Holding::Held,
+        strays: vec![],
+        order: None,
+        patience: None,
+        igv,
+    };
+    seen.order = compose(&seen);
+    seen.report = Some(Arc::new(report(order(&seen), well())));
+    seen
+}
+
+fn order(seen: &Seen) -> &Item {
+    seen.order.as_ref().unwrap().as_ref().unwrap()
+}
+
+fn report(item: &Item, igv: IgvReport) -> ReportedItem {
+    ReportedItem {
+        uid: item.uid.clone(),
+        kind: ItemKind::Igv,
+        generation: item.generation,
+        hash: item.hash.clone(),
+        applied: item.generation,
+        state: ItemState::Applied,
+        reason: String::new(),
+        message: String::new(),
+        device: None,
+        lane: None,
+        igv: Some(igv),
+        link: None,
+    }
+}
+
+fn saying(change: impl FnOnce(&mut IgvReport)) -> Seen {
+    let mut seen = seen();
+    let mut said = well();
+    change(&mut said);
+    seen.report = Some(Arc::new(report(order(&seen), said)));
+    seen
+}
+
+fn declared(seen: &mut Seen, change: impl FnOnce(&mut IGV)) {
+    let mut igv = seen.igv.as_ref().clone();
+    change(&mut igv);
+    seen.igv = Arc::new(igv);
+    seen.order = compose(seen);
+}
+
+fn status(seen: &Seen) -> IGVStatus {
+    plan::plan(seen).status.unwrap()
+}
+
+fn is(status: &IGVStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
+    let found = status.conditions.iter().find(|c| c.type_ == kind.as_str());
+    assert_eq!(
+        found.map(|c| (c.status.as_str(), c.reason.as_str())),
+        Some((word, reason.as_str())),
+        "{:#?}",
+        status.conditions
+    );
+    found.map(|c| c.message.clone()).unwrap_or_default()
+}
+
+#[test]
+fn vehicle_that_is_as_declared_is_ready_available_and_safe_to_change() {
+    let status = status(&seen());
+    is(&status, ConditionType::Ready, "True", Reason::InForce);
+    is(&status, ConditionType::Available, "True", Reason::Serving);
+    is(&status, ConditionType::Connected, "True", Reason::VehicleOnline);
+    is(&status, ConditionType::Localised, "True", Reason::PositionKnown);
+    is(&status, ConditionType::SafeToChange, "True", Reason::AtServiceNode);
+    is(&status, ConditionType::MapsCurrent, "True", Reason::MapsEnabled);
+    is(&status, ConditionType::FirmwareUpToDate, "True", Reason::UpToDate);
+    assert_eq!((status.side, status.laden, status.software.len()), (Side::Domestic, Laden::Empty, 1));
+}
+
+#[test]
+fn order_names_the_crossing_and_carries_everything_that_the_agent_needs() {
+    let order: IgvOrder = serde_json::from_value(order(&seen()).spec.clone()).unwrap();
+    assert_eq!((order.crossing.as_str(), order.vda5050.serial_number.as_str()), ("bac-luan-2", "0001"));
+    assert_eq!((order.maps.len(), order.change_at.nodes.len()), (1, 1));
+}
+
+#[test]
+fn vehicle_that_was_never_seen_is_ready_and_not_connected() {
+    let away = saying(|said| *said = IgvReport { broker: true, ..IgvReport::default() });
+    let status = status(&away);
+    is(&status, ConditionType::Ready, "True", Reason::InForce);
+    is(&status, ConditionType::Connected, "False", Reason::VehicleNotSeen);
+    is(&status, ConditionType::Available, "False", Reason::VehicleNotSeen);
+    for kind in [
+        ConditionType::Localised,
+        ConditionType::SafeToChange,
+        ConditionType::MapsCurrent,
+        ConditionType::FirmwareUpToDate,
+    ] {
+        is(&status, kind, "Unknown", Reason::VehicleNotSeen);
+    }
+}
+
+#[test]
+fn each_way_of_being_away_has_its_word() {
+    type Change = fn(&mut IgvReport);
+    let cases: [(Change, Reason); 4] = [
+        (|said| said.connection = VehicleConnection::Offline, Reason::VehicleOffline),
+        (|said| said.connection = VehicleConnection::Broken, Reason::VehicleConnectionBroken),
+        (|said| said.fresh = false, Reason::StateStale),
+        (|said| said.broker = false, Reason::FleetUnreachable),
+    ];
+    for (change, reason) in cases {
+        let status = status(&saying(change));
+        is(&status, ConditionType::Connected, "False", reason);
+        is(&status, ConditionType::Available, "False", reason);
+        is(&status, ConditionType::Localised, "Unknown", reason);
+        assert_eq!((status.side, status.laden), (Side::Unknown, Laden::Unknown), "nobody knows where it is now");
+    }
+}
+
+#[test]
+fn broker_out_of_reach_keeps_the_vehicle_reconciling() {
+    let status = status(&saying(|said| said.broker = false));
+    is(&status, ConditionType::Ready, "False", Reason::FleetUnreachable);
+    is(&status, ConditionType::Reconciling, "True", Reason::FleetUnreachable);
+    assert_eq!(status.connection, VehicleConnection::Unknown);
+}
+
+#[test]
+fn fault_mode_and_lost_position_take_a_vehicle_out_of_service() {
+    let faulty = status(&saying(|said| said.errors = vec!["steering".into()]));
+    let say = is(&faulty, ConditionType::Available, "False", Reason::VehicleFaulty);
+    assert!(say.contains("steering"), "{say}");
+    let manual = status(&saying(|said| said.operating_mode = Some("MANUAL".into())));
+    is(&manual, ConditionType::Available, "False", Reason::NotAutomatic);
+    is(&manual, ConditionType::Ready, "True", Reason::InForce);
+    let half = status(&saying(|said| said.operating_mode = Some("SEMIAUTOMATIC".into())));
+    is(&half, ConditionType::Available, "True", Reason::Serving);
+    let lost = status(&saying(|said| said.localised = Some(false)));
+    is(&lost, ConditionType::Available, "False", Reason::PositionLost);
+    is(&lost, ConditionType::Localised, "False", Reason::PositionLost);
+}
+
+#[test]
+fn vehicle_is_safe_to_change_only_at_home_empty_and_at_its_node() {
+    type Change = fn(&mut IgvReport);
+    let cases: [(Change, &str); 5] = [
+        (|said| said.at_service = false, "depot"),
+        (|said| said.laden = Laden::Laden, "load"),
+        (|said| said.side = Side::OnLine, "on the line"),
+        (|said| said.side = Side::Foreign, "other side"),
+        (|said| said.side = Side::Unknown, "none of the zones"),
+    ];
+    for (change, word) in cases {
+        let say = is(&status(&saying(change)), ConditionType::SafeToChange, "False", Reason::NotSafeToChange);
+        assert!(say.contains(word), "{say}");
+    }
+    let mut nowhere = seen();
+    declared(&mut nowhere, |igv| igv.spec.change_at.nodes.clear());
+    nowhere.report = Some(Arc::new(report(order(&nowhere), well())));
+    is(&status(&nowhere), ConditionType::SafeToChange, "False", Reason::NotSafeToChange);
+}
+
+#[test]
+fn other_maps_or_another_version_need_somebody() {
+    let other = VehicleMap { name: "yard".into(), version: "3".into() };
+    let maps = status(&saying(|said| said.maps = Some(vec![other])));
+    let say = is(&maps, ConditionType::MapsCurrent, "False", Reason::MapsDiffer);
+    assert!(say.contains("yard 3 is enabled instead of 4"), "{say}");
+    is(&maps, ConditionType::Stalled, "True", Reason::MapsDiffer);
+    is(&maps, ConditionType::Available, "True", Reason::Serving);
+    let old = SoftwareVersion { name: "controller".into(), version: "2.3.0".into() };
+    let firmware = status(&saying(|said| said.software = vec![old]));
+    is(&firmware, ConditionType::FirmwareUpToDate, "False", Reason::WrongVersion);
+    is(&firmware, ConditionType::Stalled, "True", Reason::WrongVersion);
+}
+
+#[test]
+fn nothing_declared_is_nothing_to_compare() {
+    let mut plain = seen();
+    declared(&mut plain, |igv| {
+        igv.spec.maps.clear();
+        igv.spec.firmware = None;
+    });
+    plain.release = None;
+    plain.report = Some(Arc::new(report(order(&plain), IgvReport { maps: None, software: vec![], ..well() })));
+    let status = status(&plain);
+    is(&status, ConditionType::MapsCurrent, "True", Reason::NothingDeclared);
+    is(&status, ConditionType::FirmwareUpToDate, "True", Reason::NotDeclared);
+    is(&status, ConditionType::Ready, "True", Reason::InForce);
+}
+
+#[test]
+fn silent_agent_makes_everything_unknown_and_takes_no_order_back() {
+    let mut silent = seen();
+    silent.facts.as_mut().unwrap().presence = Presence::Silent;
+    let plan = plan::plan(&silent);
+    assert!(plan.want.is_some() && plan.remove.is_empty());
+    let status = plan.status.unwrap();
+    for kind in [ConditionType::Ready, ConditionType::Available, ConditionType::Connected, ConditionType::Localised] {
+        is(&status, kind, "Unknown", Reason::AgentUnreachable);
+    }
+    assert_eq!((status.connection, status.side), (VehicleConnection::Unknown, Side::Unknown));
+}
+
+#[test]
+fn fresh_leader_leaves_the_status_of_a_vehicle_alone() {
+    let mut fresh = seen();
+    fresh.facts.as_mut().unwrap().presence = Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
+    let plan = plan::plan(&fresh);
+    assert!(plan.status.is_none() && plan.again.is_some_and(|again| again >= Duration::from_secs(5)));
+}
+
+#[test]
+fn suspended_vehicle_is_ready_and_its_agent_lets_go() {
+    let mut suspended = seen();
+    declared(&mut suspended, |igv| igv.spec.suspend = true);
+    let plan = plan::plan(&suspended);
+    assert!(plan.want.is_none());
+    assert_eq!(plan.remove, [AgentId::new("mong-cai", "yard").unwrap()]);
+    let status = plan.status.unwrap();
+    is(&status, ConditionType::Ready, "True", Reason::Suspended);
+    is(&status, ConditionType::Available, "False", Reason::Suspended);
+    is(&status, ConditionType::Connected, "Unknown", Reason::Suspended);
+}
+
+#[test]
+fn planned_vehicle_is_not_listened_to_and_unknown_phase_takes_nothing_away() {
+    let mut planned = seen();
+    planned.life = Life::Planned;
+    planned.order = compose(&planned);
+    let decided = plan::plan(&planned);
+    assert!(decided.want.is_none() && decided.remove.len() == 1);
+    is(&decided.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
+
+    let mut unknown = seen();
+    unknown.life = Life::UnknownPhase;
+    unknown.order = compose(&unknown);
+    let decided = plan::plan(&unknown);
+    assert!(decided.want.is_none() && decided.remove.is_empty());
+    is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::UnknownPhase);
+}
+
+#[test]
+fn commissioning_listens_and_is_ready_whatever_is_missing() {
+    let mut commissioned = saying(|said| said.broker = false);
+    commissioned.life = Life::Commissioning;
+    let decided = plan::plan(&commissioned);
+    assert!(decided.want.is_some());
+    let status = decided.status.unwrap();
+    let say = is(&status, ConditionType::Ready, "True", Reason::Commissioning);
+    assert!(say.contains("broker"), "{say}");
+    is(&status, ConditionType::Available, "False", Reason::Commissioning);
+    is(&status, ConditionType::Connected, "False", Reason::FleetUnreachable);
+}
+
+#[test]
+fn contradictions_are_stalled_and_not_sent() {
+    let stalled = |change: fn(&mut Seen), reason: Reason| {
+        let mut seen = seen();
+        change(&mut seen);
+        seen.order = compose(&seen);
+        let plan = plan::plan(&seen);
+        assert!(plan.want.is_none() && plan.remove.is_empty());
+        is(&plan.status.unwrap(), ConditionType::Stalled, "True", reason);
+    };
+    stalled(|seen| seen.twins = vec!["igv-09".into()], Reason::InvalidSpec);
+    stalled(|seen| seen.crossing = None, Reason::MissingReference);
+    stalled(|seen| seen.agent = None, Reason::MissingReference);
+}
+
+#[test]
+fn vehicle_that_moved_is_taken_from_its_old_agent() {
+    let mut moved = seen();
+    let old = AgentId::new("mong-cai", "old").unwrap();
+    moved.strays = vec![old.clone()];
+    let plan = plan::plan(&moved);
+    assert_eq!(plan.remove, [old]);
+    assert!(plan.want.is_some());
+}
+
+#[test]
+fn order_waits_for_the_finalizer_and_the_object_for_its_agent() {
+    let mut bare = seen();
+    declared(&mut bare, |igv| igv.metadata.finalizers = None);
+    let plan = plan::plan(&bare);
+    assert!(plan.want.is_none() && plan.finalizers == Some(vec![FINALIZER.to_owned()]));
+
+    let mut going = seen();
+    declared(&mut going, |igv| {
+        igv.metadata.deletion_timestamp = serde_json::from_value(json!(AT)).unwrap();
+    });
+    let plan = plan::plan(&going);
+    assert!(plan.finalizers.is_none() && plan.remove.len() == 1);
+    going.holding = Holding::NotHeld;
+    assert_eq!(plan::plan(&going).finalizers, Some(vec![]));
+}

@@ -218,10 +218,13 @@ fn interlocks(seen: &Seen) -> Judgement {
     }
     let unread = in_state(&all, GuardState::Unknown);
     if !unread.is_empty() {
-        let say = format!(
-            "Cannot be read: {}. No lane is closed for it: the PLC holds the interlock itself. Look at the device and its agent.",
-            unread.join(", ")
-        );
+        let lanes = closed_lanes(seen);
+        let then = if lanes.is_empty() {
+            "No lane is closed for it: the PLC holds the interlock itself".to_owned()
+        } else {
+            format!("It was open, so lanes {} stay closed until it is read to be safe", list(lanes.iter()))
+        };
+        let say = format!("Cannot be read: {}. {then}. Look at the device and its agent.", unread.join(", "));
         return Judgement::unknown(kind, Reason::InterlockUnknown, say);
     }
     Judgement::yes(kind, if all.is_empty() { Reason::NoInterlock } else { Reason::InterlocksClosed })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::device::{Guard, GuardKind, GuardState};
 use kalong_crds::inspection_station::StationSlot;
@@ -54,12 +55,34 @@ pub(super) enum Fallback {
 pub(super) struct Guarded {
     pub(super) device: Name,
     pub(super) guard: Guard,
+    /// It cannot be read now, and was open when it last could: lanes stay closed until it was read to be safe.
+    pub(super) was_open: bool,
+}
+
+impl Guarded {
+    /// Whether the lanes that depend on it are closed.
+    pub(super) fn closes(&self) -> bool {
+        self.was_open || self.guard.state == GuardState::Unsafe
+    }
 }
 
 impl Seen {
     /// The guards of this kind, of all slots in their order. One that the model lists and nobody reports cannot be read.
     pub(super) fn guards(&self, kind: GuardKind) -> Vec<Guarded> {
-        self.members.iter().flat_map(|member| member.guards(kind)).collect()
+        let blocks = self.station.status.as_ref().map(|status| status.blocked_by.as_slice()).unwrap_or_default();
+        let open = |device: &Name| {
+            let subject = format!("Device/{device}");
+            blocks.iter().any(|block| block.code == BlockCode::InterlockOpen && block.subject == subject)
+        };
+        let guards = self.members.iter().flat_map(|member| member.guards(kind));
+        guards
+            .map(|guard| Guarded {
+                was_open: kind == GuardKind::Interlock
+                    && guard.guard.state == GuardState::Unknown
+                    && open(&guard.device),
+                ..guard
+            })
+            .collect()
     }
 
     /// Whether the station takes part in what lanes do.
@@ -90,6 +113,7 @@ impl Member {
             .map(|name| Guarded {
                 device: self.slot.device_ref.clone(),
                 guard: Guard { name: name.to_owned(), kind, state: state(name) },
+                was_open: false,
             })
             .collect()
     }

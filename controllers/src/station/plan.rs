@@ -5,14 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
-use kalong_crds::device::{GuardKind, GuardState};
+use kalong_crds::device::GuardKind;
 use kalong_crds::inspection_station::InspectionStationStatus;
 use kalong_crds::lane::Need;
 use kalong_crds::units::Name;
 
 use super::judge;
 use super::licence;
-use super::observe::{Fallback, Seen};
+use super::observe::{Fallback, Guarded, Seen};
 
 /// When to look again for something that is missing or contradicts: its appearance does not wake every station.
 const LOOK: Duration = Duration::from_secs(15);
@@ -39,10 +39,10 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     Plan { status, again: if contradicts { Some(again.map_or(LOOK, |again| again.min(LOOK))) } else { again } }
 }
 
-/// The lanes that cannot run past this station, while one of its interlocks is open. One that cannot be read closes nothing: the
-/// PLC of the lane holds the interlock itself.
+/// The lanes that cannot run past this station, while one of its interlocks is open. One that cannot be read closes nothing, because
+/// the PLC of the lane holds the interlock itself; but what was open stays open until it was read to be safe.
 pub(super) fn closed_lanes(seen: &Seen) -> Vec<Name> {
-    let open = seen.guards(GuardKind::Interlock).iter().any(|guarded| guarded.guard.state == GuardState::Unsafe);
+    let open = seen.guards(GuardKind::Interlock).iter().any(Guarded::closes);
     if !(open && seen.acts()) {
         return Vec::new();
     }
@@ -80,7 +80,7 @@ fn blocked(seen: &Seen) -> Vec<BlockedBy> {
         blocked.push(missing("InspectionStation", fallback));
     }
     for guarded in seen.guards(GuardKind::Interlock) {
-        if guarded.guard.state == GuardState::Unsafe {
+        if guarded.closes() {
             let say = format!("Interlock {} is open: make it safe at the station.", guarded.guard.name);
             let subject = format!("Device/{}", guarded.device);
             if !blocked.iter().any(|b: &BlockedBy| b.code == BlockCode::InterlockOpen && b.subject == subject) {
