@@ -60,7 +60,7 @@ pub struct Worker {
     orders: watch::Receiver<Arc<Held>>,
     wake: Arc<Notify>,
     held: Arc<Held>,
-    order: Result<DeviceOrder, String>,
+    order: Result<Arc<DeviceOrder>, String>,
     driver: Option<Box<dyn Driver>>,
     identity: Option<(Identity, Instant)>,
     reading: Option<Reading>,
@@ -90,7 +90,7 @@ impl Worker {
     ) -> Self {
         let held = orders.borrow().clone();
         let order = read(&held);
-        let machine = Machine::new(&site, &held, order.as_ref().ok(), record, memory);
+        let machine = Machine::new(&site, &held, order.as_deref().ok(), record, memory);
         Self {
             site,
             orders,
@@ -146,7 +146,7 @@ impl Worker {
             self.away.reset();
         }
         if held.item.uid != self.held.item.uid {
-            self.machine.rename(&self.site, &held.item.uid, order.as_ref().ok());
+            self.machine.rename(&self.site, &held.item.uid, order.as_deref().ok());
         }
         if held.item.hash == self.held.item.hash && self.applied == self.held.item.generation {
             // Only the generation rose or the object was made anew: what is in force is what is declared.
@@ -493,14 +493,16 @@ impl Worker {
     }
 }
 
-fn read(held: &Held) -> Result<DeviceOrder, String> {
+/// The order, shared by what a visit does: it is long, and visits are many.
+fn read(held: &Held) -> Result<Arc<DeviceOrder>, String> {
     held.item
         .order()
+        .map(Arc::new)
         .map_err(|e| format!("the order cannot be read ({e}): bring operator and agent to releases that fit"))
 }
 
 /// Whether two orders reach the device in the same way.
-fn same_connection(a: &Result<DeviceOrder, String>, b: &Result<DeviceOrder, String>) -> bool {
+fn same_connection(a: &Result<Arc<DeviceOrder>, String>, b: &Result<Arc<DeviceOrder>, String>) -> bool {
     match (a, b) {
         (Ok(a), Ok(b)) => {
             let connection = |o: &DeviceOrder| DeviceOrder {

@@ -62,11 +62,12 @@ impl Image {
     /// Says this of an item from now on.
     pub fn set(&self, mut item: ReportedItem) {
         item.message = item.message.chars().take(MAX_MESSAGE).collect();
-        let Ok(digest) = digest_of(&item) else { return };
         let mut inner = self.lock();
-        if inner.items.get(&item.uid).is_some_and(|(_, old)| *old == digest) {
+        // Compared before it is hashed: every visit of every device ends here, and nearly all have nothing new to say.
+        if inner.items.get(&item.uid).is_some_and(|(old, _)| *old == item) {
             return;
         }
+        let Ok(digest) = digest_of(&item) else { return };
         inner.removed.remove(&item.uid);
         inner.dirty.insert(item.uid.clone());
         inner.items.insert(item.uid.clone(), (item, digest));
