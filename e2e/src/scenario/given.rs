@@ -9,7 +9,10 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, GROUP, Lane, schema};
+use kalong_crds::{
+    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, GROUP, IGV, InspectionStation, Lane,
+    LaneDrain, Phase, schema,
+};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -71,12 +74,17 @@ impl Undo {
         // Without the policy, what is in service may go too.
         remove::<ValidatingAdmissionPolicyBinding>(&client, "kalong-in-service").await?;
         remove::<ValidatingAdmissionPolicy>(&client, "kalong-in-service").await?;
+        release::<LaneDrain>(&client, &self.site).await?;
         release::<Device>(&client, &self.site).await?;
+        release::<IGV>(&client, &self.site).await?;
+        release::<BilateralLink>(&client, &self.site).await?;
+        release::<InspectionStation>(&client, &self.site).await?;
         release::<Lane>(&client, &self.site).await?;
         release::<EdgeAgent>(&client, &self.site).await?;
         release::<Crossing>(&client, &self.site).await?;
         release::<DeviceModel>(&client, &self.site).await?;
         release::<FirmwareRelease>(&client, &self.site).await?;
+        release::<Phase>(&client, &self.site).await?;
         for namespace in [self.site.as_str(), OPERATOR_NAMESPACE] {
             say.now_and_then(&format!("removing namespace {namespace}"));
             remove_and_wait::<Namespace>(&client, namespace).await?;

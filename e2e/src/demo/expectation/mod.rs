@@ -1,13 +1,18 @@
 //! What the demo promises, one file each. Everything is read from the API server, its audit log, the simulator's control port and
 //! the lines between boxes and operator.
 
+mod away;
 mod cut_off;
+mod drained;
 mod firmware;
 mod idle;
 mod killed;
+mod passing;
+mod phased;
 mod ready;
 mod refused;
 mod settled;
+mod things;
 mod timeline;
 
 use std::time::Instant;
@@ -18,13 +23,17 @@ use crate::scenario::{LiveSite, ScenarioError};
 use super::finding::Finding;
 
 /// The titles, in order.
-const TITLES: [&str; 6] = [
+const TITLES: [&str; 10] = [
     "what is declared is in force on every device",
     "twelve cameras get new firmware",
     "bad releases are refused or rolled back",
     "operator killed and restarted",
     "one agent cut off and back",
     "an idle minute",
+    "plate cameras of all open lanes, changed under the floors while traffic flows",
+    "phase 2 refused, commissioned, opened",
+    "control plane gone for a minute while traffic flows",
+    "interlock, vehicles, link, and a mistaken delete",
 ];
 
 /// Looks at all of them, and hands each verdict on as soon as it is there.
@@ -63,6 +72,10 @@ async fn look(number: usize, site: &mut LiveSite) -> Result<Finding, ScenarioErr
         3 => refused::look(site).await,
         4 => killed::look(site).await,
         5 => cut_off::look(site).await,
-        _ => idle::look(site).await,
+        6 => idle::look(site).await,
+        7 => drained::look(site).await,
+        8 => phased::look(site).await,
+        9 => away::look(site).await,
+        _ => things::look(site).await,
     }
 }

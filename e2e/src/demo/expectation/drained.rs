@@ -1,0 +1,197 @@
+//! 7. Firmware for the plate cameras of all open lanes is wanted at once, by hand, while traffic flows: lanes are drained one at a time, no
+//!    floor breaks, nobody is inside when a device is touched, and a lane that cannot go says why and on whom it waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use kalong_crds::Device;
+use kalong_crds::blocked::{BlockCode, BlockedBy};
+use kalong_crds::condition::ConditionType;
+use kalong_crds::condition::Conditioned;
+use kalong_crds::lane::{Admission, LaneAdmission, SlotRole};
+
+use super::passing::{self, Group};
+use super::settled::{is_ready, settled};
+use crate::demo::finding::Finding;
+use crate::scenario::{Flaw, LiveSite, Present, Publication, Published, ScenarioError, publish};
+use crate::site::layout::Placed;
+use crate::site::report::DeviceReport;
+
+/// A version that no other expectation wants.
+const VERSION: &str = "8.0.0";
+const COUNTER: i64 = 8;
+/// Lanes go one after the other: each is emptied, two cameras are changed in turn, each with a soak of 5 s.
+const ROLL_DEADLINE: Duration = Duration::from_secs(420);
+const PATCH_AT_ONCE: usize = 4;
+
+pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
+    let mut finding = Finding::default();
+    settled(site).await?;
+    passing::start(site).await?;
+    let cameras: Vec<Placed> =
+        site.layout.live().filter(|device| is_plate_camera_of_open_lane(device)).cloned().collect();
+    let groups = passing::groups(site);
+    let releases = publish_all(site, &cameras).await?;
+    let before = site.truth().await?;
+    let asked_millis = site.simulated.control().traffic_report().await?.now_millis;
+    let begun = Instant::now();
+    futures::stream::iter(&cameras)
+        .map(|camera| want(site, camera, &releases))
+        .buffer_unordered(PATCH_AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    until_done(site, &cameras).await?;
+    finding.say(format!(
+        "{} plate cameras of {} open lanes run proven firmware after {:.1} s",
+        cameras.len(),
+        lanes_of(&cameras).len(),
+        begun.elapsed().as_secs_f64()
+    ));
+    let waited = waits(site, &cameras, begun, &mut finding);
+    at_the_gate(site, &groups, asked_millis, &cameras, &mut finding).await?;
+    at_the_devices(&before, &site.truth().await?, &cameras, &mut finding);
+    settled(site).await?;
+    finding.seconds("drainedRolloutSeconds", begun.elapsed());
+    finding.count("drainedCameras", cameras.len());
+    finding.count("waitedForFloor", waited);
+    Ok(finding)
+}
+
+fn is_plate_camera_of_open_lane(device: &Placed) -> bool {
+    device.slot.as_ref().is_some_and(|slot| slot.role == SlotRole::PlateReader && slot.admission == Admission::Open)
+}
+
+fn lanes_of(cameras: &[Placed]) -> BTreeSet<String> {
+    cameras.iter().filter_map(|camera| camera.slot.as_ref().map(|slot| slot.lane.clone())).collect()
+}
+
+async fn publish_all(site: &LiveSite, cameras: &[Placed]) -> Result<BTreeMap<&'static str, Published>, ScenarioError> {
+    let mut releases = BTreeMap::new();
+    for model in cameras.iter().map(|camera| camera.model) {
+        if !releases.contains_key(model.name) {
+            let name = format!("{}-{VERSION}", model.name);
+            let wanted =
+                Publication { name, model, version: VERSION, counter: COUNTER, behaviour: &[], flaw: Flaw::None };
+            releases.insert(model.name, publish(site, &wanted).await?);
+        }
+    }
+    Ok(releases)
+}
+
+async fn want(
+    site: &LiveSite,
+    camera: &Placed,
+    releases: &BTreeMap<&'static str, Published>,
+) -> Result<(), ScenarioError> {
+    let release = releases.get(camera.model.name).map_or("", |release| release.name.as_str());
+    let patch = serde_json::json!({"spec": {"firmware": {"release": release}}}).to_string();
+    site.patch("device", &camera.name, &patch).await
+}
+
+fn is_done(device: &Device) -> bool {
+    let running = device.status.as_ref().and_then(|status| status.firmware.as_ref()).map(|f| f.running.as_str());
+    running == Some(VERSION) && is_ready(device) && device.is(ConditionType::FirmwareUpToDate)
+}
+
+fn floor_block(device: &Device) -> Option<&BlockedBy> {
+    device.status.as_ref()?.blocked_by.iter().find(|block| block.code == BlockCode::CapacityFloor)
+}
+
+/// Cameras that said at some moment that a floor is in their way; each has to say on whom it waits.
+fn waits(site: &LiveSite, cameras: &[Placed], since: Instant, finding: &mut Finding) -> usize {
+    let mut waited: BTreeMap<&str, BlockedBy> = BTreeMap::new();
+    for camera in cameras {
+        for sighting in site.devices.history(&camera.name).into_iter().filter(|sighting| sighting.at >= since) {
+            if let Some(block) = floor_block(sighting.object.as_ref()) {
+                let on_whom = block.subject.split_once('/').is_some_and(|(_, name)| block.message.contains(name));
+                finding.require(on_whom, || format!("{} does not say on whom it waits: {block:?}", camera.name));
+                waited.insert(&camera.name, block.clone());
+            }
+        }
+    }
+    match waited.iter().next() {
+        Some((camera, block)) => finding.say(format!(
+            "{} cameras said CapacityFloor meanwhile, {camera}: waits on {}",
+            waited.len(),
+            block.subject
+        )),
+        None => finding.require(false, || "no lane had to wait for a floor".to_owned()),
+    }
+    waited.len()
+}
+
+async fn until_done(site: &LiveSite, cameras: &[Placed]) -> Result<(), ScenarioError> {
+    site.devices
+        .until("plate cameras of all open lanes", ROLL_DEADLINE, &site.say, |seen: &Present<Device>| {
+            let done =
+                cameras.iter().filter(|camera| seen.get(&camera.name).is_some_and(|device| is_done(device))).count();
+            if done == cameras.len() { Ok(()) } else { Err(format!("{done} of {} done", cameras.len())) }
+        })
+        .await
+}
+
+/// What the lanes' own controllers say: how many were open, and whether anybody was inside.
+async fn at_the_gate(
+    site: &LiveSite,
+    groups: &BTreeMap<Group, BTreeSet<String>>,
+    since_millis: u64,
+    cameras: &[Placed],
+    finding: &mut Finding,
+) -> Result<(), ScenarioError> {
+    let lanes = passing::lanes(site).await?;
+    let mut least = Vec::new();
+    for (group, floor) in passing::floors(site) {
+        let everyone: BTreeSet<String> = site
+            .lanes
+            .present()
+            .iter()
+            .filter(|(_, lane)| (lane.spec.crossing_ref.0.clone(), lane.spec.service, lane.spec.direction) == group)
+            .map(|(name, _)| name.clone())
+            .collect();
+        let fewest = passing::fewest_open(&lanes, &everyone, since_millis);
+        finding.require(fewest >= floor, || {
+            format!("{}: {fewest} lanes were open at a moment, the floor is {floor}", passing::words(&group))
+        });
+        least.push(format!("{} {fewest} of at least {floor}", passing::words(&group)));
+    }
+    for (group, open) in groups {
+        let fewest = passing::fewest_open(&lanes, open, since_millis);
+        finding.require(fewest + 1 >= open.len(), || {
+            format!("{}: {} lanes were out of service at once", passing::words(group), open.len() - fewest)
+        });
+    }
+    let ours = lanes_of(cameras);
+    let mut touched = 0;
+    for (name, lane) in lanes.iter().filter(|(name, _)| ours.contains(*name)) {
+        for touch in lane.touched.iter().filter(|touch| touch.at_millis >= since_millis) {
+            touched += 1;
+            finding.require(touch.inside == 0 && touch.state != LaneAdmission::Open, || {
+                format!("{} of {name}, {:?}, was touched with {} inside", touch.device, touch.state, touch.inside)
+            });
+        }
+    }
+    finding
+        .require(touched >= cameras.len(), || format!("the lanes saw {touched} touches of {} cameras", cameras.len()));
+    finding.say(format!("every floor held ({})", least.join(", ")));
+    finding.say(format!("nobody was inside at any of {touched} touches"));
+    let passed: u64 = lanes.values().map(crate::site::traffic::LaneTraffic::total).sum();
+    let lost = lanes.values().find(|lane| lane.total() + lane.waiting + lane.inside != lane.due);
+    finding.require(lost.is_none(), || format!("{:?} lost somebody", lost.map(|lane| &lane.name)));
+    finding.say(format!("{passed} passages meanwhile"));
+    Ok(())
+}
+
+/// One upload for each camera, and nothing for anybody else.
+fn at_the_devices(
+    before: &BTreeMap<String, DeviceReport>,
+    after: &BTreeMap<String, DeviceReport>,
+    cameras: &[Placed],
+    finding: &mut Finding,
+) {
+    for (name, held) in after {
+        let done = held.counts.since(&before.get(name).map(|report| report.counts).unwrap_or_default());
+        let expected = u64::from(cameras.iter().any(|camera| camera.name == *name));
+        finding.require(done.uploads == expected, || format!("{name} got {} images", done.uploads));
+    }
+}
