@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalong_controllers::kit::caches::CacheError;
+use kalong_controllers::kit::clock::SystemClock;
 use kalong_controllers::kit::conditions::ConditionCollector;
+use kalong_controllers::station::licence::LicenceCollector;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -203,6 +205,8 @@ impl Process {
     }
 
     fn watch_conditions(&self, caches: kalong_controllers::kit::caches::Caches) -> Result<(), RunError> {
+        let licences = LicenceCollector::new(caches.clone(), Arc::new(SystemClock))?;
+        self.metrics.registry().register(Box::new(licences))?;
         self.metrics.registry().register(Box::new(ConditionCollector::new(caches)?))?;
         Ok(())
     }
