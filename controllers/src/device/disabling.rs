@@ -33,7 +33,8 @@ pub(super) fn held_back(seen: &Seen) -> Option<BlockedBy> {
 }
 
 fn claim(seen: &Seen) -> Option<Claim> {
-    let lane = seen.lanes.first().filter(|_| seen.device.spec.admin == Admin::Disabled && !seen.leaves())?;
+    let lane =
+        seen.lanes.first().filter(|_| seen.device.spec.admin == Admin::Disabled && seen.life != Life::Planned)?;
     Some(Claim::new(seen.device.as_ref(), Purpose::Disabling, &lane.name_any()))
 }
 

@@ -26,7 +26,7 @@ fn with(seen: &Seen, admin: Admin) -> Option<Result<Item, CanonicalError>> {
     let device = &seen.device;
     let model = &seen.model.as_ref()?.spec;
     let sound = seen.life.is_live()
-        && device.metadata.deletion_timestamp.is_none()
+        && !seen.leaves()
         && seen.agent.is_some()
         && seen.agent_id.is_ok()
         && seen.lanes.len() <= 1

@@ -119,7 +119,11 @@ fn needs_lane(seen: &Seen) -> bool {
 fn change(seen: &Seen) -> Option<Wish> {
     let claim = attempt_claim(seen)?;
     let spec = &seen.device.spec;
-    let may_begin = !seen.leaves() && !seen.moving() && spec.firmware.is_some() && spec.admin == Admin::Enabled;
+    let may_begin = !seen.deleting()
+        && seen.life != Life::Planned
+        && !seen.moving()
+        && spec.firmware.is_some()
+        && spec.admin == Admin::Enabled;
     let upkeep = match (stage(seen), seen.life) {
         (Stage::Rests, _) => return None,
         // A claim that somebody deleted under a device at work is made again: the lane must not open on it.
@@ -249,20 +253,32 @@ pub(super) fn made(world: &World, device: &Device, lanes: &[Arc<Lane>]) -> Vec<M
         .collect()
 }
 
-/// Another device of the lane that is at work; after a start also one that has a claim and whose agent was not heard yet.
+/// Another device of the lane that is at work; after a start also one that has a claim and whose agent has not
+/// said how far it is.
 pub(super) fn busy(world: &World, device: &Device, lane: &Lane) -> Option<String> {
     let (namespace, name) = (device.namespace().unwrap_or_default(), device.name_any());
     let others = lane.spec.slots.iter().map(|slot| slot.device_ref.as_str()).filter(|other| *other != name);
     let works = |other: &Device| {
         let Ok(agent) = AgentId::new(&namespace, other.spec.agent_ref.as_str()) else { return false };
         let report = world.link.report(&agent, &other.uid().unwrap_or_default());
-        let at_work = firmware(report.as_deref()).is_some_and(|f| Stage::of(f.step) == Stage::AtWork);
-        let accepted = |drain: &Arc<LaneDrain>| matches!(lane_drain::state(drain), State::Empties(_) | State::Drained);
-        let claims = || claim::made_for(&world.caches, &namespace, &claim::requester(other)).iter().any(accepted);
-        at_work || (world.link.facts(&agent).hearing() == Hearing::Wait && claims())
+        let Some(firmware) = firmware(report.as_deref()) else {
+            let unheard = world.link.facts(&agent).hearing() != Hearing::Heard;
+            return unheard && has_claim(world, other);
+        };
+        Stage::of(firmware.step) == Stage::AtWork
     };
     others
         .filter_map(|other| caches::get(&world.caches.devices, &namespace, other))
         .find(|other| works(other))
         .map(|other| other.name_any())
+}
+
+/// Whether a change of this device may have leave: its claim was accepted.
+fn has_claim(world: &World, device: &Device) -> bool {
+    let namespace = device.namespace().unwrap_or_default();
+    let made = claim::made_for(&world.caches, &namespace, &claim::requester(device));
+    made.iter().any(|drain| {
+        let accepted = matches!(lane_drain::state(drain), State::Empties(_) | State::Drained);
+        accepted && Purpose::is_change(drain)
+    })
 }

@@ -133,9 +133,9 @@ impl Seen {
         !self.former.is_empty() && told != Some(&self.device.spec.agent_ref)
     }
 
-    /// Whether its agents have to let go of the device.
+    /// Whether its agents have to let go of the device. One that is deleted as soon as it was disabled is still switched off first.
     pub(super) fn leaves(&self) -> bool {
-        self.deleting() || self.life == Life::Planned
+        self.life == Life::Planned || (self.deleting() && disabling::held_back(self).is_none())
     }
 
     /// Whether the device is being deleted.

@@ -50,14 +50,25 @@ pub(crate) enum Purpose {
     Closing,
 }
 
+impl Purpose {
+    /// How the names of claims for a change begin.
+    const CHANGE: &str = "device-";
+
+    /// Whether this claim of the operator is for a change of firmware.
+    pub(crate) fn is_change(drain: &LaneDrain) -> bool {
+        drain.name_any().starts_with(Self::CHANGE)
+    }
+}
+
 impl Claim {
     /// What this object claims of this lane.
     pub(crate) fn new<K: Resource<DynamicType = ()>>(object: &K, purpose: Purpose, lane: &str) -> Self {
         let name = object.name_any();
         let (full, reason) = match purpose {
-            Purpose::Change(attempt) => {
-                (format!("device-{name}-{attempt}"), format!("Attempt {attempt} at the firmware of {name}."))
-            }
+            Purpose::Change(attempt) => (
+                format!("{}{name}-{attempt}", Purpose::CHANGE),
+                format!("Attempt {attempt} at the firmware of {name}."),
+            ),
             Purpose::Disabling => (format!("disabling-{name}"), format!("Device {name} is being switched off.")),
             Purpose::Closing => (format!("closing-{name}"), format!("Lane {name} is being closed as declared.")),
         };

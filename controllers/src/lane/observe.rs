@@ -61,9 +61,9 @@ impl Seen {
         self.lane.metadata.deletion_timestamp.is_some()
     }
 
-    /// Whether the agent has to let go of the lane.
+    /// Whether the agent has to let go of the lane. One that is deleted as soon as it was declared Closed is still closed first.
     pub(super) fn leaves(&self) -> bool {
-        self.deleting() || self.life == Life::Planned
+        self.life == Life::Planned || (self.deleting() && !closing::is_pending(self))
     }
 
     /// Whether the agent holds exactly the order as it is now.
@@ -161,7 +161,7 @@ fn compose(seen: &Seen, admission: Admission) -> Option<Result<Item, CanonicalEr
     let controller = seen.controller.as_ref()?;
     let runs_lanes = controller.model.as_ref().is_some_and(|m| m.spec.class.runs_lanes());
     let sound = seen.life.is_live()
-        && !seen.deleting()
+        && (!seen.deleting() || closing::declared(seen) == Admission::Closed)
         && seen.crossing.is_some()
         && controller.agent.is_some()
         && runs_lanes

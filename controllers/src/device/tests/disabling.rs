@@ -140,3 +140,20 @@ fn device_that_was_only_watched_stays_watched_until_its_lane_is_empty() {
     let seen = composed(with_admin(watched, Admin::Disabled, "Serving"));
     assert_eq!(told(&seen), Admin::Quarantined);
 }
+
+#[test]
+fn device_that_is_deleted_before_its_lane_was_empty_is_switched_off_first() {
+    let deleted = |mut seen: Seen| {
+        let mut device = seen.device.as_ref().clone();
+        device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+        seen.device = Arc::new(device);
+        composed(seen)
+    };
+    let mut seen = deleted(disabled());
+    assert_eq!((told(&seen), plan::plan(&seen).remove.len()), (Admin::Enabled, 0));
+    assert_eq!(names(&seen), (vec![NAME.to_owned()], vec![]));
+    seen.made = vec![drained(NAME)];
+    let seen = deleted(seen);
+    assert_eq!((plan::plan(&seen).want.is_none(), plan::plan(&seen).remove.len()), (true, 1));
+    assert_eq!(names(&seen), (vec![], vec![]), "the lane stays empty until its agent let go");
+}

@@ -147,15 +147,36 @@ fn lane_at_bring_up_is_just_opened() {
     assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, nothing()));
 }
 
-#[test]
-fn deleted_lane_takes_its_claim_along() {
-    let claim = drain(NAME, "Lane/l1", accepted());
-    let mut seen = made(closing(), &claim);
+fn deleted(mut seen: Seen) -> Seen {
     let mut lane = seen.lane.as_ref().clone();
     lane.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(seen.now));
     seen.lane = Arc::new(lane);
     decide(&mut seen);
+    seen
+}
+
+#[test]
+fn lane_that_is_deleted_before_it_was_empty_is_closed_first() {
+    let seen = deleted(closing());
+    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, (vec![NAME.to_owned()], vec![])));
+    assert!(plan::plan(&seen).remove.is_empty() && plan::plan(&seen).want.is_some());
+    let claim = drain(NAME, "Lane/l1", accepted());
+    let seen = reporting(held_by(made(seen, &claim), std::slice::from_ref(&claim)), LaneAdmission::Drained);
+    assert_eq!(plan::plan(&seen).remove.len(), 1, "now its agent lets go of it");
+    assert_eq!(errands(&seen), nothing(), "and keeps it empty until it did");
+}
+
+#[test]
+fn deleted_lane_takes_its_claim_along() {
+    let claim = drain(NAME, "Lane/l1", accepted());
+    let mut seen = deleted(made(closing(), &claim));
     assert_eq!(errands(&seen), nothing());
     seen.holding = Holding::NotHeld;
     assert_eq!(errands(&seen), (vec![], vec![NAME.to_owned()]));
+}
+
+#[test]
+fn lane_that_a_person_deletes_in_service_goes_at_once() {
+    let seen = deleted(seen());
+    assert_eq!((plan::plan(&seen).remove.len(), errands(&seen)), (1, nothing()));
 }
