@@ -6,10 +6,13 @@ use std::time::Duration;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
+use crate::site::Reach;
+use crate::terminal::printable;
+
 /// Longest time for a connection to the API server.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest time for one answer of the API server.
-pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(15);
+const CALL_DEADLINE: Duration = Duration::from_secs(15);
 
 /// kubectl's flags, by their names
 #[derive(clap::Args, Debug)]
@@ -23,6 +26,24 @@ pub(crate) struct ClusterArguments {
     /// Kubeconfig file to use instead of KUBECONFIG and ~/.kube/config
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
+}
+
+/// kubectl's flags for verbs that can look at every namespace
+#[derive(clap::Args, Debug)]
+pub(crate) struct ScopeArguments {
+    /// Look at every namespace
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
+impl ScopeArguments {
+    /// A client, and how far to look with it.
+    pub(crate) async fn connect(self) -> Result<(Client, Reach), ClusterError> {
+        let Cluster { client, namespace } = self.cluster.connect().await?;
+        Ok((client, if self.all_namespaces { Reach::Everywhere } else { Reach::Site(namespace) }))
+    }
 }
 
 /// Why no cluster can be reached.
@@ -43,6 +64,49 @@ impl ClusterError {
             Self::Kubeconfig(_) => "kubeconfig",
             Self::Client(_) => "client",
         }
+    }
+}
+
+/// What the API server did not do, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// It said no.
+    #[error("the API server did not {0}: {1}; ask for the right if one is missing, or log in again")]
+    Refused(&'static str, String),
+    /// It gave no answer.
+    #[error("the API server did not {0}: try the same context with `kubectl version`")]
+    Unreachable(&'static str, #[source] Box<kube::Error>),
+}
+
+impl CallError {
+    /// The word for scripts.
+    pub(crate) fn category(&self) -> &'static str {
+        match self {
+            Self::Refused(..) => "api",
+            Self::Unreachable(..) => "unreachable",
+        }
+    }
+
+    /// The error of a call that was to do this.
+    pub(crate) fn of(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |error| match error {
+            // The library's own text repeats the whole status object.
+            kube::Error::Api(status) => Self::Refused(what, printable(&status.message)),
+            other => Self::Unreachable(what, Box::new(other)),
+        }
+    }
+}
+
+/// Whether the API server's answer is of this sort.
+pub(crate) fn is(error: &kube::Error, sort: fn(&kube::core::Status) -> bool) -> bool {
+    matches!(error, kube::Error::Api(status) if sort(status))
+}
+
+/// An answer within the deadline. A server that accepts and then says nothing must not hold a terminal.
+pub(crate) async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    match tokio::time::timeout(CALL_DEADLINE, call).await {
+        Ok(answer) => answer,
+        Err(elapsed) => Err(kube::Error::Service(Box::new(elapsed))),
     }
 }
 

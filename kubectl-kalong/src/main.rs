@@ -3,23 +3,36 @@
 //! A verb is a file. What a program may read goes to stdout; what a person should know beside it goes to stderr.
 //! Exit codes: 0 done, 1 not done, 2 wrong arguments, 3 judged and refused.
 
+mod cause;
 mod cluster;
 mod completion;
+mod doctor;
+mod drain;
 mod enrol;
 #[cfg(test)]
 #[path = "../tests/golden/mod.rs"]
 mod golden;
+mod groups;
+mod kind;
+mod moment;
 mod output;
 mod release;
+mod runtime;
+mod screen;
+mod site;
+mod standing;
+mod status;
 mod terminal;
+mod why;
+mod words;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 use terminal::Terminal;
 
-/// Kalong's verbs for people: enrolment of edge agents and signed firmware releases
+/// Kalong's verbs for people at a gate and for those who look after it
 #[derive(Parser)]
 #[command(name = "kubectl-kalong", bin_name = "kubectl kalong", version, after_help = EXIT_CODES)]
 struct Arguments {
@@ -32,6 +45,10 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 not done, 2 wrong arguments, 3 j
 
 #[derive(Subcommand)]
 enum Verb {
+    Status(status::Arguments),
+    Why(why::Arguments),
+    Doctor(doctor::Arguments),
+    Drain(Box<drain::Arguments>),
     Enrol(enrol::Arguments),
     #[command(subcommand)]
     Release(release::Verb),
@@ -45,11 +62,21 @@ pub(crate) enum Outcome {
     Done,
     /// Judged, and the judgement is no.
     Refused,
+    /// Looked at, and something does not work.
+    Failed,
 }
 
 /// Why a verb was hindered.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error(transparent)]
+    Status(#[from] status::StatusError),
+    #[error(transparent)]
+    Why(#[from] why::WhyError),
+    #[error(transparent)]
+    Doctor(#[from] doctor::DoctorError),
+    #[error(transparent)]
+    Drain(#[from] drain::DrainError),
     #[error(transparent)]
     Enrol(#[from] enrol::EnrolError),
     #[error(transparent)]
@@ -61,6 +88,10 @@ enum Failure {
 impl Failure {
     fn category(&self) -> &'static str {
         match self {
+            Self::Status(e) => e.category(),
+            Self::Why(e) => e.category(),
+            Self::Doctor(e) => e.category(),
+            Self::Drain(e) => e.category(),
             Self::Enrol(e) => e.category(),
             Self::Release(e) => e.category(),
             Self::Output(e) => e.category(),
@@ -74,11 +105,15 @@ const REFUSED: u8 = 3;
 fn main() -> ExitCode {
     // Only fails when a provider is installed already, which is then this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::from_arg_matches(&command().get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let terminal = Terminal::detect();
     match run(arguments.verb, &terminal) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(REFUSED),
+        Ok(Outcome::Failed) => ExitCode::from(NOT_DONE),
         Err(failure) => {
             terminal.error(failure.category(), &failure);
             ExitCode::from(NOT_DONE)
@@ -88,13 +123,17 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb, terminal: &Terminal) -> Result<Outcome, Failure> {
     match verb {
+        Verb::Status(arguments) => Ok(status::run(arguments, terminal)?),
+        Verb::Why(arguments) => Ok(why::run(arguments, terminal)?),
+        Verb::Doctor(arguments) => Ok(doctor::run(arguments)?),
+        Verb::Drain(arguments) => Ok(drain::run(*arguments, terminal)?),
         Verb::Enrol(arguments) => Ok(enrol::run(arguments, terminal)?),
         Verb::Release(verb) => Ok(release::run(verb, terminal)?),
         Verb::Completion(arguments) => Ok(completion::run(&arguments)?),
     }
 }
 
-/// The whole command line, for completions.
+/// The whole command line.
 pub(crate) fn command() -> clap::Command {
-    <Arguments as clap::CommandFactory>::command()
+    groups::grouped(<Arguments as clap::CommandFactory>::command())
 }

@@ -4,7 +4,7 @@
 
 mod store;
 mod token;
-mod trust;
+pub(crate) mod trust;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -15,9 +15,10 @@ use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::cluster::{ClusterArguments, ClusterError};
+use crate::cluster::{CallError, ClusterArguments, ClusterError, within};
 use crate::output::{self, Format, OutputError};
-use crate::terminal::{Terminal, printable};
+use crate::runtime::{self, RuntimeError};
+use crate::terminal::Terminal;
 use store::Before;
 use token::{Life, Token};
 use trust::{Trust, TrustError};
@@ -94,15 +95,12 @@ pub(crate) enum EnrolError {
     /// The machine has no randomness.
     #[error("this machine gives no random bytes: run the command on another one")]
     Random,
-    /// The API server said no.
-    #[error("the API server did not {0}: {1}; ask for the right if one is missing, or log in again")]
-    Refused(&'static str, String),
-    /// The API server gave no answer.
-    #[error("the API server did not {0}: try the same context with `kubectl version`")]
-    Unreachable(&'static str, #[source] Box<kube::Error>),
-    /// The asynchronous runtime did not start.
-    #[error("this process may not start what it needs: raise its limit of open files")]
-    Runtime(#[source] std::io::Error),
+    /// The API server did not answer as it should.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Nothing runs.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
 }
 
 impl EnrolError {
@@ -118,16 +116,7 @@ impl EnrolError {
             Self::Deleting(_) => "deleting",
             Self::NoTrust(_) | Self::BadTrust(..) => "trust",
             Self::Random | Self::Runtime(_) => "machine",
-            Self::Refused(..) => "api",
-            Self::Unreachable(..) => "unreachable",
-        }
-    }
-
-    fn api(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
-        move |error| match error {
-            // The library's own text repeats the whole status object.
-            kube::Error::Api(status) => Self::Refused(what, printable(&status.message)),
-            other => Self::Unreachable(what, Box::new(other)),
+            Self::Call(e) => e.category(),
         }
     }
 }
@@ -147,8 +136,7 @@ struct Enrolment {
 
 /// Runs the verb.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, EnrolError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EnrolError::Runtime)?;
-    runtime.block_on(enrol(arguments, terminal))
+    runtime::run(enrol(arguments, terminal))?
 }
 
 async fn enrol(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, EnrolError> {
@@ -163,7 +151,7 @@ async fn enrol(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, Enr
     let secrets: Api<Secret> = Api::namespaced(cluster.client, id.namespace());
     let before = store::store(&secrets, store::secret(&id, &declared, &token.hash(), expires))
         .await
-        .map_err(EnrolError::api("take the token's Secret"))?;
+        .map_err(CallError::of("take the token's Secret"))?;
 
     if let Some(certificate) = declared.status.as_ref().and_then(|s| s.certificate.as_ref()) {
         terminal.warn(&format!(
@@ -187,9 +175,9 @@ async fn enrol(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, Enr
 
 async fn declared(client: &Client, id: &AgentId) -> Result<EdgeAgent, EnrolError> {
     let agents: Api<EdgeAgent> = Api::namespaced(client.clone(), id.namespace());
-    let agent = store::within(agents.get_opt(id.name()))
+    let agent = within(agents.get_opt(id.name()))
         .await
-        .map_err(EnrolError::api("show the EdgeAgent"))?
+        .map_err(CallError::of("show the EdgeAgent"))?
         .ok_or_else(|| EnrolError::NotDeclared(id.namespace().to_owned(), id.name().to_owned()))?;
     if agent.metadata.deletion_timestamp.is_some() {
         return Err(EnrolError::Deleting(id.clone()));
@@ -205,8 +193,7 @@ async fn declared(client: &Client, id: &AgentId) -> Result<EdgeAgent, EnrolError
 
 async fn published(client: &Client, namespace: String) -> Result<Trust, EnrolError> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
-    let map =
-        store::within(maps.get_opt(TRUST_CONFIG_MAP)).await.map_err(EnrolError::api("show what the box has to pin"))?;
+    let map = within(maps.get_opt(TRUST_CONFIG_MAP)).await.map_err(CallError::of("show what the box has to pin"))?;
     match map {
         Some(map) => Trust::read(&map).map_err(|e| EnrolError::BadTrust(namespace, e)),
         None => Err(EnrolError::NoTrust(namespace)),

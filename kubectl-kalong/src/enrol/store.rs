@@ -12,7 +12,7 @@ use kalong_crds::{EdgeAgent, SITE_LABEL};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Resource};
 
-use crate::cluster::CALL_DEADLINE;
+use crate::cluster::{is, within};
 
 /// Times to begin again when somebody else changed the Secret in between.
 const ATTEMPTS: usize = 4;
@@ -84,19 +84,6 @@ pub(crate) async fn store(secrets: &Api<Secret>, mut secret: Secret) -> Result<B
             Err(e) if attempt < ATTEMPTS && is(&e, |s| s.is_conflict() || s.is_not_found()) => {}
             Err(e) => return Err(e),
         }
-    }
-}
-
-/// Whether the API server's answer is of this sort.
-pub(crate) fn is(error: &kube::Error, sort: fn(&kube::core::Status) -> bool) -> bool {
-    matches!(error, kube::Error::Api(status) if sort(status))
-}
-
-/// An answer within the deadline. A server that accepts and then says nothing must not hold a terminal.
-pub(crate) async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-    match tokio::time::timeout(CALL_DEADLINE, call).await {
-        Ok(answer) => answer,
-        Err(elapsed) => Err(kube::Error::Service(Box::new(elapsed))),
     }
 }
 

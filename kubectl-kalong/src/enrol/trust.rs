@@ -46,6 +46,11 @@ impl Trust {
         })
     }
 
+    /// Where boxes enrol.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
     /// The authority as one word.
     pub(crate) fn authority_word(&self) -> String {
         STANDARD.encode(&self.authority)

@@ -1,0 +1,107 @@
+//! What is wrong, roots first: what only follows from another problem is counted, not listed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::node::{Naming, Node, Said, noun};
+use crate::cause::followers;
+use crate::kind::{Kind, Reference};
+use crate::site::Site;
+use crate::standing::{Standing, State};
+
+/// What is wrong in a site.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Problems {
+    /// Where somebody should look, worst first.
+    pub(super) problems: Vec<Problem>,
+    /// What goes on or waits, and needs nobody yet.
+    pub(super) under_way: Vec<Problem>,
+    /// What only follows from these.
+    pub(super) follow: Vec<Reference>,
+}
+
+/// One thing to say of one or several objects.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Problem {
+    pub(super) objects: Vec<Reference>,
+    pub(super) state: State,
+    #[serde(flatten)]
+    pub(super) said: Said,
+}
+
+/// Finds what is wrong.
+pub(super) fn problems(site: &Site) -> Problems {
+    let follows = followers(site);
+    let mut found = Problems { problems: Vec::new(), under_way: Vec::new(), follow: Vec::new() };
+    for thing in site.things() {
+        let standing = Standing::of(&thing);
+        if standing.state < State::Working {
+            continue;
+        }
+        let object = thing.reference();
+        if follows.get(&object) == Some(&true) {
+            found.follow.push(object);
+            continue;
+        }
+        let said = standing.first().map_or_else(|| waiting(&thing), Said::from);
+        let list = if standing.state.is_problem() { &mut found.problems } else { &mut found.under_way };
+        let alike = |p: &&mut Problem| {
+            p.state == standing.state
+                && p.said.reason == said.reason
+                && p.objects.first().is_some_and(|o| {
+                    o.kind == object.kind
+                        && p.said.message.replace(&o.name, "") == said.message.replace(&object.name, "")
+                })
+        };
+        match list.iter_mut().find(alike) {
+            Some(problem) => problem.objects.push(object),
+            None => list.push(Problem { objects: vec![object], state: standing.state, said }),
+        }
+    }
+    for list in [&mut found.problems, &mut found.under_way] {
+        list.sort_by_key(|p| (std::cmp::Reverse(p.state), p.said.since));
+    }
+    found
+}
+
+/// An object whose conditions say nothing and that waits all the same.
+fn waiting(thing: &crate::site::Thing<'_>) -> Said {
+    let wait = thing.blocked_by.first();
+    Said {
+        condition: "Ready".to_owned(),
+        status: "True".to_owned(),
+        reason: wait.map(|w| format!("{:?}", w.code)).unwrap_or_default(),
+        message: wait.map(|w| w.message.clone()).unwrap_or_default(),
+        since: wait.and_then(|w| w.since.parse().ok()),
+    }
+}
+
+impl Problem {
+    /// The line of this problem.
+    pub(super) fn node(&self) -> Node {
+        let mut node = Node::of("", self.state);
+        match self.objects.as_slice() {
+            [one] => node.object = Some(one.clone()),
+            several => {
+                let kind = several.first().map_or(Kind::Device, |o| o.kind);
+                node.text = noun(kind, several.len());
+                node.names = several.iter().map(|o| o.name.clone()).collect();
+                node.naming = Naming::Some;
+            }
+        }
+        node.finding = Some(self.said.clone());
+        node
+    }
+}
+
+/// How many follow, by kind.
+pub(super) fn counted(follow: &[Reference]) -> String {
+    let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
+    for object in follow {
+        *counts.entry(object.kind).or_default() += 1;
+    }
+    counts.into_iter().map(|(kind, count)| noun(kind, count)).collect::<Vec<_>>().join(", ")
+}

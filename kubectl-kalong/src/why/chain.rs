@@ -1,0 +1,210 @@
+//! From an object to the roots of its trouble. Pure: a site in, a tree of steps out.
+
+use std::collections::BTreeSet;
+
+use kalong_crds::blocked::{BlockCode, BlockedBy};
+use kalong_crds::device::GuardState;
+use kalong_crds::lane::LaneAdmission;
+use kalong_crds::phase::GateVerdict;
+
+use crate::cause::{Cause, causes};
+use crate::kind::{Kind, Reference};
+use crate::site::{Site, Thing, named};
+use crate::standing::{Standing, State};
+
+/// Longest way to a root; the longest of the design has eight steps.
+const DEEPEST: usize = 16;
+
+/// One object on the way to a root.
+#[derive(Debug)]
+pub(crate) struct Step<'a> {
+    pub(crate) object: Reference,
+    /// How it stands; none when it does not exist.
+    pub(crate) standing: Option<Standing<'a>>,
+    /// What it says that it waits for.
+    pub(crate) waits: &'a [BlockedBy],
+    /// What else its status tells about the trouble, as it stands there.
+    pub(crate) facts: Vec<String>,
+    /// Others that suffer from the same things in the same way.
+    pub(crate) alike: Vec<Reference>,
+    /// Whether the way on was shown before.
+    pub(crate) shown: Shown,
+    pub(crate) causes: Vec<Step<'a>>,
+}
+
+/// Whether the way on from a step is shown here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Here.
+    Here,
+    /// Where the object appeared first.
+    Above,
+}
+
+impl Step<'_> {
+    /// Whether nothing is the matter with it.
+    pub(crate) fn is_well(&self) -> bool {
+        self.standing.as_ref().is_some_and(|s| s.state == State::Well)
+    }
+
+    /// The steps at which the way ends, each object once, in the order in which they are shown.
+    pub(crate) fn roots(&self) -> Vec<&Self> {
+        let mut roots: Vec<&Self> = Vec::new();
+        self.collect(&mut roots);
+        roots
+    }
+
+    fn collect<'s>(&'s self, roots: &mut Vec<&'s Self>) {
+        let ill: Vec<&Self> = self.causes.iter().filter(|c| !c.is_well() || !c.causes.is_empty()).collect();
+        if ill.is_empty() && self.shown == Shown::Here && !self.is_well() {
+            if !roots.iter().any(|r| r.object == self.object) {
+                roots.push(self);
+            }
+            return;
+        }
+        ill.into_iter().for_each(|cause| cause.collect(roots));
+    }
+}
+
+/// The way from this object to its roots.
+pub(crate) fn chain<'a>(site: &'a Site, object: &Reference) -> Step<'a> {
+    Walk { site, seen: BTreeSet::new() }.step(object, Vec::new(), 0)
+}
+
+struct Walk<'a> {
+    site: &'a Site,
+    seen: BTreeSet<Reference>,
+}
+
+impl<'a> Walk<'a> {
+    /// `beside` are causes that belong below this object on this way, although it does not know of them itself.
+    fn step(&mut self, object: &Reference, beside: Vec<Cause<'a>>, depth: usize) -> Step<'a> {
+        let mut step = Step {
+            object: object.clone(),
+            standing: None,
+            waits: &[],
+            facts: Vec::new(),
+            alike: Vec::new(),
+            shown: Shown::Here,
+            causes: Vec::new(),
+        };
+        let Some(thing) = self.site.thing(object) else { return step };
+        step.standing = Some(Standing::of(&thing));
+        step.waits = thing.blocked_by;
+        if !self.seen.insert(object.clone()) || depth >= DEEPEST {
+            step.shown = Shown::Above;
+            return step;
+        }
+        step.facts = facts(self.site, &thing);
+        // Of a crossing whose floor is in the way only those count who took its capacity.
+        let found = if beside.is_empty() { causes(self.site, &thing) } else { beside };
+        let (next, mut taken) = self.sorted(&thing, found);
+        for group in self.grouped(next) {
+            let Some((first, others)) = group.split_first() else { continue };
+            let floor =
+                first.wait.is_some_and(|w| w.code == BlockCode::CapacityFloor) && first.object.kind == Kind::Crossing;
+            let beside = if floor { std::mem::take(&mut taken) } else { Vec::new() };
+            let mut one = self.step(&first.object, beside, depth + 1);
+            one.alike = others.iter().map(|o| o.object.clone()).collect();
+            self.seen.extend(one.alike.iter().cloned());
+            step.causes.push(one);
+        }
+        step
+    }
+
+    /// The causes to follow from here, and those that stand below the crossing whose floor is in the way.
+    fn sorted(&self, thing: &Thing<'a>, found: Vec<Cause<'a>>) -> (Vec<Cause<'a>>, Vec<Cause<'a>>) {
+        let floor = found
+            .iter()
+            .any(|c| c.object.kind == Kind::Crossing && c.wait.is_some_and(|w| w.code == BlockCode::CapacityFloor));
+        if thing.kind == Kind::LaneDrain && floor {
+            let (taken, next): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|c| c.wait.is_none() && c.object.kind == Kind::Lane);
+            return (next, taken);
+        }
+        // A device copies the block of its drain; the way leads through the drain, not past it.
+        let drains: Vec<Reference> =
+            found.iter().filter(|c| c.object.kind == Kind::LaneDrain).map(|c| c.object.clone()).collect();
+        let through = |cause: &Cause<'_>| {
+            cause.object.kind != Kind::LaneDrain
+                && drains.iter().any(|drain| {
+                    let beyond = self.site.thing(drain).map(|d| causes(self.site, &d)).unwrap_or_default();
+                    beyond.iter().any(|b| b.object == cause.object)
+                })
+        };
+        let next = found.iter().filter(|cause| !through(cause)).cloned().collect();
+        (next, Vec::new())
+    }
+
+    /// Causes that read alike in one group: same kind, same reason, held up by the same others.
+    fn grouped(&self, found: Vec<Cause<'a>>) -> Vec<Vec<Cause<'a>>> {
+        type Key = (Kind, String, Vec<Reference>);
+        let mut groups: Vec<(Option<Key>, Vec<Cause<'a>>)> = Vec::new();
+        for cause in found {
+            let key: Option<Key> = self.site.thing(&cause.object).filter(|_| cause.wait.is_none()).map(|thing| {
+                let beyond = causes(self.site, &thing).into_iter().map(|c| c.object).collect();
+                (thing.kind, Standing::of(&thing).reason().to_owned(), beyond)
+            });
+            match groups.iter_mut().find(|(k, _)| key.is_some() && *k == key) {
+                Some((_, group)) => group.push(cause),
+                None => groups.push((key, vec![cause])),
+            }
+        }
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+}
+
+/// What the status of this kind tells beside conditions and blocks.
+fn facts(site: &Site, thing: &Thing<'_>) -> Vec<String> {
+    match thing.kind {
+        Kind::Device => device_facts(site, thing.name()),
+        Kind::Phase => {
+            let status = named(&site.phases, thing.name()).and_then(|p| p.status.as_ref());
+            let gates = status.map(|s| s.gates.as_slice()).unwrap_or_default();
+            let failed = gates.iter().filter(|g| g.result == GateVerdict::Failed);
+            failed.map(|g| format!("gate {}: {}", g.name, g.message)).collect()
+        }
+        Kind::LaneDrain => drain_facts(site, thing.name()),
+        Kind::EdgeAgent => {
+            let status = named(&site.agents, thing.name()).and_then(|a| a.status.as_ref());
+            let certificate = status.and_then(|s| s.certificate.as_ref());
+            certificate.map(|c| format!("certificate until {}", c.not_after)).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn device_facts(site: &Site, name: &str) -> Vec<String> {
+    let Some(status) = named(&site.devices, name).and_then(|d| d.status.as_ref()) else { return Vec::new() };
+    let mut facts = Vec::new();
+    if let Some(health) = status.health.as_ref().filter(|h| !h.codes.is_empty()) {
+        facts.push(format!("health {:?}: {}", health.state, health.codes.join(", ")));
+    }
+    for guard in status.guards.iter().filter(|g| g.state != GuardState::Safe) {
+        facts.push(format!("{:?} {}: {:?}", guard.kind, guard.name, guard.state));
+    }
+    if let Some(firmware) = &status.firmware
+        && let Some(error) = &firmware.last_error
+    {
+        facts.push(format!("attempt {}: {error}", firmware.attempt));
+    }
+    facts
+}
+
+fn drain_facts(site: &Site, name: &str) -> Vec<String> {
+    let Some(drain) = named(&site.drains, name) else { return Vec::new() };
+    let mut facts = vec![format!("requester {}: {}", drain.spec.requester, drain.spec.reason)];
+    if let Some(status) = &drain.status {
+        let left =
+            status.responders.iter().filter(|r| !matches!(r.state, LaneAdmission::Drained | LaneAdmission::Closed));
+        let left: Vec<String> = left.map(|r| format!("Lane/{} {:?}", r.name, r.state)).collect();
+        if status.accepted_at.is_some() && !left.is_empty() {
+            let by = status.empty_by.as_ref().map_or(String::new(), |by| format!(" (empty by {by})"));
+            facts.push(format!("{}{by}", left.join(", ")));
+        }
+    }
+    if let Some(deadline) = &drain.spec.deadline {
+        facts.push(format!("deadline {deadline}"));
+    }
+    facts
+}
