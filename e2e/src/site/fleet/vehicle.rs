@@ -80,7 +80,7 @@ impl Vehicle {
         let [first, second] = yard::SERVICE_NODES;
         let vehicle = Self {
             serial: plan.serial.clone(),
-            stand: if index % 2 == 0 { first } else { second },
+            stand: if index.is_multiple_of(2) { first } else { second },
             broker: broker.clone(),
             inner: Mutex::new(inner),
             ordered: watch::Sender::new(0),

@@ -96,12 +96,11 @@ impl Flow {
             left.push(Left { passage: first.passage, clearance });
         }
         let follows = self.entered.is_none_or(|entered| now >= entered + GAP);
-        if entry == Entry::Open && follows && self.inside.len() < self.room {
-            if let Some(passage) = self.waiting.pop_front() {
-                let ahead = self.inside.back().map_or(Duration::ZERO, |ahead| ahead.leaves + GAP);
-                self.inside.push_back(Inside { passage, leaves: ahead.max(now + passage.gate) });
-                self.entered = Some(now);
-            }
+        let may_enter = entry == Entry::Open && follows && self.inside.len() < self.room;
+        if let Some(passage) = may_enter.then(|| self.waiting.pop_front()).flatten() {
+            let ahead = self.inside.back().map_or(Duration::ZERO, |ahead| ahead.leaves + GAP);
+            self.inside.push_back(Inside { passage, leaves: ahead.max(now + passage.gate) });
+            self.entered = Some(now);
         }
     }
 
