@@ -1,12 +1,14 @@
 //! What is decided about a Phase, in worlds made by hand.
 
+mod histories;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::tz::TimeZone;
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Reason};
-use kalong_crds::phase::{GateVerdict, PhaseState, PhaseStatus};
+use kalong_crds::phase::{GateVerdict, LegalBasis, PhaseState, PhaseStatus};
 use kalong_crds::{Device, Lane, Phase};
 use serde_json::{Value, json};
 
@@ -21,6 +23,19 @@ fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, s
     }
     serde_json::from_value(value).unwrap()
 }
+
+static ZONE: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::get("Asia/Ho_Chi_Minh").unwrap());
+
+/// Parsed once: histories make hundreds of thousands of them.
+static DECLARED: LazyLock<Phase> = LazyLock::new(|| {
+    let spec = json!({
+        "crossings": ["bac-luan-2"], "after": ["phase-1"],
+        "entryGates": [{"name": "inventory", "type": "Inventory"}],
+        "exitGates": [{"name": "all-there", "type": "Inventory"}],
+        "milestones": [{"name": "first", "crossingRef": "bac-luan-2", "due": "2026-12-31", "expects": {"devices": 2}}],
+    });
+    object("Phase", "phase-2", spec, Value::Null)
+});
 
 /// phase-2 after phase-1, with an Inventory gate at either end and one milestone.
 struct Stage {
@@ -49,16 +64,11 @@ impl Stage {
     }
 
     fn seen(&self) -> Seen {
-        let mut spec = json!({
-            "state": self.asked, "crossings": ["bac-luan-2"], "after": ["phase-1"],
-            "entryGates": [{"name": "inventory", "type": "Inventory"}],
-            "exitGates": [{"name": "all-there", "type": "Inventory"}],
-            "milestones": [{"name": "first", "crossingRef": "bac-luan-2", "due": "2026-12-31", "expects": {"devices": 2}}],
-        });
-        if let Some(until) = self.legal {
-            spec["legalBasis"] = json!({"document": "Decision 164", "validUntil": until});
-        }
-        let mut phase: Phase = object("Phase", "phase-2", spec, Value::Null);
+        let mut phase = DECLARED.clone();
+        phase.spec.state = self.asked;
+        phase.spec.legal_basis = self
+            .legal
+            .map(|until| LegalBasis { document: "Decision 164".to_owned(), valid_until: Some(until.to_owned()) });
         phase.status = self.force.map(|state| PhaseStatus { observed_generation: 1, state, ..PhaseStatus::default() });
         if let Some(previous) = &self.previous {
             phase.status = Some(previous.clone());
@@ -67,7 +77,7 @@ impl Stage {
             phase: Arc::new(phase),
             now: self.now.parse().unwrap(),
             before: vec![("phase-1".to_owned(), self.first)],
-            zones: BTreeMap::from([("bac-luan-2".to_owned(), Some(TimeZone::get("Asia/Ho_Chi_Minh").unwrap()))]),
+            zones: BTreeMap::from([("bac-luan-2".to_owned(), Some(ZONE.clone()))]),
             members: self.members.clone(),
             lanes: self.lanes.clone(),
             changes: Vec::new(),
