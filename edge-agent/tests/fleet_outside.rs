@@ -1,0 +1,136 @@
+//! The fleet against a vehicle and a fleet control that were not written here: vda-5050-lib on Node. Nothing is installed from here; where
+//! Node or the package is absent the tests count as ignored and say what to do.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test harness of its own"
+)]
+
+mod fleet_broker;
+mod lone_box;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use fleet_broker::Broker;
+use kalong_crds::igv::{Laden, Side, VehicleConnection};
+use kalong_crds::wire::reported::IgvReport;
+use libtest_mimic::{Arguments, Failed, Trial};
+use lone_box::{LoneBox, igv_item, until};
+use rumqttc::Packet;
+
+const SERIAL: &str = "v-9";
+/// What our own client is called on the broker.
+const AGENT: &str = "kalong-mc.box";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let node = if arguments.list { Ok(()) } else { node() };
+    let tests: [(&str, fn()); 2] = [
+        ("vehicle_of_another_hand_is_heard_from_its_dock_to_the_gate", vehicle_is_heard),
+        ("vehicle_of_another_hand_says_goodbye_or_breaks", vehicle_goes),
+    ];
+    let trials = tests.into_iter().map(|(name, test)| trial(name, node.clone(), test)).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(name: &str, node: Result<(), String>, test: fn()) -> Trial {
+    match node {
+        Ok(()) => Trial::test(name, move || {
+            std::panic::catch_unwind(test).map_err(|panic| {
+                let text = panic.downcast_ref::<String>().cloned();
+                Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+            })
+        }),
+        Err(why) => Trial::test(name, || Ok(())).with_kind(why).with_ignored_flag(true),
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/outside/vda5050")
+}
+
+/// Whether Node finds the library from where the vehicle's program lies.
+fn node() -> Result<(), String> {
+    let mut command = Command::new("node");
+    command.args(["-e", "require('vda-5050-lib')"]).current_dir(folder());
+    let output = command.stdin(Stdio::null()).output().map_err(|_| "node is not there".to_owned())?;
+    if output.status.success() { Ok(()) } else { Err("run npm install in e2e/outside/vda5050 first".to_owned()) }
+}
+
+/// A vehicle of another hand; it is killed when this is dropped.
+struct Vehicle(Child);
+
+impl Drop for Vehicle {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Vehicle {
+    fn start(broker: &str) -> Self {
+        let mut command = Command::new("node");
+        command.arg("vehicle.js").args([broker, SERIAL]).current_dir(folder());
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn tell(&mut self, word: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{word}").unwrap();
+    }
+}
+
+fn within<F: Future>(work: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn in_dock(report: &IgvReport) -> bool {
+    report.connection == VehicleConnection::Online && report.fresh && report.at_service && report.side == Side::Domestic
+}
+
+fn vehicle_is_heard() {
+    within(async {
+        let broker = Broker::start().await;
+        let mut vehicle = Vehicle::start(&broker.address);
+        let mut site = LoneBox::new().await;
+        site.tell(&[igv_item(SERIAL, &broker.address)]).await;
+        site.until_igv(SERIAL, |r| in_dock(r) && r.software.len() == 2).await;
+        let report = site.igv(SERIAL).unwrap();
+        assert_eq!((report.operating_mode.as_deref(), report.localised), (Some("AUTOMATIC"), Some(true)));
+        assert_eq!(
+            (report.maps, report.laden, report.errors.len()),
+            (None, Laden::Unknown, 0),
+            "it says nothing of them"
+        );
+        assert_eq!((report.software[0].name.as_str(), report.software[1].version.as_str()), ("adapter", "1.4.0"));
+        vehicle.tell("order");
+        site.until_igv(SERIAL, |r| r.fresh && !r.at_service && r.side == Side::Unknown).await;
+        // Forty of the twenty thousand metres that a full battery of 100 kWh lasts.
+        let counters = || site.counters();
+        until(|| counters().iter().any(|c| c.energy_watt_hours >= 190), || format!("{:?}", counters())).await;
+        assert_eq!(counters()[0].lost_messages, 0);
+        let published = broker.sent_by(AGENT).iter().any(|p| matches!(p, Packet::Publish(_)));
+        assert!(!published, "a vehicle is never spoken to");
+    });
+}
+
+fn vehicle_goes() {
+    within(async {
+        let broker = Broker::start().await;
+        let mut site = LoneBox::new().await;
+        site.tell(&[igv_item(SERIAL, &broker.address)]).await;
+        let mut polite = Vehicle::start(&broker.address);
+        site.until_igv(SERIAL, in_dock).await;
+        polite.tell("stop");
+        site.until_igv(SERIAL, |r| r.connection == VehicleConnection::Offline && !r.fresh && !r.at_service).await;
+        drop(polite);
+        let broken = Vehicle::start(&broker.address);
+        site.until_igv(SERIAL, in_dock).await;
+        drop(broken);
+        site.until_igv(SERIAL, |r| r.connection == VehicleConnection::Broken && !r.fresh).await;
+    });
+}
