@@ -130,7 +130,8 @@ impl Seen {
     /// for the device.
     pub(super) fn moving(&self) -> bool {
         let told = self.device.status.as_ref().and_then(|s| s.agent.as_ref());
-        !self.former.is_empty() && told != Some(&self.device.spec.agent_ref)
+        let new = told != Some(&self.device.spec.agent_ref) && self.holding != Holding::Held;
+        new && !self.former.is_empty()
     }
 
     /// Whether its agents have to let go of the device. One that is deleted as soon as it was disabled is still switched off first.

@@ -19,6 +19,9 @@ use crate::kit::finalizer;
 use crate::kit::life::Life;
 use crate::kit::link::{CONFIRMATION, Hearing, Holding};
 
+/// How often to look at a lane that an interlock keeps closed: nobody tells when its station does not name it any more.
+const INTERLOCK_LOOK: Duration = Duration::from_secs(30);
+
 /// What to do.
 pub(super) struct Plan {
     pub(super) finalizers: Option<Vec<String>>,
@@ -83,7 +86,8 @@ fn status(seen: &Seen) -> (Option<LaneStatus>, Option<Duration>) {
         firmware: firmware(seen),
         blocked_by: carry_since(&old.blocked_by, distinct(blocked(seen, known))),
     };
-    (Some(status), None)
+    let again = seen.open_interlocks().next().map(|_| INTERLOCK_LOOK);
+    (Some(status), again)
 }
 
 fn admission(seen: &Seen, known: Hearing, old: &LaneStatus) -> LaneAdmission {

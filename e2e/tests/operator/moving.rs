@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4};
 
+use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::{Device, EdgeAgent};
 use serde_json::json;
@@ -65,12 +66,18 @@ async fn device_that_moves_is_taken_from_its_old_box_and_served_by_the_new_one()
     let change = site.change(placed).await;
     site.holds(placed, &change).await;
 
-    // The box that has it now is away when it is given back: it is taken from it on its return.
+    // The box that has it now is away when it is given back: the other one is not told before that one let go of it.
     site.stop_box("new").await;
     site.silent("new").await;
     site.patch::<Device>(&placed.name, json!({"spec": {"agentRef": "old"}})).await;
-    site.ready::<Device>(&placed.name).await;
+    site.until::<Device>(&placed.name, "waiting for the box that still has it", SOON, |device| {
+        let blocked = device.status.as_ref().map(|s| s.blocked_by.as_slice()).unwrap_or_default();
+        blocked.iter().any(|b| b.code == BlockCode::AgentUnreachable && b.subject == "EdgeAgent/new")
+    })
+    .await;
+    assert!(!talks(old, endpoint), "never two boxes at one device");
     site.run("new").await;
+    site.ready::<Device>(&placed.name).await;
     let new = site.process_of("new").pid();
     site.until::<EdgeAgent>("new", "in sync, without orphans", SOON, |a| {
         a.is(ConditionType::Connected)

@@ -82,11 +82,15 @@ fn agent_that_was_told_once_is_never_left_without_its_order() {
     let mut seen = held_by(moving(Hearing::Heard), Some("lane-1"));
     seen.holding = Holding::Unknown;
     assert!(plan::plan(&seen).want.is_some());
+    let mut found = moving(Hearing::Silent);
+    found.holding = Holding::Held;
+    assert!(plan::plan(&found).want.is_some(), "it holds it already, although no status says so");
 }
 
 #[test]
 fn device_that_is_at_work_when_it_moves_keeps_its_lane() {
     let mut seen = reporting(in_lane(moving(Hearing::Heard)), firmware(Step::Installing, "1.0.0"));
+    seen.holding = Holding::NotHeld;
     seen.made = vec![drained("device-cam-1-1")];
     let errands = permit::errands(&seen);
     assert!(errands.make.is_empty() && errands.release.is_empty());
@@ -95,6 +99,7 @@ fn device_that_is_at_work_when_it_moves_keeps_its_lane() {
 #[test]
 fn device_that_moves_gets_no_leave() {
     let mut seen = reporting(in_lane(moving(Hearing::Heard)), firmware(Step::AwaitingDrain, "1.0.0"));
+    seen.holding = Holding::NotHeld;
     seen.made = vec![drained("device-cam-1-1")];
     assert_eq!(permit::ask(&seen), permit::Ask::Nothing);
 }
