@@ -15,7 +15,7 @@ use super::manifests::DEFAULT_NETWORK;
 use super::report::ReadyLine;
 
 const BINARY: &str = "kalong-site";
-/// 319 sockets are bound in well under a second; a machine that compiles beside it is slower.
+/// All sockets are bound in well under a second; a machine that compiles beside it is slower.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// Tests take one of these networks; the demo's is not among them.
 const FIRST_TEST_NETWORK: u8 = 100;
