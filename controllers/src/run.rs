@@ -14,7 +14,7 @@ use kube_runtime::reflector::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::kit::caches::{CacheError, Caches, Wakes};
+use crate::kit::caches::{CacheError, Caches, Wakes, select};
 use crate::kit::clock::Clock;
 use crate::kit::drains::Drains;
 use crate::kit::driver::{FirstPass, drive};
@@ -164,7 +164,16 @@ fn listen(world: &Arc<World>, tasks: &mut JoinSet<()>) {
             }
         }
     };
-    tasks.spawn(of(ItemKind::Lane, &wakes.lanes));
+    // What a lane says may end or refuse a claim on it without changing a word of its own status.
+    let (mut stream, lanes) = (world.link.wakes(ItemKind::Lane), world.clone());
+    tasks.spawn(async move {
+        while let Some(wake) = stream.next().await {
+            lanes.wakes.lanes.wake(&wake.namespace, &wake.name);
+            for drain in select(&lanes.caches.drains, &wake.namespace, |_| true) {
+                lanes.wakes.drains.wake(&wake.namespace, &drain.name_any());
+            }
+        }
+    });
     tasks.spawn(of(ItemKind::Agent, &wakes.agents));
     tasks.spawn(of(ItemKind::Igv, &wakes.igvs));
     tasks.spawn(of(ItemKind::Link, &wakes.links));

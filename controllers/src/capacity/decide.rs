@@ -4,34 +4,32 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use kalong_crds::blocked::BlockCode;
-use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::lane_drain::DrainClass;
 
-use super::floors::{Lost, broken_among, holder};
+use super::floors::{Lost, broken_among};
 use super::{Breach, Claim, Decision, Group, LaneFacts, Picture, Wait};
 use crate::kit::life::Life;
 
 /// What becomes of this claim now.
 ///
 /// An Emergency is accepted whatever breaks. A Change is accepted when every floor that it touches holds after it and no other lane of
-/// the same crossing, service and direction is drained for a change. Claims that wait and go first are counted as accepted if they
-/// could be, so the order of passes decides nothing.
+/// the same crossing, service and direction is drained for a change. Claims that wait and go first are charged as if they were accepted
+/// already if they could be, so the order of passes decides nothing; but only what really is accepted makes a lane free of charge.
 pub fn decide(picture: &Picture, claim: &Claim) -> Decision {
-    let mut accepted: Vec<&Claim> = picture.accepted.iter().collect();
+    let mut charged: Vec<&Claim> = picture.accepted.iter().collect();
     if claim.class == DrainClass::Emergency {
-        let costly = costly(picture, &accepted, claim);
-        let broken = broken_among(picture, &accepted, &costly, &claim.lanes);
+        let broken = broken_among(picture, &charged, &costly(picture, claim), &claim.lanes);
         return if broken.is_empty() { Decision::Accept } else { Decision::AcceptBreaking(broken) };
     }
     let mut ahead: Vec<&Claim> =
         picture.waiting.iter().filter(|other| other.name != claim.name && rank(other) < rank(claim)).collect();
     ahead.sort_by_key(|other| rank(other));
     for other in ahead {
-        if other.class == DrainClass::Emergency || judge(picture, &accepted, other).is_ok() {
-            accepted.push(other);
+        if other.class == DrainClass::Emergency || judge(picture, &charged, other).is_ok() {
+            charged.push(other);
         }
     }
-    match judge(picture, &accepted, claim) {
+    match judge(picture, &charged, claim) {
         Ok(()) => Decision::Accept,
         Err(wait) => Decision::Wait(wait),
     }
@@ -42,21 +40,22 @@ fn rank(claim: &Claim) -> (Reverse<DrainClass>, Reverse<i64>, i64, &str) {
     (Reverse(claim.class), Reverse(claim.priority), claim.created, &claim.name)
 }
 
-fn judge(picture: &Picture, accepted: &[&Claim], claim: &Claim) -> Result<(), Wait> {
+fn judge(picture: &Picture, charged: &[&Claim], claim: &Claim) -> Result<(), Wait> {
     let lanes = || claim.lanes.iter().filter_map(|name| picture.lanes.get(name).map(|lane| (name, lane)));
     if let Some((name, _)) = lanes().find(|(_, lane)| lane.life == Life::UnknownPhase) {
         return Err(Wait {
             code: BlockCode::MissingReference,
             subject: format!("Lane/{name}"),
-            message: format!("Lane {name} names a phase that does not exist, so nothing of it is changed: declare the phase."),
+            message: format!(
+                "Lane {name} names a phase that does not exist, so nothing of it is changed: declare the phase."
+            ),
         });
     }
-    let costly = costly(picture, accepted, claim);
-    if let Some(breach) = broken_among(picture, accepted, &costly, &claim.lanes).first() {
+    if let Some(breach) = broken_among(picture, charged, &costly(picture, claim), &claim.lanes).first() {
         return Err(floor_wait(breach));
     }
-    let turns: BTreeSet<&Group> = lanes().filter(|(n, l)| takes_turn(accepted, n, l)).map(|(_, l)| &l.group).collect();
-    match accepted.iter().find_map(|other| in_turn(picture, other, claim, &turns).map(|lane| (other, lane))) {
+    let turns: BTreeSet<&Group> = lanes().filter(|(n, l)| takes_turn(picture, n, l)).map(|(_, l)| &l.group).collect();
+    match charged.iter().find_map(|other| in_turn(picture, other, claim, &turns).map(|lane| (other, lane))) {
         None => Ok(()),
         Some((other, lane)) => Err(Wait {
             code: BlockCode::DrainInProgress,
@@ -70,25 +69,21 @@ fn judge(picture: &Picture, accepted: &[&Claim], claim: &Claim) -> Result<(), Wa
 }
 
 /// The groups that lose something by this claim: a lane that is closed for good, or held already, costs nothing.
-fn costly<'a>(picture: &'a Picture, accepted: &[&Claim], claim: &Claim) -> BTreeSet<&'a Group> {
+fn costly<'a>(picture: &'a Picture, claim: &Claim) -> BTreeSet<&'a Group> {
+    let held = |lane: &str| picture.accepted.iter().any(|claim| claim.lanes.contains(lane));
     let lanes = claim.lanes.iter().filter_map(|name| picture.lanes.get(name).map(|lane| (name, lane)));
-    lanes
-        .filter(|(name, lane)| serves(lane) && holder(accepted, name).is_none())
-        .map(|(_, lane)| &lane.group)
-        .collect()
+    lanes.filter(|(name, lane)| serves(lane) && !held(name)).map(|(_, lane)| &lane.group).collect()
 }
 
 /// Whether taking this lane may take something from traffic. A lane that is broken or unknown counts: it may be back at any time.
 fn serves(lane: &LaneFacts) -> bool {
-    let shut = lane.declared == Admission::Closed
-        && matches!(lane.reported, LaneAdmission::Closed | LaneAdmission::Drained);
-    lane.life == Life::InService && !shut
+    lane.life == Life::InService && !lane.shut
 }
 
 /// Whether a change of this lane needs the turn of its group. A lane that a change holds already has it; one that an emergency holds
 /// does not: when the emergency ends, the change would keep a second lane of the group closed.
-fn takes_turn(accepted: &[&Claim], name: &str, lane: &LaneFacts) -> bool {
-    let changing = accepted.iter().any(|claim| claim.class == DrainClass::Change && claim.lanes.contains(name));
+fn takes_turn(picture: &Picture, name: &str, lane: &LaneFacts) -> bool {
+    let changing = picture.accepted.iter().any(|claim| claim.class == DrainClass::Change && claim.lanes.contains(name));
     serves(lane) && !changing
 }
 
@@ -97,9 +92,11 @@ fn in_turn<'a>(picture: &Picture, other: &'a Claim, claim: &Claim, turns: &BTree
     if other.class != DrainClass::Change || other.name == claim.name {
         return None;
     }
-    other.lanes.iter().filter(|name| !claim.lanes.contains(*name)).find(|name| {
-        picture.lanes.get(*name).is_some_and(|lane| serves(lane) && turns.contains(&lane.group))
-    })
+    other
+        .lanes
+        .iter()
+        .filter(|name| !claim.lanes.contains(*name))
+        .find(|name| picture.lanes.get(*name).is_some_and(|lane| serves(lane) && turns.contains(&lane.group)))
 }
 
 /// On whom the wait for a floor is: the claim that holds a lane, else the lane that is lost, else the floor itself.

@@ -100,7 +100,7 @@ pub(super) fn lost(accepted: &[&Claim], name: &str, lane: &LaneFacts) -> Option<
     }
 }
 
-pub(super) fn holder<'a>(accepted: &[&'a Claim], lane: &str) -> Option<&'a Claim> {
+fn holder<'a>(accepted: &[&'a Claim], lane: &str) -> Option<&'a Claim> {
     accepted.iter().find(|claim| claim.lanes.contains(lane)).copied()
 }
 

@@ -82,6 +82,8 @@ pub struct LaneFacts {
     pub interlocked: bool,
     /// Whether its agent holds the last order, and no claim is in that order or on its way.
     pub settled: bool,
+    /// Whether it is closed for good: declared, told and reported so. What an interlock closes may be open again at any time.
+    pub shut: bool,
 }
 
 /// A claim that lanes be empty.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
 use kalong_crds::crossing::{Direction, LaneCount};
-use kalong_crds::lane::{LaneAdmission, Service};
+use kalong_crds::lane::{Admission, LaneAdmission, Service};
 use kalong_crds::lane_drain::DrainClass;
 use kube::ResourceExt;
 
@@ -104,12 +104,13 @@ fn held(claim: &str, lane: String) -> Claim {
 fn facts(seen: &Seen, lane: &LaneSeen) -> LaneFacts {
     let (spec, status) = (&lane.lane.spec, lane.lane.status.as_ref());
     let available = lane.lane.condition(ConditionType::Available).map(|c| c.status.as_str());
+    let reported = status.map(|s| s.admission).unwrap_or_default();
     LaneFacts {
         group: Group { crossing: seen.crossing.name_any(), service: spec.service, direction: spec.direction },
         passages_per_hour: spec.rated_passages_per_hour,
         life: lane.life,
         declared: spec.admission,
-        reported: status.map(|s| s.admission).unwrap_or_default(),
+        reported,
         available: match available {
             Some("True") => Truth::True,
             Some("False") => Truth::False,
@@ -117,5 +118,6 @@ fn facts(seen: &Seen, lane: &LaneSeen) -> LaneFacts {
         },
         interlocked: lane.lane.reason(ConditionType::Available) == Reason::InterlockOpen.as_str(),
         settled: true,
+        shut: spec.admission == Admission::Closed && reported == LaneAdmission::Closed,
     }
 }

@@ -88,12 +88,13 @@ impl Drains {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let old = told.get(lane_uid);
         let same = old.is_some_and(|old| &old.hash == order);
+        let known = old.is_some_and(|old| old.confirmed || reported == Some(&old.hash));
         let taken_back = match old {
-            Some(old) if !same && !old.confirmed && !old.drains.is_empty() && drains.is_empty() => Some(now),
+            Some(old) if !same && !known && !old.drains.is_empty() && drains.is_empty() => Some(now),
             Some(old) => old.taken_back,
             None => None,
         };
-        let confirmed = reported == Some(order) || (same && old.is_some_and(|old| old.confirmed));
+        let confirmed = reported == Some(order) || (same && known);
         let entry = Told { hash: order.clone(), drains: drains.to_vec(), confirmed, taken_back };
         told.insert(lane_uid.to_owned(), entry);
     }
@@ -117,6 +118,12 @@ impl Drains {
                 && reported == Some(&told.hash)
                 && told.taken_back.is_none_or(|since| now.duration_since(since) >= IN_FLIGHT)
         })
+    }
+
+    /// Whether the agent of this lane holds the last order.
+    pub fn is_confirmed(&self, lane_uid: &str, reported: Option<&Digest>) -> bool {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.get(lane_uid).is_some_and(|told| reported == Some(&told.hash))
     }
 
     /// The lane is gone.

@@ -45,7 +45,10 @@ pub(crate) fn is_accepted(drain: &LaneDrain) -> bool {
 }
 
 fn is_responder(drain: &LaneDrain, lane: &str) -> bool {
-    drain.status.as_ref().is_some_and(|status| status.responders.iter().any(|responder| responder.name.as_str() == lane))
+    drain
+        .status
+        .as_ref()
+        .is_some_and(|status| status.responders.iter().any(|responder| responder.name.as_str() == lane))
 }
 
 /// What the agent of this lane is told of the claims on it; none when nobody claims it.
@@ -69,7 +72,11 @@ pub(super) fn compose(
         let accepted = drain.status.as_ref().and_then(|status| status.accepted_at.as_deref()?.parse().ok())?;
         let (empty_by, end) = ends(drain, accepted);
         let waits = drain.status.as_ref().is_some_and(|status| status.empty_by.is_some());
-        if waits { pending.push(empty_by) } else { emptied.push(empty_by) }
+        if waits {
+            pending.push(empty_by)
+        } else {
+            emptied.push(empty_by)
+        }
         until.push(end);
     }
     // While everything is empty already the time stays what it was, so that the order does not change for nothing.

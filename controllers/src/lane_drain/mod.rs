@@ -4,20 +4,52 @@
 //! says at every pass, before the order goes out, `world.drains.told(uid, hash of the order, names of the claims in it, hash that the
 //! agent reports, now)`. Without that word the lane counts neither as capacity nor as drained. A device asks [`state`] of its own claim.
 
+mod act;
 mod hold;
+mod observe;
+mod plan;
+mod report;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use kalong_crds::LaneDrain;
 use kalong_crds::lane_drain::LaneDrainStatus;
+use kube::ResourceExt;
 
+use self::observe::Seen;
+use self::plan::Plan;
+use crate::kit::drains::Ledger;
 use crate::kit::driver::{Controlled, Report};
 use crate::kit::world::World;
 
 pub(crate) use hold::{MADE_BY, OPERATOR, State, hold, holds, state};
 
 impl Controlled for LaneDrain {
-    async fn pass(_: &World, _: Arc<Self>) -> Report<LaneDrainStatus> {
-        Report::unchanged()
+    async fn pass(world: &World, drain: Arc<Self>) -> Report<LaneDrainStatus> {
+        let (plan, status) = decide(world, drain.clone());
+        act::act(world, &drain, plan.news.as_ref()).await;
+        Report { status, again: plan.again, ..Report::unchanged() }
     }
+}
+
+/// Looks and decides while nobody else does: what is accepted here counts for the next claim before its status is stored.
+fn decide(world: &World, drain: Arc<LaneDrain>) -> (Plan, Option<LaneDrainStatus>) {
+    let mut ledger = world.drains.ledger();
+    let seen = observe::observe(world, drain, &ledger);
+    let plan = settle(&seen, &mut ledger);
+    let status = report::status(&seen, &plan);
+    (plan, status)
+}
+
+/// Decides, and keeps in mind what is not stored yet.
+fn settle(seen: &Seen, ledger: &mut Ledger) -> Plan {
+    let plan = plan::plan(seen);
+    let uid = seen.drain.uid().unwrap_or_default();
+    match &plan.acceptance {
+        Some(acceptance) if seen.stored.as_ref() != Some(acceptance) => ledger.put(&uid, acceptance.clone()),
+        _ => ledger.settle(&uid),
+    }
+    plan
 }

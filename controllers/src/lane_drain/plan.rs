@@ -1,0 +1,329 @@
+//! What becomes of a LaneDrain. Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kalong_crds::blocked::BlockCode;
+use kalong_crds::condition::{ConditionType, Conditioned, Reason};
+use kalong_crds::lane::{Admission, LaneAdmission};
+use kalong_crds::lane_drain::DrainClass;
+use kube::ResourceExt;
+
+use super::hold::after;
+use super::observe::{Asks, Deadline, LaneSeen, Seen, retry_at};
+use crate::capacity::{Decision, Lost, Wait, decide, loss};
+use crate::kit::drains::{Acceptance, IN_FLIGHT, Standing};
+use crate::kit::life::Life;
+use crate::kit::link::Hearing;
+
+/// Lanes that one claim may concern; as many as its status has room for.
+pub(super) const MAX_LANES: usize = 64;
+/// When a claim that was given up is asked anew. Others may go first meanwhile.
+pub(super) const RETRY: SignedDuration = SignedDuration::from_secs(600);
+/// The same for an Emergency, which nobody wants to wait for.
+pub(super) const RETRY_EMERGENCY: SignedDuration = SignedDuration::from_secs(60);
+/// How long after the time to be empty an agent may take to say that it gave up, before the claim is given up without its word.
+pub(super) const LATE: SignedDuration = SignedDuration::from_secs(30);
+/// Enough for a moment to lie in the past when it is looked at.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// What becomes of the claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// It is being deleted and holds nothing.
+    Ending,
+    /// It has passed its deadline and holds nothing.
+    Lapsed,
+    /// A person has to correct it. What it holds already it keeps.
+    Stuck(Reason, String),
+    /// It holds nothing and waits on this.
+    Waits(Wait),
+    /// An agent gave up, or refused; it is asked anew later.
+    GivenUp(GivenUp),
+    /// It holds its lanes, or empties them.
+    Holds(Holds),
+    /// Nobody can tell yet; what was said before stands.
+    Patience,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GivenUp {
+    pub(super) reason: Reason,
+    pub(super) subject: String,
+    pub(super) message: String,
+    pub(super) until: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holds {
+    /// The floors that broke when it was accepted, as a sentence.
+    pub(super) breaking: Option<String>,
+    /// The lanes that it holds, each with what it does and how empty it is.
+    pub(super) lanes: Vec<Held>,
+    /// When all of them have to be empty; none once they were.
+    pub(super) empty_by: Option<Timestamp>,
+    /// Lanes that joined the target and wait to be taken too.
+    pub(super) more: Option<Wait>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) name: String,
+    pub(super) agent: String,
+    pub(super) state: LaneAdmission,
+    pub(super) emptiness: Emptiness,
+}
+
+/// Whether a lane is empty and held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Emptiness {
+    /// Its phase is planned: nobody is there.
+    Nobody,
+    Empty,
+    Not,
+    Unknown,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) course: Course,
+    /// The acceptance as it shall be.
+    pub(super) acceptance: Option<Acceptance>,
+    /// A decision that was made now, to be announced.
+    pub(super) news: Option<News>,
+    pub(super) again: Option<Duration>,
+}
+
+/// A decision that people are told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    Accepted,
+    Emergency(String),
+    GaveUp(Reason, String),
+}
+
+pub(super) fn plan(seen: &Seen) -> Plan {
+    let rest = |course, acceptance| Plan { course, acceptance, news: None, again: None };
+    if seen.drain.metadata.deletion_timestamp.is_some() {
+        return rest(Course::Ending, None);
+    }
+    match seen.deadline {
+        Deadline::Invalid => {
+            let say = "`spec.deadline` is no time of the calendar: correct it. What the claim holds stays held.";
+            return rest(Course::Stuck(Reason::InvalidSpec, say.to_owned()), seen.acceptance.clone());
+        }
+        Deadline::At(end) if end <= seen.now => return rest(Course::Lapsed, None),
+        Deadline::At(_) | Deadline::Endless => {}
+    }
+    let target = &seen.drain.spec.target;
+    let Some(lanes) = &seen.target else {
+        let say = format!(
+            "{} {} does not exist in this namespace: declare it, or delete this claim.",
+            target.kind.as_str(),
+            target.name
+        );
+        return rest(Course::Stuck(Reason::MissingReference, say), None);
+    };
+    if lanes.len() > MAX_LANES {
+        let say = format!(
+            "The target stands for {} lanes, at most {MAX_LANES} fit one claim: claim smaller parts.",
+            lanes.len()
+        );
+        return rest(Course::Stuck(Reason::InvalidSpec, say), seen.acceptance.clone());
+    }
+    let mut plan = match (given_up(seen, lanes), &seen.asks) {
+        (Some(given_up), _) => {
+            let news = Some(News::GaveUp(given_up.reason, given_up.message.clone()));
+            Plan { course: Course::GivenUp(given_up), acceptance: None, news, again: None }
+        }
+        (None, Some(asks)) => ask(seen, lanes, asks),
+        (None, None) => match &seen.acceptance {
+            Some(acceptance) => rest(holds(seen, lanes, acceptance, None, None), Some(acceptance.clone())),
+            None => rest(waits_on(seen), None),
+        },
+    };
+    plan.again = again(seen, &plan);
+    plan
+}
+
+/// Asks whether the claim, or what joined its target, may be taken now.
+fn ask(seen: &Seen, lanes: &[LaneSeen], asks: &Asks) -> Plan {
+    let accepted = |breaking: Option<String>| {
+        let acceptance = Acceptance { at: whole(seen.now), lanes: asks.claim.lanes.clone() };
+        let course = holds(seen, lanes, &acceptance, breaking.clone(), None);
+        let news = breaking.map_or(News::Accepted, News::Emergency);
+        Plan { course, acceptance: Some(acceptance), news: Some(news), again: None }
+    };
+    match (decide(&asks.picture, &asks.claim), asks.claim.class) {
+        (Decision::Accept, DrainClass::Change) => accepted(None),
+        (Decision::Accept, DrainClass::Emergency) => accepted(Some("No floor breaks by it.".to_owned())),
+        (Decision::AcceptBreaking(floors), _) => {
+            let floors: Vec<_> = floors.iter().map(ToString::to_string).collect();
+            accepted(Some(format!("Floors break: {}.", floors.join("; "))))
+        }
+        (Decision::Wait(wait), _) => {
+            let visited = seen.drain.status.as_ref().is_some_and(|status| !status.conditions.is_empty());
+            let course = match &seen.acceptance {
+                Some(acceptance) => holds(seen, lanes, acceptance, None, Some(wait)),
+                None if visited && asks.unheard.is_some() => Course::Patience,
+                None => Course::Waits(wait),
+            };
+            Plan { course, acceptance: seen.acceptance.clone(), news: None, again: None }
+        }
+    }
+}
+
+/// A claim that nobody may ask for now goes on waiting for its next try.
+fn waits_on(seen: &Seen) -> Course {
+    let Some(until) = retry_at(&seen.drain) else { return Course::Patience };
+    let status = seen.drain.status.as_ref();
+    let block = status.and_then(|status| status.blocked_by.iter().find(|block| block.code == BlockCode::Retry));
+    let reason = Reason::parse(seen.drain.reason(ConditionType::Accepted)).unwrap_or(Reason::DrainTimedOut);
+    block.map_or(Course::Patience, |block| {
+        let (subject, message) = (block.subject.clone(), block.message.clone());
+        Course::GivenUp(GivenUp { reason, subject, message, until })
+    })
+}
+
+/// Whether an accepted claim cannot be kept: its agent says so, or never came to say so.
+fn given_up(seen: &Seen, lanes: &[LaneSeen]) -> Option<GivenUp> {
+    let acceptance = seen.acceptance.as_ref()?;
+    let retry = if seen.drain.spec.class == DrainClass::Emergency { RETRY_EMERGENCY } else { RETRY };
+    let until = after(seen.now, retry);
+    let name = seen.drain.name_any();
+    for lane in lanes.iter().filter(|lane| acceptance.lanes.contains(&lane.name)) {
+        let subject = format!("Lane/{}", lane.name);
+        let say = |what: &str| format!("{what} Lane {} is asked anew at {until}; others may go first.", lane.name);
+        let report =
+            lane.report.as_ref().filter(|_| lane.hearing == Hearing::Heard && lane.standing == Standing::Confirmed);
+        if let Some(refusal) = report.and_then(|r| r.refusal.as_ref()).filter(|r| r.drains.contains(&name)) {
+            let refused = refusal.reason == Reason::DrainRefused.as_str();
+            let reason = if refused { Reason::DrainRefused } else { Reason::DrainTimedOut };
+            return Some(GivenUp { reason, subject, message: say(&refusal.message), until });
+        }
+        // It was empty once and opened again without being told to: its agent has ended the hold by itself.
+        if report.is_some_and(|r| r.admission == LaneAdmission::Open) && was_emptied(seen, acceptance) {
+            let message = say("The agent has ended the hold by itself.");
+            return Some(GivenUp { reason: Reason::DrainTimedOut, subject, message, until });
+        }
+    }
+    let empty_by = seen.stored.as_ref().filter(|stored| *stored == acceptance).and(stored_empty_by(seen))?;
+    let open = lanes.iter().find(|lane| {
+        let empty = emptiness(seen, lane, acceptance);
+        acceptance.lanes.contains(&lane.name) && matches!(empty, Emptiness::Not | Emptiness::Unknown)
+    })?;
+    (after(empty_by, LATE) <= seen.now).then(|| GivenUp {
+        reason: Reason::DrainTimedOut,
+        subject: format!("Lane/{}", open.name),
+        message: format!(
+            "Lane {} was not empty at {empty_by} and its agent {} has not said why: look at the box. It is asked anew at {until}.",
+            open.name, open.agent
+        ),
+        until,
+    })
+}
+
+fn stored_empty_by(seen: &Seen) -> Option<Timestamp> {
+    seen.drain.status.as_ref()?.empty_by.as_deref()?.parse().ok()
+}
+
+/// Whether this acceptance once had all its lanes empty: the time to be empty is taken out of the status then.
+fn was_emptied(seen: &Seen, acceptance: &Acceptance) -> bool {
+    let stored = seen.stored.as_ref().is_some_and(|stored| stored.at == acceptance.at);
+    stored && stored_empty_by(seen).is_none()
+}
+
+fn holds(
+    seen: &Seen,
+    lanes: &[LaneSeen],
+    acceptance: &Acceptance,
+    breaking: Option<String>,
+    more: Option<Wait>,
+) -> Course {
+    let mine: Vec<_> = lanes.iter().filter(|lane| acceptance.lanes.contains(&lane.name)).collect();
+    let held: Vec<_> = mine
+        .iter()
+        .map(|lane| Held {
+            name: lane.name.clone(),
+            agent: lane.agent.clone(),
+            state: state(seen, lane),
+            emptiness: emptiness(seen, lane, acceptance),
+        })
+        .collect();
+    let empty = held.iter().all(|lane| matches!(lane.emptiness, Emptiness::Empty | Emptiness::Nobody));
+    let emptying = |lane: &&LaneSeen| seen.drain.spec.timeout_seconds.map_or(lane.emptying, SignedDuration::from_secs);
+    let empty_by = mine.iter().map(emptying).max().map(|span| after(acceptance.at, span));
+    let empty_by = empty_by.filter(|_| !empty && !was_emptied(seen, acceptance));
+    Course::Holds(Holds { breaking, lanes: held, empty_by, more })
+}
+
+/// What a lane does, for the status: what was said before while nothing can be concluded.
+fn state(seen: &Seen, lane: &LaneSeen) -> LaneAdmission {
+    match (lane.life, lane.hearing) {
+        (Life::Planned, _) => LaneAdmission::Closed,
+        (_, Hearing::Wait) => {
+            let old = seen.drain.status.iter().flat_map(|status| &status.responders);
+            old.into_iter().find(|old| old.name.as_str() == lane.name).map_or(LaneAdmission::Unknown, |old| old.state)
+        }
+        _ => lane.admission(),
+    }
+}
+
+fn emptiness(seen: &Seen, lane: &LaneSeen, acceptance: &Acceptance) -> Emptiness {
+    let before = was_emptied(seen, acceptance);
+    match (lane.life, lane.hearing) {
+        (Life::Planned, _) => return Emptiness::Nobody,
+        (_, Hearing::Wait) if before => return Emptiness::Empty,
+        (_, Hearing::Wait | Hearing::Silent) => return Emptiness::Unknown,
+        (_, Hearing::Heard) => {}
+    }
+    // A word about an older order may be older than the traffic that came since. Once everything was empty, each order since then
+    // carried this claim.
+    let stands = match lane.standing {
+        Standing::Confirmed => true,
+        Standing::Unconfirmed | Standing::Untold => before,
+        Standing::Without => false,
+    };
+    let shut = lane.declared == Admission::Closed || lane.life == Life::Commissioning;
+    match lane.admission() {
+        LaneAdmission::Drained if stands => Emptiness::Empty,
+        LaneAdmission::Closed if stands && shut => Emptiness::Empty,
+        LaneAdmission::Unknown => Emptiness::Unknown,
+        _ => Emptiness::Not,
+    }
+}
+
+/// When time alone changes something.
+fn again(seen: &Seen, plan: &Plan) -> Option<Duration> {
+    let left = |at: Timestamp| Duration::try_from(at.duration_since(seen.now)).unwrap_or_default() + MOMENT;
+    let end = match seen.deadline {
+        Deadline::At(end) => Some(left(end)),
+        Deadline::Endless | Deadline::Invalid => None,
+    };
+    let own = match &plan.course {
+        Course::GivenUp(given_up) => Some(left(given_up.until)),
+        Course::Holds(holds) => holds.empty_by.map(|at| left(after(at, LATE))),
+        Course::Patience => seen.asks.as_ref().and_then(|asks| asks.unheard),
+        Course::Waits(_) => seen.asks.as_ref().and_then(in_flight),
+        Course::Ending | Course::Lapsed | Course::Stuck(..) => None,
+    };
+    [end, own].into_iter().flatten().min()
+}
+
+/// An order that may still be on its way to a lane is forgotten after a while, which nothing else wakes anybody for.
+fn in_flight(asks: &Asks) -> Option<Duration> {
+    let lanes = &asks.picture.lanes;
+    let groups: BTreeSet<_> =
+        asks.claim.lanes.iter().filter_map(|name| lanes.get(name)).map(|lane| &lane.group).collect();
+    let unconfirmed = lanes
+        .iter()
+        .filter(|(_, lane)| groups.contains(&lane.group))
+        .any(|(name, lane)| loss(&asks.picture, name, lane) == Some(Lost::Unconfirmed));
+    unconfirmed.then(|| Duration::try_from(IN_FLIGHT).unwrap_or_default())
+}
+
+fn whole(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}

@@ -1,0 +1,207 @@
+//! What is said of a LaneDrain. Pure.
+
+use jiff::Timestamp;
+use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
+use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, Truth, settle};
+use kalong_crds::lane::LaneAdmission;
+use kalong_crds::lane_drain::{DrainClass, LaneDrainStatus, Responder};
+use kalong_crds::units::Name;
+
+use super::observe::Seen;
+use super::plan::{Course, Emptiness, Held, Holds, Plan};
+use crate::capacity::Wait;
+use crate::kit::readiness::{Verdict, ready};
+
+/// Waits that are listed; the first is the one to look at.
+const LISTED: usize = 8;
+
+/// The status as it shall be; none leaves it as it is.
+pub(super) fn status(seen: &Seen, plan: &Plan) -> Option<LaneDrainStatus> {
+    let Plan { course, acceptance, news: _, again: _ } = plan;
+    if *course == Course::Patience {
+        return None;
+    }
+    let generation = seen.drain.metadata.generation.unwrap_or_default();
+    let old = seen.drain.status.clone().unwrap_or_default();
+    let holds = if let Course::Holds(holds) = course { Some(holds) } else { None };
+    let kept = matches!(course, Course::Stuck(..)) && acceptance.is_some();
+    let mut status = LaneDrainStatus {
+        observed_generation: generation,
+        conditions: settle(&old.conditions, &judge(seen, course, kept), generation, seen.now),
+        accepted_at: acceptance.as_ref().map(|acceptance| acceptance.at.to_string()),
+        empty_by: holds.and_then(|holds| holds.empty_by).map(|at| at.to_string()),
+        responders: holds.map(|holds| holds.lanes.iter().map(responder).collect()).unwrap_or_default(),
+        remaining: holds.map_or(0, |holds| remaining(holds).count().try_into().unwrap_or(i64::MAX)),
+        blocked_by: carry_since(&old.blocked_by, blocked(seen, course)),
+    };
+    if kept {
+        (status.responders, status.empty_by, status.remaining) = (old.responders, old.empty_by, old.remaining);
+    }
+    Some(status)
+}
+
+fn responder(lane: &Held) -> Responder {
+    Responder { name: Name(lane.name.clone()), state: lane.state }
+}
+
+fn remaining(holds: &Holds) -> impl Iterator<Item = &Held> {
+    holds.lanes.iter().filter(|lane| matches!(lane.emptiness, Emptiness::Not | Emptiness::Unknown))
+}
+
+fn judge(seen: &Seen, course: &Course, kept: bool) -> Vec<Judgement> {
+    let verdict = verdict(course);
+    let [is_ready, reconciling, stalled] = ready(Some(&verdict));
+    let (reason, message) = match &verdict {
+        Verdict::Resting(reason) => (*reason, ""),
+        Verdict::Converging(reason, say) | Verdict::Stuck(reason, say) | Verdict::Unknown(reason, say) => {
+            (*reason, say.as_str())
+        }
+    };
+    let no = |kind| Judgement::no(kind, reason, message);
+    let over = matches!(course, Course::Ending | Course::Lapsed);
+    let accepted = match course {
+        Course::Holds(holds) => accepted(seen, holds),
+        Course::Stuck(..) if kept => {
+            as_before(seen, ConditionType::Accepted).unwrap_or_else(|| no(ConditionType::Accepted))
+        }
+        _ => no(ConditionType::Accepted),
+    };
+    let drained = match course {
+        Course::Holds(holds) => drained(holds),
+        Course::Stuck(..) if kept => {
+            as_before(seen, ConditionType::Drained).unwrap_or_else(|| no(ConditionType::Drained))
+        }
+        _ => no(ConditionType::Drained),
+    };
+    let released = if over {
+        Judgement::yes(ConditionType::Released, reason)
+    } else {
+        Judgement::no(ConditionType::Released, reason, "")
+    };
+    vec![is_ready, accepted, drained, released, reconciling, stalled]
+}
+
+/// A condition that stays as it was.
+fn as_before(seen: &Seen, kind: ConditionType) -> Option<Judgement> {
+    let old = seen.drain.condition(kind)?;
+    let status = match old.status.as_str() {
+        "True" => Truth::True,
+        "False" => Truth::False,
+        _ => Truth::Unknown,
+    };
+    Some(Judgement { kind, status, reason: Reason::parse(&old.reason)?, message: old.message.clone() })
+}
+
+/// Why the claim is not in force, or why it is without having emptied anything.
+fn verdict(course: &Course) -> Verdict {
+    match course {
+        Course::Ending => {
+            Verdict::Converging(Reason::Terminating, "Being removed; it holds nothing any more.".to_owned())
+        }
+        Course::Lapsed => Verdict::Resting(Reason::DrainLapsed),
+        Course::Stuck(reason, say) => Verdict::Stuck(*reason, say.clone()),
+        Course::Waits(wait) => waiting(wait),
+        Course::GivenUp(given_up) => Verdict::Converging(given_up.reason, given_up.message.clone()),
+        Course::Holds(holds) => match (&holds.more, drained(holds)) {
+            (Some(wait), _) => waiting(wait),
+            (None, Judgement { status: Truth::True, reason: Reason::NothingToDrain, .. }) => {
+                Verdict::Resting(Reason::NothingToDrain)
+            }
+            (None, Judgement { status: Truth::True, .. }) => Verdict::Resting(Reason::DrainHolds),
+            (None, Judgement { status: Truth::Unknown, reason, message, .. }) => Verdict::Unknown(reason, message),
+            (None, Judgement { reason, message, .. }) => Verdict::Converging(reason, message),
+        },
+        Course::Patience => Verdict::Converging(Reason::Applying, String::new()),
+    }
+}
+
+fn waiting(wait: &Wait) -> Verdict {
+    let reason = match wait.code {
+        BlockCode::DrainInProgress => Reason::DrainInProgress,
+        BlockCode::MissingReference => Reason::UnknownPhase,
+        _ => Reason::CapacityFloor,
+    };
+    Verdict::Converging(reason, wait.message.clone())
+}
+
+/// What an emergency broke is said as it was when it was accepted: the page names it, and it must not change under the reader.
+fn accepted(seen: &Seen, holds: &Holds) -> Judgement {
+    let kind = ConditionType::Accepted;
+    if let Some(message) = &holds.breaking {
+        return Judgement { kind, status: Truth::True, reason: Reason::EmergencyAccepted, message: message.clone() };
+    }
+    let before = as_before(seen, kind).filter(|old| old.status == Truth::True);
+    before.unwrap_or_else(|| match seen.drain.spec.class {
+        DrainClass::Change => Judgement::yes(kind, Reason::DrainAccepted),
+        DrainClass::Emergency => Judgement::yes(kind, Reason::EmergencyAccepted),
+    })
+}
+
+fn drained(holds: &Holds) -> Judgement {
+    let kind = ConditionType::Drained;
+    if holds.lanes.iter().all(|lane| lane.emptiness == Emptiness::Nobody) {
+        return Judgement::yes(kind, Reason::NothingToDrain);
+    }
+    let names = |emptiness| {
+        let lanes = holds.lanes.iter().filter(|lane| lane.emptiness == emptiness).take(LISTED);
+        lanes.map(|lane| lane.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let (open, unknown) = (names(Emptiness::Not), names(Emptiness::Unknown));
+    if !open.is_empty() {
+        let by =
+            holds.empty_by.map(|at| format!(" Until {at} they are given time; then they reopen.")).unwrap_or_default();
+        Judgement::no(kind, Reason::Draining, format!("Not empty yet: {open}.{by}"))
+    } else if !unknown.is_empty() {
+        Judgement::unknown(
+            kind,
+            Reason::AgentUnreachable,
+            format!(
+                "Nobody can tell whether these are empty: {unknown}. Look at their agents; they go on as they were last told."
+            ),
+        )
+    } else {
+        Judgement::yes(kind, Reason::Drained)
+    }
+}
+
+fn blocked(seen: &Seen, course: &Course) -> Vec<BlockedBy> {
+    let since = Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string();
+    let block = |code, subject: String, until: Option<String>, message: &str| BlockedBy {
+        code,
+        subject,
+        since: since.clone(),
+        until,
+        message: message.chars().take(1024).collect(),
+    };
+    let on = |wait: &Wait| block(wait.code, wait.subject.clone(), seen.drain.spec.deadline.clone(), &wait.message);
+    match course {
+        Course::Waits(wait) => vec![on(wait)],
+        Course::GivenUp(given_up) => {
+            let until = Some(given_up.until.to_string());
+            vec![block(BlockCode::Retry, given_up.subject.clone(), until, &given_up.message)]
+        }
+        Course::Stuck(Reason::MissingReference, say) => {
+            let target = &seen.drain.spec.target;
+            vec![block(BlockCode::MissingReference, format!("{}/{}", target.kind.as_str(), target.name), None, say)]
+        }
+        Course::Holds(holds) => {
+            let until = holds.empty_by.map(|at| at.to_string());
+            let lane = |lane: &Held| match lane.state {
+                LaneAdmission::Unknown => block(
+                    BlockCode::AgentUnreachable,
+                    format!("EdgeAgent/{}", lane.agent),
+                    until.clone(),
+                    "Look at the box; the lane goes on as it was last told.",
+                ),
+                _ => block(
+                    BlockCode::LaneNotEmpty,
+                    format!("Lane/{}", lane.name),
+                    until.clone(),
+                    "What is inside has to leave; the lane admits nothing new meanwhile, and reopens when it takes too long.",
+                ),
+            };
+            holds.more.iter().map(on).chain(remaining(holds).take(LISTED).map(lane)).collect()
+        }
+        Course::Ending | Course::Lapsed | Course::Stuck(..) | Course::Patience => Vec::new(),
+    }
+}

@@ -1,0 +1,511 @@
+//! A gate made by hand: lanes with their controllers and agents on one side, the API server and the operator's memory on the other, and
+//! everything between them as slow as a test wants. What decides is the real thing.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kalong_crds::condition::Truth;
+use kalong_crds::crossing::Direction;
+use kalong_crds::lane::{Admission, Drain, Lane, LaneAdmission, LaneSpec, Service};
+use kalong_crds::lane_drain::{DrainClass, DrainTarget, LaneDrain, LaneDrainSpec, LaneDrainStatus, TargetKind};
+use kalong_crds::units::Digest;
+use kalong_crds::wire::order::LaneHold;
+use kalong_crds::wire::reported::{DrainRefusal, LaneReport};
+use kube::ResourceExt;
+
+use super::super::hold::{after, compose as compose_hold, emptying, is_accepted};
+use super::super::observe::{LaneSeen, Site, compose};
+use super::super::plan::Plan;
+use super::super::report;
+use crate::capacity::{Floor, Group};
+use crate::kit::drains::Drains;
+use crate::kit::life::Life;
+use crate::kit::link::Hearing;
+
+pub(super) const AT: &str = "2026-11-22T07:00:00Z";
+/// How long a lane may take to become empty.
+pub(super) const EMPTYING: i64 = 300;
+
+/// What is wrong with a lane by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Sound,
+    /// A required device cannot serve; its controller goes on.
+    Broken,
+    /// Its controller does not answer.
+    Dark,
+}
+
+/// What an agent is told of a lane.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Order {
+    pub(super) admission: Admission,
+    pub(super) hold: Option<LaneHold>,
+    pub(super) hash: Digest,
+}
+
+impl Order {
+    fn new(admission: Admission, hold: Option<LaneHold>) -> Self {
+        let hash = Digest::of(format!("{admission:?} {hold:?}").as_bytes());
+        Self { admission, hold, hash }
+    }
+}
+
+/// A lane with its controller, its agent, and what the operator knows of it.
+pub(super) struct TestLane {
+    pub(super) object: Lane,
+    pub(super) group: Group,
+    pub(super) life: Life,
+    pub(super) health: Health,
+    pub(super) interlock: bool,
+    pub(super) barrier: LaneAdmission,
+    pub(super) inside: u8,
+    /// Devices that are being written now.
+    pub(super) in_work: BTreeSet<String>,
+    pub(super) online: bool,
+    pub(super) order: Order,
+    visits: u8,
+    gave_up: Option<LaneHold>,
+    pub(super) wire: VecDeque<Order>,
+    pub(super) wanted: Option<Order>,
+    pub(super) hearing: Hearing,
+    pub(super) heard: Option<(Digest, LaneReport, Health)>,
+    pub(super) available: Truth,
+    told_closed: bool,
+}
+
+impl TestLane {
+    pub(super) fn name(&self) -> String {
+        self.object.name_any()
+    }
+
+    fn uid(&self) -> String {
+        format!("uid-{}", self.name())
+    }
+
+    /// The hold that the agent keeps: one that it gave up, or whose end has passed, binds it no more.
+    fn hold(&self, now: Timestamp) -> Option<&LaneHold> {
+        let hold = self.order.hold.as_ref().filter(|hold| Some(*hold) != self.gave_up.as_ref())?;
+        let over = hold.until.parse::<Timestamp>().unwrap() <= now && self.in_work.is_empty();
+        (!over).then_some(hold)
+    }
+
+    /// One visit of the agent to the lane's controller.
+    pub(super) fn visit(&mut self, now: Timestamp) {
+        if self.health == Health::Dark {
+            self.visits = 0;
+            return;
+        }
+        let empty = self.barrier == LaneAdmission::Closed && self.inside == 0;
+        let late = self.hold(now).filter(|hold| !empty && hold.empty_by.parse::<Timestamp>().unwrap() <= now).cloned();
+        if late.is_some() && self.in_work.is_empty() {
+            self.gave_up = late;
+        }
+        let held = self.hold(now).is_some() || !self.in_work.is_empty();
+        if held || self.interlock || self.order.admission == Admission::Closed {
+            self.barrier = if self.inside > 0 { LaneAdmission::Draining } else { LaneAdmission::Closed };
+        } else {
+            self.barrier = LaneAdmission::Open;
+        }
+        let shut = self.barrier == LaneAdmission::Closed && self.hold(now).is_some();
+        self.visits = if shut { self.visits.saturating_add(1) } else { 0 };
+    }
+
+    pub(super) fn report(&self, now: Timestamp) -> LaneReport {
+        let admission = match self.health {
+            Health::Dark => LaneAdmission::Unknown,
+            _ if self.hold(now).is_some() && self.visits >= 2 => LaneAdmission::Drained,
+            _ if self.hold(now).is_some() => LaneAdmission::Draining,
+            _ => self.barrier,
+        };
+        let refusal =
+            self.order.hold.as_ref().filter(|hold| Some(*hold) == self.gave_up.as_ref()).map(|hold| DrainRefusal {
+                drains: hold.drains.clone(),
+                reason: "DrainTimedOut".into(),
+                message: "A vehicle is inside.".into(),
+            });
+        LaneReport { admission, held_by_offline_policy: false, closed_by_interlock: self.interlock, refusal }
+    }
+}
+
+/// A status on its way to the API server, and the version that it was made from.
+struct Write {
+    version: i64,
+    status: LaneDrainStatus,
+}
+
+pub(super) struct Gate {
+    pub(super) now: Timestamp,
+    pub(super) floors: Vec<Floor>,
+    pub(super) lanes: Vec<TestLane>,
+    pub(super) drains: BTreeMap<String, Arc<LaneDrain>>,
+    /// The lanes behind the one station.
+    pub(super) behind: BTreeSet<String>,
+    writes: BTreeMap<String, Write>,
+    pub(super) memory: Drains,
+    versions: i64,
+}
+
+pub(super) fn group(service: Service) -> Group {
+    Group { crossing: "x".into(), service, direction: Direction::Inbound }
+}
+
+pub(super) fn lane(name: &str, service: Service, declared: Admission, life: Life) -> TestLane {
+    let spec = LaneSpec {
+        crossing_ref: "x".into(),
+        direction: Direction::Inbound,
+        service,
+        admission: declared,
+        slots: vec![],
+        rated_passages_per_hour: 60,
+        allowed_cargo_classes: vec![],
+        drain: Drain { timeout_seconds: EMPTYING, ..Drain::default() },
+        fallback: vec![],
+        phase: None,
+    };
+    let barrier = if declared == Admission::Open && life == Life::InService {
+        LaneAdmission::Open
+    } else {
+        LaneAdmission::Closed
+    };
+    let admission = if life == Life::InService { declared } else { Admission::Closed };
+    TestLane {
+        object: Lane::new(name, spec),
+        group: group(service),
+        life,
+        health: Health::Sound,
+        interlock: false,
+        barrier,
+        inside: 0,
+        in_work: BTreeSet::new(),
+        online: true,
+        order: Order::new(admission, None),
+        visits: 0,
+        gave_up: None,
+        wire: VecDeque::new(),
+        wanted: None,
+        hearing: Hearing::Wait,
+        heard: None,
+        available: Truth::Unknown,
+        told_closed: false,
+    }
+}
+
+pub(super) fn target(kind: TargetKind, name: &str) -> DrainTarget {
+    DrainTarget { kind, name: name.into() }
+}
+
+pub(super) fn spec(class: DrainClass, target: DrainTarget) -> LaneDrainSpec {
+    LaneDrainSpec {
+        target,
+        class,
+        requester: "duty-officer".into(),
+        reason: "A test.".into(),
+        priority: 100,
+        timeout_seconds: None,
+        deadline: None,
+    }
+}
+
+impl Gate {
+    /// A gate in service whose agents were all heard.
+    pub(super) fn new(lanes: Vec<TestLane>, floors: Vec<Floor>) -> Self {
+        let mut gate = Self {
+            now: AT.parse().unwrap(),
+            floors,
+            lanes,
+            drains: BTreeMap::new(),
+            behind: BTreeSet::new(),
+            writes: BTreeMap::new(),
+            memory: Drains::default(),
+            versions: 0,
+        };
+        gate.settle();
+        gate
+    }
+
+    pub(super) fn claim(&mut self, name: &str, spec: LaneDrainSpec) {
+        let mut drain = LaneDrain::new(name, spec);
+        self.versions += 1;
+        drain.metadata.uid = Some(format!("uid-{name}-{}", self.versions));
+        drain.metadata.generation = Some(1);
+        drain.metadata.resource_version = Some(self.versions.to_string());
+        drain.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now));
+        self.drains.insert(name.to_owned(), Arc::new(drain));
+    }
+
+    pub(super) fn end(&mut self, name: &str) {
+        self.drains.remove(name);
+        self.writes.remove(name);
+    }
+
+    pub(super) fn change(&mut self, name: &str, edit: impl FnOnce(&mut LaneDrainSpec)) {
+        let mut drain = self.drains.get(name).unwrap().as_ref().clone();
+        edit(&mut drain.spec);
+        self.versions += 1;
+        drain.metadata.resource_version = Some(self.versions.to_string());
+        drain.metadata.generation = drain.metadata.generation.map(|g| g + 1);
+        self.drains.insert(name.to_owned(), Arc::new(drain));
+    }
+
+    pub(super) fn under(&self, target: &DrainTarget) -> Option<BTreeSet<String>> {
+        let name = target.name.as_str();
+        match target.kind {
+            TargetKind::Lane => {
+                self.lanes.iter().any(|lane| lane.name() == name).then(|| BTreeSet::from([name.to_owned()]))
+            }
+            TargetKind::InspectionStation => (name == "stn").then(|| self.behind.clone()),
+            TargetKind::Crossing => (name == "x").then(|| self.lanes.iter().map(TestLane::name).collect()),
+        }
+    }
+
+    fn seen(&self, lane: &TestLane, drain: &str) -> LaneSeen {
+        let hash = lane.heard.as_ref().map(|(hash, _, _)| hash);
+        LaneSeen {
+            name: lane.name(),
+            group: lane.group.clone(),
+            passages_per_hour: lane.object.spec.rated_passages_per_hour,
+            life: lane.life,
+            declared: lane.object.spec.admission,
+            emptying: SignedDuration::from_secs(lane.object.spec.drain.timeout_seconds),
+            available: lane.available,
+            agent: format!("box-{}", lane.name()),
+            hearing: lane.hearing,
+            grace: None,
+            report: lane.heard.as_ref().map(|(_, report, _)| report.clone()),
+            told_closed: lane.told_closed,
+            confirmed: self.memory.is_confirmed(&lane.uid(), hash),
+            settled: self.memory.is_free(&lane.uid(), hash, self.now),
+            standing: self.memory.standing(&lane.uid(), drain, hash),
+        }
+    }
+
+    /// One pass of the controller over this claim. Its status is on the way then, unless it is what is stored.
+    pub(super) fn pass(&mut self, name: &str) -> Option<Plan> {
+        if self.writes.contains_key(name) {
+            return None;
+        }
+        let drain = self.drains.get(name)?.clone();
+        let mut ledger = self.memory.ledger();
+        let site = Site {
+            now: self.now,
+            drains: self.drains.values().cloned().collect(),
+            target: |target: &DrainTarget| self.under(target),
+            lanes: || self.lanes.iter().map(|lane| self.seen(lane, name)).collect(),
+            lane: |lane: &str| self.lanes.iter().find(|l| l.name() == lane).map(|l| self.seen(l, name)),
+            floors: || self.floors.clone(),
+        };
+        let seen = compose(drain.clone(), &ledger, &site);
+        let plan = super::super::settle(&seen, &mut ledger);
+        let status = report::status(&seen, &plan);
+        drop(ledger);
+        if let Some(status) = status.filter(|status| drain.status.as_ref() != Some(status)) {
+            let version = drain.metadata.resource_version.clone().unwrap_or_default().parse().unwrap();
+            self.writes.insert(name.to_owned(), Write { version, status });
+        }
+        Some(plan)
+    }
+
+    /// The API server stores what is on the way, unless the object was changed meanwhile.
+    pub(super) fn store(&mut self, name: &str) -> bool {
+        let Some(Write { version, status }) = self.writes.remove(name) else { return false };
+        let Some(drain) = self.drains.get(name) else { return false };
+        if drain.metadata.resource_version.as_deref() != Some(version.to_string().as_str()) {
+            return false;
+        }
+        self.versions += 1;
+        let mut drain = drain.as_ref().clone();
+        drain.metadata.resource_version = Some(self.versions.to_string());
+        drain.status = Some(status);
+        self.drains.insert(name.to_owned(), Arc::new(drain));
+        true
+    }
+
+    fn holds(&self, lane: &str) -> Vec<Arc<LaneDrain>> {
+        let here = |drain: &&Arc<LaneDrain>| {
+            let named = drain.status.as_ref().is_some_and(|s| s.responders.iter().any(|r| r.name.as_str() == lane));
+            is_accepted(drain) && named && self.under(&drain.spec.target).is_some_and(|names| names.contains(lane))
+        };
+        self.drains.values().filter(here).cloned().collect()
+    }
+
+    /// One pass of the operator over this lane, in the words of the contract: told what is declared, and of the claims on it; a lane that
+    /// is to be closed is claimed first.
+    pub(super) fn pass_lane(&mut self, index: usize) {
+        let (now, name) = (self.now, self.lanes[index].name());
+        let holds = self.holds(&name);
+        let lane = &self.lanes[index];
+        if lane.life == Life::Planned || lane.hearing == Hearing::Wait {
+            return;
+        }
+        let uid = lane.uid();
+        let (hash, report, health) = lane.heard.clone().unzip3();
+        let admission = report.as_ref().map_or(LaneAdmission::Unknown, |report| report.admission);
+        let silent = lane.hearing == Hearing::Silent;
+        let confirmed = lane.wanted.as_ref().is_none_or(|wanted| Some(&wanted.hash) == hash.as_ref());
+        let shut = !silent && confirmed && matches!(admission, LaneAdmission::Drained | LaneAdmission::Closed);
+        let closing = format!("closing-{name}");
+        let was_open = lane.wanted.as_ref().map_or(!shut, |wanted| wanted.admission == Admission::Open);
+        let declared = if lane.life == Life::InService { lane.object.spec.admission } else { Admission::Closed };
+        let told = match declared {
+            Admission::Open => Admission::Open,
+            Admission::Closed if was_open && !shut => Admission::Open,
+            Admission::Closed => Admission::Closed,
+        };
+        let claims = declared == Admission::Closed && told == Admission::Open;
+        let hold = compose_hold(&lane.object, &holds, |drain, at| {
+            let empty_by = after(at, emptying(drain, &lane.object));
+            let end = drain.spec.deadline.as_ref().and_then(|end| end.parse().ok());
+            (empty_by, end.unwrap_or_else(|| after(empty_by, SignedDuration::from_hours(1))))
+        });
+        let order = Order::new(told, hold);
+        let drains = order.hold.as_ref().map(|hold| hold.drains.clone()).unwrap_or_default();
+        self.memory.told(&uid, &order.hash, &drains, hash.as_ref(), now);
+        let lane = &mut self.lanes[index];
+        lane.told_closed = told == Admission::Closed;
+        lane.available = match admission {
+            _ if silent => Truth::Unknown,
+            LaneAdmission::Unknown => Truth::Unknown,
+            LaneAdmission::Open => Truth::of(health == Some(Health::Sound)),
+            _ => Truth::False,
+        };
+        if lane.wanted.as_ref() != Some(&order) {
+            lane.wanted = Some(order.clone());
+            lane.wire.push_back(order);
+        }
+        if claims && !self.drains.contains_key(&closing) {
+            self.claim(&closing, spec(DrainClass::Change, target(TargetKind::Lane, &name)));
+        } else if !claims
+            && self.drains.contains_key(&closing)
+            && (declared == Admission::Open || admission == LaneAdmission::Closed || shut)
+        {
+            self.end(&closing);
+        }
+    }
+
+    /// The next order reaches the agent.
+    pub(super) fn deliver(&mut self, index: usize) -> bool {
+        let lane = &mut self.lanes[index];
+        if !lane.online {
+            return false;
+        }
+        let Some(order) = lane.wire.pop_front() else { return false };
+        if order.hold != lane.order.hold {
+            lane.visits = 0;
+        }
+        lane.order = order;
+        true
+    }
+
+    pub(super) fn visit(&mut self, index: usize) {
+        let now = self.now;
+        self.lanes[index].visit(now);
+    }
+
+    /// The agent's report reaches the operator.
+    pub(super) fn hear(&mut self, index: usize) {
+        let now = self.now;
+        let lane = &mut self.lanes[index];
+        if lane.online && lane.life != Life::Planned {
+            lane.hearing = Hearing::Heard;
+            lane.heard = Some((lane.order.hash.clone(), lane.report(now), lane.health));
+        }
+    }
+
+    pub(super) fn reconnect(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        lane.online = true;
+        // A new session begins with the whole: what was on its way in the old one is gone.
+        lane.wire.clear();
+        let wanted = lane.wanted.clone().filter(|wanted| *wanted != lane.order);
+        lane.wire.extend(wanted);
+        self.hear(index);
+    }
+
+    /// The operator's process ends and another begins: what was only in memory, or on its way, is lost.
+    pub(super) fn restart(&mut self) {
+        self.memory = Drains::default();
+        self.writes.clear();
+        for lane in &mut self.lanes {
+            (lane.hearing, lane.heard, lane.wanted) = (Hearing::Wait, None, None);
+            lane.wire.clear();
+        }
+    }
+
+    pub(super) fn wait(&mut self, seconds: i64) {
+        self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+    }
+
+    /// Everything on its way arrives, everybody looks, until nothing changes any more. Whatever is inside leaves.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..12 {
+            let names: Vec<_> = self.drains.keys().cloned().collect();
+            for name in &names {
+                self.store(name);
+                self.pass(name);
+                self.store(name);
+            }
+            for index in 0..self.lanes.len() {
+                self.pass_lane(index);
+                while self.deliver(index) {}
+                self.lanes[index].inside = 0;
+                self.visit(index);
+                self.visit(index);
+                self.visit(index);
+                self.hear(index);
+            }
+        }
+    }
+
+    /// Whether nobody who acts sees a claim on this lane.
+    pub(super) fn holds_nothing(&self, lane: &str) -> bool {
+        self.holds(lane).is_empty()
+    }
+
+    pub(super) fn drain(&self, name: &str) -> &LaneDrain {
+        self.drains.get(name).unwrap()
+    }
+
+    pub(super) fn lane(&mut self, name: &str) -> &mut TestLane {
+        self.lanes.iter_mut().find(|lane| lane.name() == name).unwrap()
+    }
+
+    /// Lanes that a claim was accepted for, stored or not yet.
+    pub(super) fn accepted(&self) -> Vec<(String, DrainClass, BTreeSet<String>)> {
+        let ledger = self.memory.ledger();
+        let live = self.drains.values().filter(|d| !d.is_released());
+        live.filter_map(|drain| {
+            let decided = ledger.get(&drain.uid().unwrap()).map(|acceptance| acceptance.lanes.clone());
+            let stored = || {
+                is_accepted(drain).then(|| {
+                    let responders = drain.status.iter().flat_map(|status| &status.responders);
+                    responders.map(|r| r.name.0.clone()).collect::<BTreeSet<_>>()
+                })
+            };
+            Some((drain.name_any(), drain.spec.class, decided.or_else(stored)?))
+        })
+        .collect()
+    }
+}
+
+trait Unzip3 {
+    fn unzip3(self) -> (Option<Digest>, Option<LaneReport>, Option<Health>);
+}
+
+impl Unzip3 for Option<(Digest, LaneReport, Health)> {
+    fn unzip3(self) -> (Option<Digest>, Option<LaneReport>, Option<Health>) {
+        self.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)))
+    }
+}
+
+trait Released {
+    fn is_released(&self) -> bool;
+}
+
+impl Released for LaneDrain {
+    fn is_released(&self) -> bool {
+        use kalong_crds::condition::{ConditionType, Conditioned};
+        self.is(ConditionType::Released)
+    }
+}

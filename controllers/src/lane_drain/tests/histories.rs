@@ -1,0 +1,473 @@
+//! Random gates and random histories: what must be true after every step, whatever happened before.
+//!
+//! proptest, not a generator of our own on `rand`: it is in the tree for the wire already, and a failing history of sixty steps is of no
+//! use to anybody before it was made small.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use kalong_crds::condition::Truth;
+use kalong_crds::lane::{Admission, LaneAdmission, Service};
+use kalong_crds::lane_drain::{DrainClass, LaneDrainSpec, TargetKind};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+use super::super::hold::{State, after, state};
+use super::gate::{EMPTYING, Gate, Health, TestLane, group, lane, spec, target};
+use crate::capacity::{Floor, Group};
+use crate::kit::life::Life;
+use crate::kit::link::Hearing;
+
+/// Histories in an ordinary `cargo test`; `KALONG_PROPERTY_CASES` asks for more.
+const CASES: u32 = 5_000;
+const STEPS: usize = 60;
+
+/// Nothing, or the promise that was broken.
+type Kept = Result<(), TestCaseError>;
+
+/// A number that is turned into what a world allows: every sequence is a history, so that shrinking never leaves the possible ones.
+type Dice = (u8, u8, u8);
+
+/// What a history is played on, and what must not be forgotten about it.
+struct History {
+    gate: Gate,
+    /// The claim of each device in work, by device; its lane is the device's name before the point.
+    touching: BTreeMap<String, String>,
+    made: usize,
+    /// Whether the last step broke something by itself, or a person took the risk.
+    excused: bool,
+}
+
+fn lanes(sketch: &[Dice]) -> Vec<TestLane> {
+    let make = |(index, dice): (usize, &Dice)| {
+        let service = if dice.0 % 4 == 0 { Service::Passenger } else { Service::Smart };
+        let declared = if dice.1 % 5 == 0 { Admission::Closed } else { Admission::Open };
+        let life = match dice.2 % 12 {
+            0 => Life::Planned,
+            1 => Life::Commissioning,
+            _ => Life::InService,
+        };
+        lane(&format!("l{index}"), service, declared, life)
+    };
+    sketch.iter().enumerate().map(make).collect()
+}
+
+fn floors(dice: Dice) -> Vec<Floor> {
+    let floor = |service, min: u8, rate: u8| Floor {
+        group: group(service),
+        min_lanes: i64::from(min % 4),
+        min_passages_per_hour: i64::from(rate % 4) * 50,
+    };
+    let mut floors = vec![floor(Service::Smart, dice.0, dice.1)];
+    if dice.2 % 2 == 0 {
+        floors.push(floor(Service::Passenger, dice.2 / 2, 0));
+    }
+    floors
+}
+
+impl History {
+    fn new(sketch: &[Dice], floor: Dice) -> Self {
+        let mut gate = Gate::new(lanes(sketch), floors(floor));
+        gate.behind = gate.lanes.iter().take(2).map(TestLane::name).collect();
+        Self { gate, touching: BTreeMap::new(), made: 0, excused: false }
+    }
+
+    fn any_lane(&self, dice: u8) -> usize {
+        usize::from(dice) % self.gate.lanes.len()
+    }
+
+    fn any_drain(&self, dice: u8) -> Option<String> {
+        let names: Vec<_> = self.gate.drains.keys().cloned().collect();
+        names.get(usize::from(dice) % names.len().max(1)).cloned()
+    }
+
+    fn step(&mut self, (what, which, how): Dice) -> Kept {
+        self.excused = false;
+        let index = self.any_lane(which);
+        match what % 32 {
+            0..=3 => self.claim(which, how),
+            4 => self.end(which),
+            5..=8 => return self.pass(which),
+            9 | 10 => {
+                if let Some(name) = self.any_drain(which) {
+                    self.gate.store(&name);
+                }
+            }
+            11..=13 => self.gate.pass_lane(index),
+            14 | 15 => {
+                self.gate.deliver(index);
+            }
+            16 | 17 => self.gate.visit(index),
+            18 | 19 => self.gate.hear(index),
+            20 => self.traffic(index, how),
+            21 | 22 => self.by_itself(index, how),
+            23 => self.recover(index),
+            24 => self.wait(how),
+            25 => self.gate.restart(),
+            26 => self.declare(index, how),
+            27 => self.floor(how),
+            28 => return self.touch(index, how),
+            29 => self.finish(which),
+            30 => self.station(which),
+            _ => return self.settle(),
+        }
+        Ok(())
+    }
+
+    /// A person, or a device, claims something.
+    fn claim(&mut self, which: u8, how: u8) {
+        self.made += 1;
+        let lane = format!("l{}", self.any_lane(which));
+        let target = match how % 10 {
+            0 => target(TargetKind::Crossing, "x"),
+            1 => target(TargetKind::InspectionStation, "stn"),
+            _ => target(TargetKind::Lane, &lane),
+        };
+        let class = if how % 7 == 3 { DrainClass::Emergency } else { DrainClass::Change };
+        let seconds = 400 + i64::from(how) * 10;
+        let ends = class == DrainClass::Emergency || how % 11 == 5;
+        let deadline = ends.then(|| after(self.gate.now, SignedDuration::from_secs(seconds)).to_string());
+        let priority = 100 + i64::from(how % 3);
+        self.gate.claim(&format!("d{}", self.made), LaneDrainSpec { deadline, priority, ..spec(class, target) });
+    }
+
+    /// Whoever claimed ends it. A device that is in work keeps its claim: its controller would make it anew.
+    fn end(&mut self, which: u8) {
+        let used: BTreeSet<_> = self.touching.values().cloned().collect();
+        if let Some(name) = self.any_drain(which).filter(|name| !used.contains(name)) {
+            self.gate.end(&name);
+        }
+    }
+
+    /// One decision, and everything that is promised of it.
+    fn pass(&mut self, which: u8) -> Kept {
+        self.any_drain(which).map_or(Ok(()), |name| self.decide(&name))
+    }
+
+    fn decide(&mut self, name: &str) -> Kept {
+        let before = self.gate.accepted();
+        let Some(plan) = self.gate.pass(name) else { return Ok(()) };
+        let drain = self.gate.drain(name).clone();
+        let new: BTreeSet<String> = {
+            let old = before.iter().find(|(n, _, _)| n == name).map(|(_, _, lanes)| lanes.clone()).unwrap_or_default();
+            let now = plan.acceptance.map(|acceptance| acceptance.lanes).unwrap_or_default();
+            now.difference(&old).cloned().collect()
+        };
+        if drain.spec.class == DrainClass::Emergency {
+            self.excused |= !new.is_empty();
+            return Ok(());
+        }
+        self.one_at_a_time(name, &new, &before)?;
+        self.nothing_doubtful_counts(&new, &before)
+    }
+
+    /// No lane that serves is taken while another claim changes a lane that stands in for it.
+    fn one_at_a_time(
+        &self,
+        name: &str,
+        new: &BTreeSet<String>,
+        before: &[(String, DrainClass, BTreeSet<String>)],
+    ) -> Kept {
+        let under = self.gate.under(&self.gate.drain(name).spec.target).unwrap_or_default();
+        let changes = || before.iter().filter(|(_, class, _)| *class == DrainClass::Change);
+        for lane in self.gate.lanes.iter().filter(|lane| new.contains(&lane.name()) && in_service(lane)) {
+            if changes().any(|(_, _, lanes)| lanes.contains(&lane.name())) {
+                continue;
+            }
+            for (other, _, held) in changes().filter(|(other, _, _)| other != name) {
+                let clash = self.gate.lanes.iter().find(|sister| {
+                    let name = sister.name();
+                    sister.group == lane.group && in_service(sister) && held.contains(&name) && !under.contains(&name)
+                });
+                let sister = clash.map(TestLane::name);
+                prop_assert!(sister.is_none(), "{name} took {} while {other} changes {sister:?}", lane.name());
+            }
+        }
+        Ok(())
+    }
+
+    /// What the operator was told to be broken, closed or silent is not what a floor stands on.
+    fn nothing_doubtful_counts(
+        &self,
+        new: &BTreeSet<String>,
+        before: &[(String, DrainClass, BTreeSet<String>)],
+    ) -> Kept {
+        let costs = |lane: &&TestLane| {
+            let held = before.iter().any(|(_, _, lanes)| lanes.contains(&lane.name()));
+            new.contains(&lane.name()) && in_service(lane) && !held
+        };
+        let groups: BTreeSet<Group> = self.gate.lanes.iter().filter(costs).map(|lane| lane.group.clone()).collect();
+        for floor in self.gate.floors.iter().filter(|floor| groups.contains(&floor.group)) {
+            let sound = |lane: &&TestLane| {
+                let heard = lane.heard.as_ref().is_some_and(|(_, report, _)| {
+                    report.admission == LaneAdmission::Open && !report.closed_by_interlock
+                });
+                let held = before.iter().any(|(_, _, lanes)| lanes.contains(&lane.name()));
+                lane.group == floor.group
+                    && lane.life == Life::InService
+                    && lane.hearing == Hearing::Heard
+                    && heard
+                    && lane.available == Truth::True
+                    && lane.object.spec.admission == Admission::Open
+                    && !held
+                    && !new.contains(&lane.name())
+            };
+            let left: Vec<_> = self.gate.lanes.iter().filter(sound).collect();
+            let rate: i64 = left.iter().map(|lane| lane.object.spec.rated_passages_per_hour).sum();
+            let count = i64::try_from(left.len()).unwrap();
+            let holds = count >= floor.min_lanes && rate >= floor.min_passages_per_hour;
+            prop_assert!(holds, "accepted on lanes that do not serve: {floor:?}");
+        }
+        Ok(())
+    }
+
+    fn traffic(&mut self, index: usize, how: u8) {
+        let lane = &mut self.gate.lanes[index];
+        match lane.barrier {
+            LaneAdmission::Open if how % 2 == 0 => lane.inside = 2,
+            _ => lane.inside = lane.inside.saturating_sub(1),
+        }
+    }
+
+    /// Something breaks, or a person closes what has to stay open, with nobody asked.
+    fn by_itself(&mut self, index: usize, how: u8) {
+        self.excused = true;
+        let lane = &mut self.gate.lanes[index];
+        let sound = lane.health == Health::Sound && !lane.interlock && lane.online;
+        match how % 4 {
+            0 if sound => lane.health = Health::Broken,
+            1 if sound => lane.health = Health::Dark,
+            2 if sound => lane.interlock = true,
+            3 if sound => lane.online = false,
+            // The grace time is over.
+            3 if !lane.online => lane.hearing = Hearing::Silent,
+            _ => {}
+        }
+    }
+
+    fn recover(&mut self, index: usize) {
+        let lane = &mut self.gate.lanes[index];
+        (lane.health, lane.interlock) = (Health::Sound, false);
+        self.gate.visit(index);
+        let lane = &self.gate.lanes[index];
+        if !lane.online || lane.hearing != Hearing::Heard {
+            self.gate.reconnect(index);
+        }
+    }
+
+    /// Time moves. What is on its way arrives first: nothing travels for longer than [`crate::kit::drains::IN_FLIGHT`].
+    fn wait(&mut self, how: u8) {
+        for index in 0..self.gate.lanes.len() {
+            while self.gate.deliver(index) {}
+            self.gate.visit(index);
+        }
+        self.gate.wait([2, 20, 40, EMPTYING, 700][usize::from(how) % 5]);
+    }
+
+    fn declare(&mut self, index: usize, how: u8) {
+        let lane = &mut self.gate.lanes[index];
+        lane.object.spec.admission = if how % 2 == 0 { Admission::Open } else { Admission::Closed };
+    }
+
+    fn floor(&mut self, how: u8) {
+        self.excused = true;
+        if let Some(floor) = self.gate.floors.first_mut() {
+            floor.min_lanes = i64::from(how % 4);
+        }
+    }
+
+    fn station(&mut self, which: u8) {
+        let count = self.gate.lanes.len();
+        self.gate.behind = (0..count).filter(|i| (usize::from(which) >> i) & 1 == 1).map(|i| format!("l{i}")).collect();
+    }
+
+    /// A device of the lane is touched, if its lane is empty for it and no other device of the lane is in work.
+    fn touch(&mut self, index: usize, how: u8) -> Kept {
+        let lane = &self.gate.lanes[index];
+        let device = format!("{}.{}", lane.name(), how % 2);
+        let ours = |drain: &&std::sync::Arc<kalong_crds::LaneDrain>| {
+            state(drain) == State::Drained
+                && drain.spec.target == target(TargetKind::Lane, &lane.name())
+                && drain.spec.class == DrainClass::Change
+                && drain.spec.deadline.is_none()
+        };
+        let claim = self.gate.drains.values().find(ours).map(|drain| kube::ResourceExt::name_any(drain.as_ref()));
+        let knows = lane.online && lane.hearing == Hearing::Heard && lane.life == Life::InService;
+        let taken = self.touching.keys().any(|other| other.starts_with(&format!("{}.", lane.name())));
+        if let Some(claim) = claim.filter(|_| knows && !taken) {
+            let holds = lane.order.hold.as_ref().is_some_and(|hold| hold.drains.contains(&claim));
+            let empty = lane.barrier == LaneAdmission::Closed && lane.inside == 0;
+            prop_assert!(
+                holds && empty,
+                "{device} is touched in a lane that is {:?} with {} inside",
+                lane.barrier,
+                lane.inside
+            );
+            self.gate.lanes[index].in_work.insert(device.clone());
+            self.touching.insert(device, claim);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, which: u8) {
+        let devices: Vec<_> = self.touching.keys().cloned().collect();
+        let Some(device) = devices.get(usize::from(which) % devices.len().max(1)) else { return };
+        if let Some(claim) = self.touching.remove(device) {
+            for lane in &mut self.gate.lanes {
+                lane.in_work.remove(device);
+            }
+            self.gate.end(&claim);
+        }
+    }
+
+    fn settle(&mut self) -> Kept {
+        for _ in 0..3 {
+            let names: Vec<_> = self.gate.drains.keys().cloned().collect();
+            for name in &names {
+                self.gate.store(name);
+                self.decide(name)?;
+                self.gate.store(name);
+            }
+            for index in 0..self.gate.lanes.len() {
+                self.gate.pass_lane(index);
+                self.gate.deliver(index);
+                self.gate.lanes[index].inside = 0;
+                self.gate.visit(index);
+                self.gate.visit(index);
+                self.gate.hear(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// What really serves and is promised to nobody: lanes, and passages an hour. A lane that broke counts until somebody could know.
+    fn capacity(&self, group: &Group) -> (i64, i64) {
+        let accepted = self.gate.accepted();
+        let serves = |lane: &&TestLane| {
+            let would_open = lane.order.admission == Admission::Open && lane.order.hold.is_none();
+            lane.group == *group
+                && lane.life == Life::InService
+                && !known_lost(lane)
+                && (lane.barrier == LaneAdmission::Open || (lane.interlock && would_open))
+                && !accepted.iter().any(|(_, _, lanes)| lanes.contains(&lane.name()))
+        };
+        let serving: Vec<_> = self.gate.lanes.iter().filter(serves).collect();
+        let rate = serving.iter().map(|lane| lane.object.spec.rated_passages_per_hour).sum();
+        (i64::try_from(serving.len()).unwrap(), rate)
+    }
+
+    fn capacities(&self) -> Vec<(i64, i64)> {
+        self.gate.floors.iter().map(|floor| self.capacity(&floor.group)).collect()
+    }
+
+    /// A step in which nothing broke by itself never takes a floor away, and takes nothing more from one that is broken already.
+    fn floors_hold(&self, before: &[(i64, i64)]) -> Kept {
+        for ((floor, before), after) in self.gate.floors.iter().zip(before).zip(self.capacities()) {
+            let holds = after.0 >= floor.min_lanes && after.1 >= floor.min_passages_per_hour;
+            prop_assert!(holds || self.excused || after.0 >= before.0, "{floor:?} fell from {before:?} to {after:?}");
+        }
+        Ok(())
+    }
+
+    /// While a device is in work its lane is shut and nobody is inside, and it is the only one.
+    fn work_is_safe(&self) -> Kept {
+        for lane in self.gate.lanes.iter().filter(|lane| !lane.in_work.is_empty()) {
+            prop_assert_eq!(lane.in_work.len(), 1, "two devices of {} are in work", lane.name());
+            let shut = lane.barrier == LaneAdmission::Closed && lane.inside == 0;
+            prop_assert!(shut, "{} is {:?} in work", lane.name(), lane.barrier);
+        }
+        Ok(())
+    }
+
+    /// What Kalong never opened stays shut: only an order that says Open opens a lane.
+    fn opened_as_declared(&self, before: &[LaneAdmission]) -> Kept {
+        for (lane, before) in self.gate.lanes.iter().zip(before) {
+            let opened = *before != LaneAdmission::Open && lane.barrier == LaneAdmission::Open;
+            let told = lane.order.admission == Admission::Open;
+            prop_assert!(!opened || told, "{} opened although it is told Closed", lane.name());
+        }
+        Ok(())
+    }
+
+    /// Everything heals and every claim ends in its turn: then each lane does what is declared, and no more is held.
+    fn comes_to_rest(&mut self) -> Kept {
+        self.gate.floors.clear();
+        for index in 0..self.gate.lanes.len() {
+            self.recover(index);
+        }
+        for _ in 0..40 {
+            self.settle()?;
+            let idle: Vec<_> = self.touching.keys().cloned().collect();
+            (0..idle.len()).for_each(|_| self.finish(0));
+            let done = |drain: &&std::sync::Arc<kalong_crds::LaneDrain>| {
+                !drain.spec.reason.is_empty() && matches!(state(drain), State::Drained | State::Ended)
+            };
+            let done: Vec<_> =
+                self.gate.drains.values().filter(done).map(|d| kube::ResourceExt::name_any(d.as_ref())).collect();
+            done.iter().for_each(|name| self.gate.end(name));
+            if self.gate.drains.is_empty() {
+                break;
+            }
+            if done.is_empty() {
+                self.wait(4);
+            }
+        }
+        let stuck: Vec<_> =
+            self.gate.drains.values().map(|d| (kube::ResourceExt::name_any(d.as_ref()), d.status.clone())).collect();
+        prop_assert!(stuck.is_empty(), "claims never got their turn: {stuck:#?}");
+        self.gate.settle();
+        for lane in self.gate.lanes.iter().filter(|lane| lane.life == Life::InService) {
+            let declared = match lane.object.spec.admission {
+                Admission::Open => LaneAdmission::Open,
+                Admission::Closed => LaneAdmission::Closed,
+            };
+            let now = (lane.barrier, &lane.order.hold);
+            prop_assert_eq!(now, (declared, &None), "{} did not come back as declared", lane.name());
+        }
+        Ok(())
+    }
+}
+
+/// Whether the lane is lost by itself, and the operator was told.
+fn known_lost(lane: &TestLane) -> bool {
+    let heard = lane.heard.as_ref();
+    (lane.health == Health::Dark && heard.is_none_or(|(_, _, health)| *health == Health::Dark))
+        || (lane.health == Health::Broken && lane.available != Truth::True)
+        || (lane.interlock && heard.is_none_or(|(_, report, _)| report.closed_by_interlock))
+        || (!lane.online && lane.hearing != Hearing::Heard)
+}
+
+/// Whether the lane serves, or is about to: closed for good means declared and reported so.
+fn in_service(lane: &TestLane) -> bool {
+    lane.life == Life::InService && lane.object.spec.admission == Admission::Open
+}
+
+fn play(sketch: &[Dice], floor: Dice, steps: &[Dice]) -> Kept {
+    let mut history = History::new(sketch, floor);
+    for step in steps {
+        let before = history.capacities();
+        let barriers: Vec<_> = history.gate.lanes.iter().map(|lane| lane.barrier).collect();
+        let known: Vec<_> = history.gate.lanes.iter().map(known_lost).collect();
+        history.step(*step)?;
+        history.excused |= history.gate.lanes.iter().map(known_lost).ne(known);
+        history.floors_hold(&before)?;
+        history.work_is_safe()?;
+        history.opened_as_declared(&barriers)?;
+    }
+    history.comes_to_rest()
+}
+
+fn cases() -> u32 {
+    std::env::var("KALONG_PROPERTY_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES)
+}
+
+#[test]
+fn floors_hold_after_every_step_of_every_history() {
+    let dice = || (any::<u8>(), any::<u8>(), any::<u8>());
+    let histories = (proptest::collection::vec(dice(), 1..=5), dice(), proptest::collection::vec(dice(), 1..=STEPS));
+    let mut runner = TestRunner::new(Config { cases: cases(), failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&histories, |(sketch, floor, steps)| play(&sketch, floor, &steps));
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}
