@@ -13,11 +13,12 @@ use kalong_crds::wire::release::{ReleaseKeys, sign};
 use kalong_crds::wire::reported::About;
 use kalong_crds::wire::signature::Signer;
 
+use super::attempt::Mark;
 use super::*;
 use crate::clock::ClockJudge;
 use crate::driver::DriverError;
 use crate::realise::hold::Now;
-use crate::realise::lane::Seen;
+use crate::realise::lane::{Claim, Seen};
 use crate::realise::{Parts, Site};
 use crate::store::Store;
 use crate::store::tests::{Fuse, Side, reopen};

@@ -11,13 +11,16 @@ use kalong_crds::wire::desired::{Item, rev_of};
 use kalong_crds::wire::digest::Rev;
 use kalong_crds::wire::envelope::Fence;
 use kalong_crds::wire::order::DeviceOrder;
+use kalong_crds::wire::release::ReleaseKeys;
 use kalong_crds::wire::reported::{About, ItemState, ReportedItem};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::clock::ClockJudge;
+use crate::firmware::download::Downloads;
 use crate::store::tests::reopen;
 use crate::testing::{Scripted, Vice, lane_item, order};
+use crate::uplink::report::Image;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
