@@ -191,6 +191,27 @@ async fn cut_ends_a_question_that_is_under_way_within_a_second() {
 }
 
 #[tokio::test]
+async fn watch_ends_with_the_last_agreement_although_nobody_says_so() {
+    let (dongxing, other) = (Peer::start(Manner::Answers).await, Peer::start(Manner::Answers).await);
+    let end = Timestamp::now() + SignedDuration::from_secs(2);
+    let order = |name: &str, peer: &Peer, until: &str| {
+        let order = json!({"profile": "Simulated", "endpoint": peer.endpoint, "mode": "Watch", "until": until});
+        item(ItemKind::Link, name, &order)
+    };
+    let mut gateway = LoneBox::asking(EVERY).await;
+    let doubtful = order("doubtful", &dongxing, "some day");
+    gateway.tell(&[order("dongxing", &dongxing, &end.to_string()), watched("other", &other), doubtful]).await;
+    gateway.until_link("dongxing", |r| r.reachable == Some(true)).await;
+    gateway.until_link("dongxing", |r| *r == SILENT).await;
+    assert!(Timestamp::now() >= end);
+    other.asked_again(1).await;
+    let asked = dongxing.connections();
+    other.asked_again(QUESTIONS).await;
+    assert_eq!(dongxing.connections(), asked);
+    assert_eq!(gateway.link("doubtful"), Some(SILENT), "an end that cannot be read is no agreement");
+}
+
+#[tokio::test]
 async fn link_that_is_removed_is_not_asked_any_more() {
     let (dongxing, other) = (Peer::start(Manner::Answers).await, Peer::start(Manner::Answers).await);
     let mut gateway = LoneBox::asking(EVERY).await;

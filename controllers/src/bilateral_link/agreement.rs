@@ -55,6 +55,14 @@ pub(super) fn standing(link: &BilateralLink, crossing: Option<&Crossing>, now: T
         .map_or(Standing::NotDeclared, |(name, (_, until))| Standing::Ended(name.clone(), until))
 }
 
+/// When the last of the agreements that are in force now ends.
+pub(super) fn ends(link: &BilateralLink, crossing: Option<&Crossing>, now: Timestamp) -> Option<Timestamp> {
+    let Standing::InForce(current) = standing(link, crossing, now) else { return None };
+    let zone = zone_of(crossing)?;
+    let agreements = link.spec.agreements.iter().filter(|agreement| current.contains(&agreement.name));
+    agreements.filter_map(|agreement| ending(days(agreement)?.1, &zone)).max()
+}
+
 /// When what can be said of the agreements changes, if that is soon.
 pub(super) fn turns_in(link: &BilateralLink, crossing: Option<&Crossing>, now: Timestamp) -> Option<Duration> {
     let zone = zone_of(crossing)?;

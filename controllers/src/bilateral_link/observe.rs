@@ -12,7 +12,7 @@ use kalong_crds::wire::reported::{LinkReport, ReportedItem};
 use kalong_crds::{BilateralLink, Crossing, EdgeAgent};
 use kube::ResourceExt;
 
-use super::agreement::{Standing, standing};
+use super::agreement::{Standing, ends, standing};
 use crate::kit::caches;
 use crate::kit::life::Life;
 use crate::kit::link::{AgentFacts, Hearing, Holding};
@@ -120,10 +120,15 @@ pub(super) fn compose(seen: &Seen) -> Option<Result<Item, CanonicalError>> {
     if seen.leaves() || seen.agent.is_none() || seen.agent_id.is_err() || !known {
         return None;
     }
+    let mode = seen.mode();
     let order = LinkOrder {
         profile: link.spec.transport.profile,
         endpoint: link.spec.transport.endpoint.clone(),
-        mode: seen.mode(),
+        mode,
+        until: match mode {
+            LinkMode::Watch => ends(link, seen.crossing.as_deref(), seen.now).map(|end| end.to_string()),
+            LinkMode::Cut => None,
+        },
     };
     let namespace = link.namespace().unwrap_or_default();
     let (name, uid) = (link.name_any(), link.uid().unwrap_or_default());

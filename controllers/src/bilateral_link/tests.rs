@@ -201,6 +201,19 @@ fn agreement_begins_and_ends_at_midnight_in_the_crossings_zone() {
 }
 
 #[test]
+fn gateway_is_told_when_the_last_agreement_ends_so_that_it_needs_nobody_then() {
+    let until = |seen: &Seen| serde_json::from_value::<LinkOrder>(order(seen).spec.clone()).unwrap().until;
+    let mut seen = agreed();
+    assert_eq!(until(&seen).as_deref(), Some("2026-12-31T17:00:00Z"));
+    let mut longer = agreement("2026-06-01", "2027-01-31");
+    longer["name"] = json!("capacity");
+    declare(&mut seen, |spec| spec["agreements"].as_array_mut().unwrap().push(longer));
+    assert_eq!(until(&seen).as_deref(), Some("2027-01-31T17:00:00Z"));
+    declare(&mut seen, |spec| spec["suspend"] = json!(true));
+    assert_eq!(until(&seen), None);
+}
+
+#[test]
 fn link_is_looked_at_just_after_the_midnight_at_which_an_agreement_ends() {
     let mut seen = agreed();
     seen.now = "2026-12-31T16:59:30Z".parse().unwrap();

@@ -186,6 +186,9 @@ pub struct LinkOrder {
     pub endpoint: Option<String>,
     /// What the gateway may do. Every doubt is `Cut`.
     pub mode: LinkMode,
+    /// When the last agreement that is in force today ends, in RFC 3339: the gateway then cuts by itself, with nobody reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 /// What a gateway may do with its link.

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kalong_crds::bilateral_link::LinkProfile;
 use kalong_crds::condition::Reason;
 use kalong_crds::wire::desired::ItemKind;
@@ -30,6 +31,10 @@ use probe::{Answer, Asker, Peer, ProbeError};
 
 /// Time between two questions to the peer.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the end of the last agreement is compared with the clock, at the least.
+const LOOK: Duration = Duration::from_secs(60);
+/// Enough for the end to lie in the past when it is looked at.
+const MOMENT: Duration = Duration::from_millis(10);
 /// Questions in a row without an answer after which a peer that answered counts as unreachable: one lost packet is no outage.
 const MISSES: u32 = 2;
 
@@ -127,7 +132,8 @@ impl Gateway {
     async fn run(mut self) {
         loop {
             let held = self.inbox.borrow_and_update().clone();
-            let peer = match peer_of(&held) {
+            let now = Timestamp::now();
+            let peer = match peer_of(&held, now) {
                 Ok(peer) => peer,
                 Err(why) => {
                     say(&self.site, &held, Err(why));
@@ -142,6 +148,7 @@ impl Gateway {
             let goes_on = tokio::select! {
                 biased;
                 changed = orders.changed() => changed.is_ok(),
+                () = lapse(&held, now) => true,
                 () = self.watch(&held, peer) => false,
             };
             if !goes_on {
@@ -152,7 +159,7 @@ impl Gateway {
 
     /// Asks the peer again and again; without a peer it only says so.
     async fn watch(&mut self, held: &Held, peer: Option<Peer>) {
-        if peer_of(held).is_ok() {
+        if peer_of(held, Timestamp::now()).is_ok() {
             self.say(held, peer.is_some());
         }
         let Some(peer) = peer else { return std::future::pending().await };
@@ -175,11 +182,29 @@ impl Gateway {
     }
 }
 
-/// The peer that is to be asked; none while the link is cut or has nobody to ask.
-fn peer_of(held: &Held) -> Result<Option<Peer>, String> {
+/// Comes back when the last agreement of the order ends, so that it is looked at again; never, if it does not end or has ended.
+async fn lapse(held: &Held, now: Timestamp) {
+    let until = held.item.order::<LinkOrder>().ok().and_then(|order| end_of(&order));
+    let left =
+        until.and_then(|until| Duration::try_from(until.duration_since(now)).ok()).filter(|left| !left.is_zero());
+    match left {
+        // A clock that is set meanwhile is noticed within a look.
+        Some(left) => sleep((left + MOMENT).min(LOOK)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When the last agreement of an order ends. What cannot be read ended long ago: every doubt cuts.
+fn end_of(order: &LinkOrder) -> Option<Timestamp> {
+    order.until.as_deref().map(|until| until.parse().unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+/// The peer that is to be asked; none while the link is cut, its last agreement has ended, or it has nobody to ask.
+fn peer_of(held: &Held, now: Timestamp) -> Result<Option<Peer>, String> {
     let order: LinkOrder =
         held.item.order().map_err(|error| format!("the order of this link cannot be read: {error}"))?;
-    if order.mode == LinkMode::Cut || order.profile == LinkProfile::FileDrop {
+    let ended = end_of(&order).is_some_and(|end| end <= now);
+    if order.mode == LinkMode::Cut || ended || order.profile == LinkProfile::FileDrop {
         return Ok(None);
     }
     let endpoint = order.endpoint.as_deref().unwrap_or_default();
