@@ -103,13 +103,13 @@ impl LaneSeen {
         }
     }
 
-    /// An interlock may hide that the last order still says Open; else the word of its agent is enough.
+    /// The word of an agent that does not hold the order to close is not enough: an interlock may have closed the lane for a moment, or a
+    /// hold that has ended since.
     fn shut(&self) -> bool {
-        let interlocked = self.report.as_ref().is_some_and(|report| report.closed_by_interlock);
-        self.declared == Admission::Closed
+        self.confirmed
+            && self.declared == Admission::Closed
             && self.told_closed
             && matches!(self.admission(), LaneAdmission::Closed | LaneAdmission::Drained)
-            && (self.confirmed || !interlocked)
     }
 
     /// When to look again because nothing can be concluded about this lane yet.

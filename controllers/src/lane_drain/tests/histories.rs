@@ -261,7 +261,12 @@ impl History {
             while self.gate.deliver(index) {}
             self.gate.visit(index);
         }
-        self.gate.wait([2, 20, 40, EMPTYING, 700][usize::from(how) % 5]);
+        let seconds = [2, 20, 40, EMPTYING, 700][usize::from(how) % 5];
+        self.gate.wait(seconds);
+        // The grace time is over.
+        for lane in self.gate.lanes.iter_mut().filter(|lane| !lane.online && seconds > 15) {
+            lane.hearing = Hearing::Silent;
+        }
     }
 
     fn declare(&mut self, index: usize, how: u8) {
