@@ -128,6 +128,28 @@ async fn lost_broker_is_said_and_what_is_retained_is_heard_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn state_that_somebody_had_retained_is_not_taken_for_now() {
+    let broker = Broker::start().await;
+    online(&broker, "q-1");
+    say(&broker, "q-1", "state", Retained::Yes, state(7, 80.0));
+    let mut site = LoneBox::new().await;
+    site.tell(&[igv_item("q-1", &broker.address)]).await;
+    until(|| broker.heard_by(AGENT).is_some_and(|t| t.len() == 3), || format!("{:?}", broker.heard_by(AGENT))).await;
+    // All that was retained is on its way before this.
+    say(
+        &broker,
+        "q-1",
+        "factsheet",
+        Retained::Yes,
+        json!({ "vehicleConfig": { "versions": [{ "key": "a", "value": "1" }] } }),
+    );
+    site.until_igv("q-1", |r| r.connection == VehicleConnection::Online && !r.software.is_empty()).await;
+    assert_eq!(site.igv("q-1").unwrap().localised, None);
+    say(&broker, "q-1", "state", Retained::No, state(8, 80.0));
+    site.until_igv("q-1", at_dock).await;
+}
+
+#[tokio::test]
 async fn box_listens_from_its_store_before_it_has_any_uplink() {
     let broker = Broker::start().await;
     let mut site = LoneBox::new().await;

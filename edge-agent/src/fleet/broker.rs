@@ -128,7 +128,7 @@ async fn session(site: &Site, broker: &FleetBroker) -> String {
                 site.fleet.reached(site, broker, Listener::new(client.clone()));
             }
             Ok(Event::Incoming(Incoming::Publish(publish))) => {
-                site.fleet.hear(site, broker, &publish.topic, &publish.payload);
+                site.fleet.hear(site, broker, &publish);
             }
             Ok(Event::Incoming(Incoming::SubAck(answer))) => {
                 if answer.return_codes.contains(&SubscribeReasonCode::Failure) {

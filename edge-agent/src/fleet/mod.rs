@@ -21,6 +21,7 @@ use kalong_crds::igv::FleetBroker;
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::order::IgvOrder;
 use kalong_crds::wire::reported::{IgvReport, ItemState, ReportedItem};
+use rumqttc::Publish;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -128,7 +129,8 @@ impl Fleet {
         let Some(yard) = yards.get_mut(broker) else { return };
         listener.tune(yard.filters());
         yard.listener = Some(listener);
-        yard.vehicles.values_mut().for_each(Vehicle::session_begins);
+        let now = Instant::now();
+        yard.vehicles.values_mut().for_each(|vehicle| vehicle.session_begins(now));
         yard.say(site, yard.vehicles.keys());
     }
 
@@ -140,15 +142,19 @@ impl Fleet {
         yard.say(site, yard.vehicles.keys());
     }
 
-    /// A message came on this topic.
-    fn hear(&self, site: &Site, broker: &FleetBroker, topic: &str, payload: &[u8]) {
+    /// A message came.
+    fn hear(&self, site: &Site, broker: &FleetBroker, publish: &Publish) {
         let now = Instant::now();
         let mut yards = self.lock();
         let Some(yard) = yards.get_mut(broker) else { return };
         let mut heard_by = Vec::new();
         for (uid, vehicle) in &mut yard.vehicles {
-            let Some(topic) = vehicle.spoken_on(topic) else { continue };
-            match message::read(topic, &vehicle.order.vda5050, payload) {
+            let Some(topic) = vehicle.spoken_on(&publish.topic) else { continue };
+            // The standard retains no state. Where a vehicle has it retained, it is of any age and must not pass for fresh.
+            if topic == Topic::State && publish.retain {
+                continue;
+            }
+            match message::read(topic, &vehicle.order.vda5050, &publish.payload) {
                 Ok(heard) => {
                     vehicle.complained = false;
                     vehicle.hear(heard, now);

@@ -192,16 +192,38 @@ fn state_is_fresh_for_forty_five_seconds_and_says_nothing_of_the_place_after_tha
 }
 
 #[test]
-fn vehicle_whose_link_went_is_not_fresh_until_it_speaks_again() {
+fn vehicle_whose_link_went_says_nothing_of_now_until_it_speaks_again() {
     for word in ["OFFLINE", "CONNECTIONBROKEN"] {
         let (mut vehicle, now) = heard(json!({}));
         hear(&mut vehicle, Topic::Connection, &connection(word), now);
-        assert!(!vehicle.report(Broker::Reached, now).fresh, "{word}");
+        let gone = vehicle.report(Broker::Reached, now);
+        assert!(!gone.fresh && !gone.at_service && gone.laden == Laden::Laden, "{word}");
         hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
-        assert!(!vehicle.report(Broker::Reached, now).fresh, "{word}");
+        let back = vehicle.report(Broker::Reached, now);
+        assert_eq!((back.fresh, back.at_service, back.side), (true, false, Side::Unknown), "{word}");
+        assert_eq!((back.localised, back.operating_mode, back.laden), (None, None, Laden::Unknown), "{word}");
         hear(&mut vehicle, Topic::State, &state(2, json!({})), now);
-        assert!(vehicle.report(Broker::Reached, now).fresh, "{word}");
+        assert!(vehicle.report(Broker::Reached, now).at_service, "{word}");
     }
+}
+
+#[test]
+fn vehicle_that_is_online_has_forty_five_seconds_for_its_first_state() {
+    let (mut vehicle, now) = (vehicle(), Instant::now());
+    assert!(!vehicle.report(Broker::Reached, now).fresh, "never heard");
+    hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
+    assert!(vehicle.report(Broker::Reached, now + FRESH - Duration::from_millis(1)).fresh);
+    // The retained word comes again and again; it is no state.
+    hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now + FRESH);
+    assert!(!vehicle.report(Broker::Reached, now + FRESH).fresh);
+}
+
+#[test]
+fn state_over_a_broker_that_forgot_the_connection_tells_that_there_is_one() {
+    let (mut vehicle, now) = (vehicle(), Instant::now());
+    hear(&mut vehicle, Topic::State, &state(1, json!({})), now);
+    let report = vehicle.report(Broker::Reached, now);
+    assert!(report.connection == VehicleConnection::Online && report.fresh && report.at_service);
 }
 
 #[test]
@@ -210,8 +232,18 @@ fn nothing_is_fresh_without_the_broker_and_all_is_as_before_when_it_is_back_in_t
     let before = vehicle.report(Broker::Reached, now);
     let lost = vehicle.report(Broker::Lost, now);
     assert!(!lost.broker && !lost.fresh && !lost.at_service && lost.side == Side::Unknown);
-    vehicle.session_begins();
+    vehicle.session_begins(now);
     assert_eq!(vehicle.report(Broker::Reached, now), before);
+}
+
+#[test]
+fn after_a_long_time_without_the_broker_a_state_is_due_and_the_old_one_is_forgotten() {
+    let (mut vehicle, now) = heard(json!({}));
+    let later = now + FRESH * 2;
+    vehicle.session_begins(later);
+    let report = vehicle.report(Broker::Reached, later);
+    assert_eq!((report.fresh, report.at_service, report.localised), (true, false, None));
+    assert!(!vehicle.report(Broker::Reached, later + FRESH).fresh);
 }
 
 #[test]
@@ -303,7 +335,7 @@ fn missing_states_are_counted_and_last_wills_are_not() {
     }
     hear(&mut vehicle, Topic::State, &state(40, json!({})), now);
     assert_eq!(vehicle.counters().lost_messages, 2, "its link was down, and it said so");
-    vehicle.session_begins();
+    vehicle.session_begins(now);
     hear(&mut vehicle, Topic::State, &state(90, json!({})), now);
     assert_eq!(vehicle.counters().lost_messages, 2, "nobody listened");
 }

@@ -42,7 +42,9 @@ pub(super) struct Vehicle {
     connection: VehicleConnection,
     state: Option<State>,
     /// When a state came last, unless the link went after it.
-    heard: Option<Instant>,
+    spoke: Option<Instant>,
+    /// Since when a state is due: it came online, or we began to listen.
+    awaited: Option<Instant>,
     software: Vec<SoftwareVersion>,
     states: Sequence,
     factsheets: Sequence,
@@ -59,7 +61,8 @@ impl Vehicle {
             complained: false,
             connection: VehicleConnection::default(),
             state: None,
-            heard: None,
+            spoke: None,
+            awaited: None,
             software: Vec::new(),
             states: Sequence::default(),
             factsheets: Sequence::default(),
@@ -89,20 +92,18 @@ impl Vehicle {
         let Heard { header_id, message } = heard;
         match message {
             // Not counted: a last will carries the number of the moment at which it was left with the broker.
-            Message::Connection(connection) => {
-                self.connection = connection;
-                if matches!(connection, VehicleConnection::Offline | VehicleConnection::Broken) {
-                    self.heard = None;
-                    self.states.begin();
-                }
-            }
+            Message::Connection(connection) => self.connect(connection, now),
             Message::State(state) => {
                 self.lost += header_id.map_or(0, |n| self.states.next(n));
                 if let Some(charge) = state.charge {
                     let charging = if state.charging { Charging::Yes } else { Charging::No };
                     self.energy.charge(charge, charging, self.order.battery_watt_hours);
                 }
-                self.heard = Some(now);
+                // A broker that lost what was retained tells of no connection; a state comes over one all the same.
+                if self.connection == VehicleConnection::Unknown {
+                    self.connection = VehicleConnection::Online;
+                }
+                self.spoke = Some(now);
                 self.state = Some(state);
             }
             Message::Factsheet(software) => {
@@ -112,10 +113,39 @@ impl Vehicle {
         }
     }
 
-    /// A session with the broker begins: what was sent before it was not lost on the way.
-    pub(super) fn session_begins(&mut self) {
+    fn connect(&mut self, connection: VehicleConnection, now: Instant) {
+        match connection {
+            VehicleConnection::Online if self.connection != VehicleConnection::Online => {
+                self.awaited = Some(now);
+                // What it said before its link went is no fact of now.
+                if self.spoke.is_none() {
+                    self.state = None;
+                }
+            }
+            VehicleConnection::Offline | VehicleConnection::Broken => {
+                (self.spoke, self.awaited) = (None, None);
+                self.states.begin();
+            }
+            VehicleConnection::Online | VehicleConnection::Unknown => {}
+        }
+        self.connection = connection;
+    }
+
+    /// A session with the broker begins: what was sent before it was not lost on the way, and a state is due from now on.
+    pub(super) fn session_begins(&mut self, now: Instant) {
         self.states.begin();
         self.factsheets.begin();
+        if self.current(now).is_none() {
+            (self.spoke, self.state) = (None, None);
+        }
+        if self.connection == VehicleConnection::Online {
+            self.awaited = Some(now);
+        }
+    }
+
+    /// Its last state, if it is not older than a fresh one may be.
+    fn current(&self, now: Instant) -> Option<&State> {
+        self.state.as_ref().filter(|_| self.spoke.is_some_and(|spoke| spoke + FRESH > now))
     }
 
     /// Takes over what was heard of the same vehicle under another declaration.
@@ -123,9 +153,9 @@ impl Vehicle {
         (self.held, self.order) = (held, order);
     }
 
-    /// When its last state stops being fresh, if that is still to come.
+    /// When it will have been silent for too long, if that is still to come.
     pub(super) fn stale_at(&self, now: Instant) -> Option<Instant> {
-        self.heard.map(|heard| heard + FRESH).filter(|at| *at > now)
+        self.spoke.max(self.awaited).map(|since| since + FRESH).filter(|at| *at > now)
     }
 
     /// What is true of it now. Where it is and whether it may be changed is said only by a state that is fresh: a vehicle whose link broke
@@ -134,7 +164,7 @@ impl Vehicle {
         let broker = broker == Broker::Reached;
         let fresh = broker && self.stale_at(now).is_some();
         let state = self.state.as_ref();
-        let current = state.filter(|_| fresh);
+        let current = self.current(now).filter(|_| fresh);
         IgvReport {
             broker,
             connection: self.connection,
