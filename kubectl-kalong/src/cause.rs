@@ -250,7 +250,12 @@ pub(crate) fn followers(site: &Site) -> BTreeMap<Reference, bool> {
     let names: BTreeSet<Reference> = ill.iter().map(Thing::reference).collect();
     let mut edges: BTreeMap<Reference, Vec<Reference>> = BTreeMap::new();
     for thing in &ill {
-        let to = causes(site, thing).into_iter().map(|c| c.object).filter(|o| names.contains(o)).collect();
+        // A floor in the way is broken by the lanes beside, which are causes of their own, not by all that ails the crossing.
+        let floor = |c: &Cause<'_>| {
+            c.object.kind == Kind::Crossing && c.wait.is_some_and(|w| w.code == BlockCode::CapacityFloor)
+        };
+        let to = causes(site, thing).into_iter().filter(|c| !floor(c)).map(|c| c.object).filter(|o| names.contains(o));
+        let to = to.collect();
         edges.insert(thing.reference(), to);
     }
     let follows = |from: &Reference| {

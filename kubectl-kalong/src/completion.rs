@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 
 use crate::output::{self, OutputError};
-use crate::{Outcome, command};
+use crate::{Outcome, plain_command};
 
 /// Print completions for a shell
 ///
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 /// Prints the completions.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, OutputError> {
     let mut text = Vec::new();
-    clap_complete::generate(arguments.shell, &mut command(), "kubectl-kalong", &mut text);
+    clap_complete::generate(arguments.shell, &mut plain_command(), "kubectl-kalong", &mut text);
     output::print(&String::from_utf8_lossy(&text))?;
     Ok(Outcome::Done)
 }

@@ -133,7 +133,12 @@ fn run(verb: Verb, terminal: &Terminal) -> Result<Outcome, Failure> {
     }
 }
 
-/// The whole command line.
+/// The whole command line, as people see it.
 pub(crate) fn command() -> clap::Command {
-    groups::grouped(<Arguments as clap::CommandFactory>::command())
+    groups::grouped(plain_command())
+}
+
+/// The whole command line, as completions want it: grouping builds it, and they build it themselves, under another name.
+pub(crate) fn plain_command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
 }

@@ -141,6 +141,7 @@ fn judge(thing: &Thing<'_>, condition: &Condition) -> State {
         ConditionType::Ready if reason.is_some_and(progresses) && thing.condition(ConditionType::Stalled).is_none() => {
             State::Working
         }
+        ConditionType::Ready if reason.is_some_and(suffers) && serves(thing) => State::Warned,
         ConditionType::Ready if unknown => State::Unknown,
         // Stalled says the same, and more clearly.
         ConditionType::Ready if thing.condition(ConditionType::Stalled).is_some() => State::Stuck,
@@ -177,6 +178,15 @@ fn watched(kind: Kind, condition: ConditionType) -> bool {
     those.contains(&condition)
 }
 
+/// Reasons of those with whom nothing is wrong but a part.
+fn suffers(reason: Reason) -> bool {
+    matches!(reason, Reason::DeviceNotReady | Reason::LaneNotReady)
+}
+
+fn serves(thing: &Thing<'_>) -> bool {
+    thing.condition(ConditionType::Available).is_some_and(|c| c.status == Truth::True.as_str())
+}
+
 /// Reasons of those who do not serve, on purpose.
 fn rests(reason: Reason) -> bool {
     matches!(
@@ -188,6 +198,7 @@ fn rests(reason: Reason) -> bool {
             | Reason::DryRun
             | Reason::Closed
             | Reason::DrainLapsed
+            | Reason::DrainHolds
     )
 }
 

@@ -6,15 +6,24 @@
     reason = "clippy exempts only functions marked as tests, not what they share"
 )]
 
+#[path = "../src/words/mod.rs"]
+#[allow(dead_code, reason = "the plugin uses more of it than its documentation does")]
+mod words;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::schema::crd_documents;
-use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane};
+use kalong_crds::{
+    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
+    Phase,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use words::{Entry, Language};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -74,6 +83,11 @@ fn every_example_is_what_the_types_say() {
                     "DeviceModel" => round::<DeviceModel>(&value),
                     "EdgeAgent" => round::<EdgeAgent>(&value),
                     "FirmwareRelease" => round::<FirmwareRelease>(&value),
+                    "InspectionStation" => round::<InspectionStation>(&value),
+                    "IGV" => round::<IGV>(&value),
+                    "BilateralLink" => round::<BilateralLink>(&value),
+                    "LaneDrain" => round::<LaneDrain>(&value),
+                    "Phase" => round::<Phase>(&value),
                     _ => continue,
                 };
                 let typed = typed.unwrap_or_else(|e| panic!("{}: {e}\n{block}", page.display()));
@@ -120,21 +134,71 @@ fn a_word_of_a_condition_table_is_one_of_the_code() {
     }
 }
 
+/// The page of the words in one language.
+fn reasons(language: Language) -> String {
+    let (mut text, waits) = match language {
+        Language::En => (
+            "# Reasons\n\nEvery word that can stand as `reason` of a condition or an Event: what it means and what to do. `kubectl kalong why` says the same\n\
+             of one object. [Tiếng Việt](reasons.vi.md). Generated from `crds/src/condition.rs` and `kubectl-kalong/src/words` by\n\
+             `UPDATE_GOLDEN=1 cargo test -p kubectl-kalong --test docs`.\n\n| reason | meaning | what to do |\n| --- | --- | --- |\n"
+                .to_owned(),
+            "\n## What can be waited for\n\nEvery word that can stand as `blockedBy[].code`.\n\n| code | meaning | what to do |\n| --- | --- | --- |\n",
+        ),
+        Language::Vi => (
+            "# Lý do\n\nMọi từ có thể là `reason` của một điều kiện (condition) hoặc sự kiện (Event): nghĩa là gì và cần làm gì. `kubectl kalong why --lang vi`\n\
+             nói điều đó cho từng đối tượng. [English](reasons.md). Được tạo từ `kubectl-kalong/src/words` bằng\n\
+             `UPDATE_GOLDEN=1 cargo test -p kubectl-kalong --test docs`.\n\n| lý do | nghĩa là | cần làm |\n| --- | --- | --- |\n"
+                .to_owned(),
+            "\n## Điều có thể phải chờ\n\nMọi từ có thể là `blockedBy[].code`.\n\n| mã | nghĩa là | cần làm |\n| --- | --- | --- |\n",
+        ),
+    };
+    let mut sorted: Vec<&Reason> = Reason::ALL.iter().collect();
+    sorted.sort_by_key(|r| r.as_str());
+    for reason in sorted {
+        let Entry { means, todo } = words::reason(language, *reason).unwrap();
+        text.push_str(&format!("| `{reason}` | {means} | {todo} |\n"));
+    }
+    text.push_str(waits);
+    for code in codes() {
+        let Entry { means, todo } = words::code(language, code).unwrap();
+        text.push_str(&format!("| `{code:?}` | {means} | {todo} |\n"));
+    }
+    text
+}
+
+/// Every word of `blockedBy[].code`, as the API has it.
+fn codes() -> Vec<BlockCode> {
+    let path =
+        "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/blockedBy/items/properties/code/enum";
+    let crds = crd_documents().unwrap();
+    let words = crds.iter().find_map(|crd| crd.pointer(path).and_then(Value::as_array)).unwrap();
+    let mut codes: Vec<BlockCode> = words.iter().map(|w| serde_json::from_value(w.clone()).unwrap()).collect();
+    codes.sort_by_key(|code| format!("{code:?}"));
+    codes
+}
+
 #[test]
 fn every_reason_is_listed_with_its_meaning() {
-    let mut text = String::from(
-        "# Reasons\n\nEvery word that can stand as `reason` of a condition or an Event. Generated from `crds/src/condition.rs` by\n`UPDATE_GOLDEN=1 cargo test -p kubectl-kalong --test docs`.\n\n| reason | meaning |\n| --- | --- |\n",
-    );
-    let mut reasons: Vec<&Reason> = Reason::ALL.iter().collect();
-    reasons.sort_by_key(|r| r.as_str());
-    for reason in reasons {
-        text.push_str(&format!("| `{reason}` | {} |\n", reason.meaning().trim()));
+    for (file, language) in [("docs/reasons.md", Language::En), ("docs/reasons.vi.md", Language::Vi)] {
+        let (text, path) = (reasons(language), root().join(file));
+        if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
+            fs::write(&path, &text).unwrap();
+        }
+        assert!(fs::read_to_string(&path).unwrap() == text, "{file} is not current: run with UPDATE_GOLDEN=1");
     }
-    let path = root().join("docs/reasons.md");
-    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
-        fs::write(&path, &text).unwrap();
+}
+
+#[test]
+fn the_page_of_the_plugin_names_every_verb_and_shows_what_it_prints() {
+    let page = fs::read_to_string(root().join("docs/plugin.md")).unwrap();
+    for verb in ["status", "why", "doctor", "drain", "drain list", "drain release", "enrol", "release", "completion"] {
+        assert!(page.contains(&format!("`kubectl kalong {verb}")), "docs/plugin.md does not name `{verb}`");
     }
-    assert!(fs::read_to_string(&path).unwrap() == text, "docs/reasons.md is not current: run with UPDATE_GOLDEN=1");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for name in ["status-well.txt", "doctor-ill.txt", "why-lane-bl2-trad-04.en.txt", "why-lane-bl2-trad-04.vi.txt"] {
+        let shown = fs::read_to_string(golden.join(name)).unwrap();
+        assert!(page.contains(&shown), "docs/plugin.md does not show {name} as it is");
+    }
 }
 
 #[test]

@@ -96,6 +96,12 @@ fn help_of_every_verb() {
     let desk = Desk::new("help");
     for (name, words) in [
         ("help.txt", &["--help"][..]),
+        ("help-status.txt", &["status", "--help"]),
+        ("help-why.txt", &["why", "--help"]),
+        ("help-doctor.txt", &["doctor", "--help"]),
+        ("help-drain.txt", &["drain", "--help"]),
+        ("help-drain-list.txt", &["drain", "list", "--help"]),
+        ("help-drain-release.txt", &["drain", "release", "--help"]),
         ("help-enrol.txt", &["enrol", "--help"]),
         ("help-release.txt", &["release", "--help"]),
         ("help-release-keygen.txt", &["release", "keygen", "--help"]),
@@ -112,7 +118,10 @@ fn help_of_every_verb() {
 fn completions_exist_for_the_usual_shells() {
     let desk = Desk::new("completion");
     for shell in ["bash", "zsh", "fish"] {
-        assert!(desk.done(&["completion", shell]).contains("enrol"), "{shell}");
+        let text = desk.done(&["completion", shell]);
+        for verb in ["status", "why", "doctor", "drain", "list", "release", "enrol"] {
+            assert!(text.contains(verb), "{shell} does not know {verb}");
+        }
     }
 }
 
@@ -218,4 +227,29 @@ fn bad_input_is_refused_with_the_next_step() {
     golden::compare("bad-ttl.txt", &whole(&desk.run(&["enrol", "x", "--ttl", "25h"])));
     golden::compare("bad-kubeconfig.txt", &whole(&desk.run(&["enrol", "x", "--kubeconfig", "absent"])));
     golden::compare("bad-counter.txt", &whole(&desk.run(&["release", "new", "--counter", "4294967296"])));
+}
+
+#[test]
+fn wrong_words_of_the_verbs_for_a_gate_are_refused_at_the_desk() {
+    let desk = Desk::new("gate");
+    for (name, words) in [
+        ("bad-status-object.txt", &["status", "pod/x"][..]),
+        ("bad-status-three.txt", &["status", "lane", "a", "b"]),
+        ("bad-why-form.txt", &["why", "lane"]),
+        ("bad-drain-reason.txt", &["drain", "lane/a"]),
+        ("bad-drain-target.txt", &["drain", "device/a", "--reason", "x"]),
+        ("bad-drain-no-end.txt", &["drain", "lane/a", "--reason", "x", "--emergency"]),
+        ("bad-drain-past.txt", &["drain", "lane/a", "--reason", "x", "--until", "2026-01-01T00:00:00Z"]),
+        (
+            "bad-drain-two-ends.txt",
+            &["drain", "lane/a", "--reason", "x", "--until", "2036-01-01T00:00:00Z", "--for", "2h"],
+        ),
+        ("bad-drain-requester.txt", &["drain", "lane/a", "--reason", "x", "--requester", "two words"]),
+        ("bad-doctor-kubeconfig.txt", &["doctor", "--kubeconfig", "absent"]),
+        ("bad-status-both.txt", &["status", "-A", "-n", "x"]),
+    ] {
+        let output = desk.run(words);
+        assert!(output.stdout.is_empty(), "{words:?}");
+        golden::compare(name, &whole(&output));
+    }
 }

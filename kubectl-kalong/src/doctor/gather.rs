@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::DoctorError;
 use crate::cluster::{CallError, ScopeArguments, is, within};
 use crate::site::{self, Reach, Site, Unread};
+use crate::terminal::printable;
 
 /// Name of the operator's Lease in its namespace.
 pub(super) const LEASE: &str = "kalong-operator";
@@ -119,6 +120,7 @@ fn found<T>(answer: Result<Option<T>, kube::Error>) -> Found<T> {
         Ok(Some(object)) => Found::There(object),
         Ok(None) => Found::Absent,
         Err(error) if is(&error, |s| s.is_not_found()) => Found::Absent,
+        Err(kube::Error::Api(status)) => Found::Hidden(printable(&status.message)),
         Err(error) => Found::Hidden(CallError::of("show it")(error).to_string()),
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn lines(drains: &[LaneDrain], reach: &Reach, columns: Columns, now: 
             row.insert(0, drain.namespace().unwrap_or_default());
         }
         if columns == Columns::Wide {
-            row.extend([spec.deadline.clone().unwrap_or_else(|| "released".to_owned()), spec.reason.clone()]);
+            row.extend([spec.deadline.clone().unwrap_or_else(|| "it is released".to_owned()), spec.reason.clone()]);
         }
         row.push(Progress::of(drain).sentence().to_owned());
         rows.push(row);

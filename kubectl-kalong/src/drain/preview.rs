@@ -30,7 +30,7 @@ impl Floor {
     /// The floor as a sentence.
     pub(super) fn sentence(&self) -> String {
         format!(
-            "{} {}: {} lanes stay open of {} now, {} needed; {} passages an hour, {} needed",
+            "{} {}: {} of {} open lanes stay, {} needed; {} passages an hour stay, {} needed",
             self.crossing,
             self.class,
             self.open_after,

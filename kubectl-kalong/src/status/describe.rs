@@ -5,6 +5,7 @@ use kalong_crds::device::Step;
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::{Crossing, Device, EdgeAgent, IGV, Lane, LaneDrain, Phase};
 
+use super::node::noun;
 use crate::kind::Kind;
 use crate::site::{Site, Thing, named};
 
@@ -17,7 +18,7 @@ pub(super) fn describe(site: &Site, thing: &Thing<'_>) -> String {
         Kind::Lane => named(&site.lanes, name).map(lane),
         Kind::LaneDrain => named(&site.drains, name).map(drain),
         Kind::InspectionStation => named(&site.stations, name)
-            .map(|s| format!("{:?}, serves {} lanes", s.spec.kind, s.spec.serves_lanes.len())),
+            .map(|s| format!("{:?}, serves {}", s.spec.kind, noun(Kind::Lane, s.spec.serves_lanes.len()))),
         Kind::IGV => named(&site.igvs, name).map(igv),
         Kind::BilateralLink => named(&site.links, name)
             .map(|l| format!("to {} by {:?}", l.spec.counterpart.country, l.spec.transport.profile)),
@@ -96,7 +97,7 @@ fn igv(igv: &IGV) -> String {
 fn agent(agent: &EdgeAgent) -> String {
     let Some(status) = &agent.status else { return String::new() };
     let version = status.version.as_ref().map_or(String::new(), |version| format!(", version {version}"));
-    format!("{} devices{version}", status.devices)
+    format!("{}{version}", noun(Kind::Device, usize::try_from(status.devices).unwrap_or_default()))
 }
 
 fn device(device: &Device) -> String {
@@ -106,7 +107,7 @@ fn device(device: &Device) -> String {
             text.push_str(&format!(" {}", firmware.running));
         }
         if firmware.step != Step::Idle {
-            text.push_str(&format!(", attempt {} {:?}", firmware.attempt, firmware.step));
+            text.push_str(&format!(", attempt {}", firmware.attempt));
         }
     }
     text

@@ -102,28 +102,31 @@ fn model(site: &Site, thing: &Thing<'_>) -> String {
     named(&site.devices, thing.name()).map(|d| d.spec.model_ref.0.clone()).unwrap_or_default()
 }
 
-/// Devices that are not well, by model and reason.
+/// Devices that are not well, by what is said of them.
 fn ill_devices<'a>(site: &Site, devices: Vec<Thing<'a>>) -> Vec<Node> {
-    type Key<'a> = (String, &'a str, State);
-    let mut groups: Vec<(Key<'a>, Vec<Thing<'a>>)> = Vec::new();
+    let mut groups: Vec<(Standing<'a>, Vec<Thing<'a>>)> = Vec::new();
     for device in devices {
         let standing = Standing::of(&device);
-        let key = (model(site, &device), standing.reason(), standing.state);
-        match groups.iter_mut().find(|(k, _)| *k == key) {
+        let said = |s: &Standing<'a>| s.first().map(|f| (f.state, f.reason, f.message));
+        match groups.iter_mut().find(|(s, _)| said(s) == said(&standing)) {
             Some((_, group)) => group.push(device),
-            None => groups.push((key, vec![device])),
+            None => groups.push((standing, vec![device])),
         }
     }
     groups
         .into_iter()
-        .map(|((model, reason, state), group)| match group.as_slice() {
+        .map(|(standing, group)| match group.as_slice() {
             [one] => single(site, one),
-            _ => {
-                let mut node = Node::of(format!("{} {model} {reason}", noun(Kind::Device, group.len())), state);
+            [first, others @ ..] => {
+                let one_model = others.iter().all(|d| model(site, d) == model(site, first));
+                let model = if one_model { format!(" {}", model(site, first)) } else { String::new() };
+                let mut node = Node::of(format!("{}{model}", noun(Kind::Device, group.len())), standing.state);
                 node.names = group.iter().map(|t| t.name().to_owned()).collect();
                 node.naming = Naming::Some;
+                node.finding = standing.first().map(Said::from);
                 node
             }
+            [] => Node::of("", standing.state),
         })
         .collect()
 }

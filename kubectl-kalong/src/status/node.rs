@@ -142,21 +142,18 @@ impl Node {
         if !self.text.is_empty() {
             line = line.and(format!("{}{}", if self.object.is_some() { "  " } else { "" }, self.text));
         }
-        if let Some(said) = &self.finding {
-            line = line.and("  ").with(Paint::State(self.state), said.reason.clone());
-            if let Some(since) = said.since {
-                line = line.with(Paint::Faint, format!(" {}", ago(since, now)));
-            }
-            if !said.message.is_empty() {
-                line = line.and(format!(": {}", said.message));
-            }
-        }
-        match self.naming {
+        line = match self.naming {
             _ if self.names.is_empty() => line,
             Naming::None => line,
             Naming::Some => line.with(Paint::Faint, format!(" ({})", some_names(&self.names))),
             Naming::All => line.with(Paint::Faint, format!(" ({})", self.names.join(", "))),
+        };
+        let Some(said) = &self.finding else { return line };
+        line = line.and("  ").with(Paint::State(self.state), said.reason.clone());
+        if let Some(since) = said.since {
+            line = line.with(Paint::Faint, format!(" {}", ago(since, now)));
         }
+        if said.message.is_empty() { line } else { line.and(format!(": {}", said.message)) }
     }
 }
 

@@ -42,7 +42,9 @@ pub(super) fn problems(site: &Site) -> Problems {
             continue;
         }
         let object = thing.reference();
-        if follows.get(&object) == Some(&true) {
+        // A claim that waits is shown whatever it waits for: it is what people ask about.
+        let asked_about = object.kind == Kind::LaneDrain && standing.state == State::Working;
+        if follows.get(&object) == Some(&true) && !asked_about {
             found.follow.push(object);
             continue;
         }

@@ -33,7 +33,9 @@ pub(super) fn document(site: &Site, width: Width) -> Document<'_> {
 pub(super) fn lines(site: &Site, width: Width, now: Timestamp) -> Vec<Line> {
     let Problems { problems, under_way, follow } = problems(site);
     let tree = branches(site, width);
-    let worst = site.things().map(|t| Standing::of(&t).state).max().unwrap_or(State::Well);
+    // What rests on purpose makes no site worse.
+    let worst =
+        site.things().map(|t| Standing::of(&t).state).filter(|s| *s > State::Resting).max().unwrap_or(State::Well);
     let mut lines = vec![title(site, problems.len(), under_way.len(), worst)];
     for problem in problems.iter().chain(&under_way) {
         lines.push(problem.node().line(Line::of("  "), now));
@@ -126,7 +128,14 @@ pub(super) fn stage(site: &Site, phase: Option<String>, width: Width) -> Node {
         node.children.push(crossing_node(site, &crossing, &belongs, width));
     }
     node.children.extend(fold(site, of(Kind::EdgeAgent), width, |_, standing| word(standing, "connected")));
-    node.children.extend(devices(site, of(Kind::Device), width));
+    let elsewhere = |device: &Thing<'_>| {
+        let ill = |place: &Reference| site.thing(place).is_some_and(|t| Standing::of(&t).state >= State::Working);
+        let lane = |place: &&Reference| place.kind == Kind::Lane && ill(place);
+        Standing::of(device).state >= State::Working && site.places(device.name()).iter().any(|p| lane(&p))
+    };
+    // Those that are not well stand below their lane already.
+    let here = of(Kind::Device).into_iter().filter(|d| !elsewhere(d)).collect();
+    node.children.extend(devices(site, here, width));
     node
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::device::GuardState;
 use kalong_crds::lane::LaneAdmission;
+use kalong_crds::lane_drain::Responder;
 use kalong_crds::phase::GateVerdict;
+
+use serde::Serialize;
 
 use crate::cause::{Cause, causes};
 use crate::kind::{Kind, Reference};
@@ -24,12 +27,52 @@ pub(crate) struct Step<'a> {
     /// What it says that it waits for.
     pub(crate) waits: &'a [BlockedBy],
     /// What else its status tells about the trouble, as it stands there.
-    pub(crate) facts: Vec<String>,
+    pub(crate) facts: Vec<Fact>,
     /// Others that suffer from the same things in the same way.
     pub(crate) alike: Vec<Reference>,
     /// Whether the way on was shown before.
     pub(crate) shown: Shown,
     pub(crate) causes: Vec<Step<'a>>,
+}
+
+/// Something that a status tells beside conditions and blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Fact {
+    pub(crate) about: About,
+    /// As it stands in the status.
+    pub(crate) text: String,
+}
+
+impl Fact {
+    fn new(about: About, text: String) -> Self {
+        Self { about, text }
+    }
+}
+
+/// What a fact is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum About {
+    /// A gate of a phase that is not met.
+    Gate,
+    /// End of a certificate.
+    Certificate,
+    /// Health codes of a device.
+    Health,
+    /// An interlock or seal that is not safe.
+    Guard,
+    /// Why an attempt failed.
+    Attempt,
+    /// Open lanes and the floor; passages an hour and the floor.
+    Floor,
+    /// Who wants a lane empty, and why.
+    Requester,
+    /// Lanes that are not empty yet.
+    Left,
+    /// When they have to be.
+    EmptyBy,
+    /// When a claim ends by itself.
+    Deadline,
 }
 
 /// Whether the way on from a step is shown here.
@@ -132,7 +175,13 @@ impl<'a> Walk<'a> {
                     beyond.iter().any(|b| b.object == cause.object)
                 })
         };
-        let next = found.iter().filter(|cause| !through(cause)).cloned().collect();
+        // Who suffers from nothing but what is a cause here anyway explains nothing more.
+        let repeats = |cause: &Cause<'_>| {
+            let beyond = self.site.thing(&cause.object).map(|t| causes(self.site, &t)).unwrap_or_default();
+            let known = |object: &Reference| found.iter().any(|f| f.object == *object && f.object != cause.object);
+            cause.wait.is_none() && !beyond.is_empty() && beyond.iter().all(|b| known(&b.object))
+        };
+        let next = found.iter().filter(|cause| !through(cause) && !repeats(cause)).cloned().collect();
         (next, Vec::new())
     }
 
@@ -155,56 +204,69 @@ impl<'a> Walk<'a> {
 }
 
 /// What the status of this kind tells beside conditions and blocks.
-fn facts(site: &Site, thing: &Thing<'_>) -> Vec<String> {
+fn facts(site: &Site, thing: &Thing<'_>) -> Vec<Fact> {
+    let name = thing.name();
     match thing.kind {
-        Kind::Device => device_facts(site, thing.name()),
+        Kind::Device => device_facts(site, name),
+        Kind::Crossing => floor_facts(site, name),
         Kind::Phase => {
-            let status = named(&site.phases, thing.name()).and_then(|p| p.status.as_ref());
+            let status = named(&site.phases, name).and_then(|p| p.status.as_ref());
             let gates = status.map(|s| s.gates.as_slice()).unwrap_or_default();
             let failed = gates.iter().filter(|g| g.result == GateVerdict::Failed);
-            failed.map(|g| format!("gate {}: {}", g.name, g.message)).collect()
+            failed.map(|g| Fact::new(About::Gate, format!("{}: {}", g.name, g.message))).collect()
         }
-        Kind::LaneDrain => drain_facts(site, thing.name()),
+        Kind::LaneDrain => drain_facts(site, name),
         Kind::EdgeAgent => {
-            let status = named(&site.agents, thing.name()).and_then(|a| a.status.as_ref());
+            let status = named(&site.agents, name).and_then(|a| a.status.as_ref());
             let certificate = status.and_then(|s| s.certificate.as_ref());
-            certificate.map(|c| format!("certificate until {}", c.not_after)).into_iter().collect()
+            certificate.map(|c| Fact::new(About::Certificate, c.not_after.clone())).into_iter().collect()
         }
         _ => Vec::new(),
     }
 }
 
-fn device_facts(site: &Site, name: &str) -> Vec<String> {
+fn device_facts(site: &Site, name: &str) -> Vec<Fact> {
     let Some(status) = named(&site.devices, name).and_then(|d| d.status.as_ref()) else { return Vec::new() };
     let mut facts = Vec::new();
     if let Some(health) = status.health.as_ref().filter(|h| !h.codes.is_empty()) {
-        facts.push(format!("health {:?}: {}", health.state, health.codes.join(", ")));
+        facts.push(Fact::new(About::Health, format!("{:?}: {}", health.state, health.codes.join(", "))));
     }
     for guard in status.guards.iter().filter(|g| g.state != GuardState::Safe) {
-        facts.push(format!("{:?} {}: {:?}", guard.kind, guard.name, guard.state));
+        facts.push(Fact::new(About::Guard, format!("{:?} {}: {:?}", guard.kind, guard.name, guard.state)));
     }
     if let Some(firmware) = &status.firmware
         && let Some(error) = &firmware.last_error
     {
-        facts.push(format!("attempt {}: {error}", firmware.attempt));
+        facts.push(Fact::new(About::Attempt, format!("{}: {error}", firmware.attempt)));
     }
     facts
 }
 
-fn drain_facts(site: &Site, name: &str) -> Vec<String> {
+fn floor_facts(site: &Site, name: &str) -> Vec<Fact> {
+    let Some(crossing) = named(&site.crossings, name) else { return Vec::new() };
+    let counts = crossing.status.as_ref().map(|s| s.lanes.as_slice()).unwrap_or_default();
+    let floors = crossing.spec.capacity_floors.iter().map(|floor| {
+        let count = counts.iter().find(|c| c.service == floor.service && c.direction == floor.direction);
+        let (open, hourly) = count.map_or((0, 0), |c| (c.open, c.open_passages_per_hour));
+        let class = format!("{:?} {:?}", floor.service, floor.direction);
+        let (lanes, passages) = (floor.min_open_lanes, floor.min_passages_per_hour);
+        Fact::new(About::Floor, format!("{class}: {open} / {lanes}; {hourly} / {passages}"))
+    });
+    floors.collect()
+}
+
+fn drain_facts(site: &Site, name: &str) -> Vec<Fact> {
     let Some(drain) = named(&site.drains, name) else { return Vec::new() };
-    let mut facts = vec![format!("requester {}: {}", drain.spec.requester, drain.spec.reason)];
-    if let Some(status) = &drain.status {
-        let left =
-            status.responders.iter().filter(|r| !matches!(r.state, LaneAdmission::Drained | LaneAdmission::Closed));
-        let left: Vec<String> = left.map(|r| format!("Lane/{} {:?}", r.name, r.state)).collect();
-        if status.accepted_at.is_some() && !left.is_empty() {
-            let by = status.empty_by.as_ref().map_or(String::new(), |by| format!(" (empty by {by})"));
-            facts.push(format!("{}{by}", left.join(", ")));
+    let mut facts = vec![Fact::new(About::Requester, format!("{}: {}", drain.spec.requester, drain.spec.reason))];
+    if let Some(status) = drain.status.as_ref().filter(|s| s.accepted_at.is_some()) {
+        let busy = |r: &&Responder| !matches!(r.state, LaneAdmission::Drained | LaneAdmission::Closed);
+        let left: Vec<String> =
+            status.responders.iter().filter(busy).map(|r| format!("{} {:?}", r.name, r.state)).collect();
+        if !left.is_empty() {
+            facts.push(Fact::new(About::Left, left.join(", ")));
+            facts.extend(status.empty_by.clone().map(|by| Fact::new(About::EmptyBy, by)));
         }
     }
-    if let Some(deadline) = &drain.spec.deadline {
-        facts.push(format!("deadline {deadline}"));
-    }
+    facts.extend(drain.spec.deadline.clone().map(|deadline| Fact::new(About::Deadline, deadline)));
     facts
 }

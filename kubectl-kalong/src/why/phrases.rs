@@ -1,5 +1,6 @@
 //! The few words around the explanations, in both languages.
 
+use super::chain::About;
 use crate::words::Language;
 
 /// The words of one language.
@@ -8,7 +9,6 @@ pub(super) struct Phrases {
     pub(super) says: &'static str,
     pub(super) todo: &'static str,
     pub(super) waits_on: &'static str,
-    pub(super) fact: &'static str,
     pub(super) since: &'static str,
     pub(super) until: &'static str,
     pub(super) no_end: &'static str,
@@ -35,7 +35,6 @@ const EN: Phrases = Phrases {
     says: "says",
     todo: "do",
     waits_on: "waits on",
-    fact: "seen",
     since: "since",
     until: "until",
     no_end: "until that ends",
@@ -55,7 +54,6 @@ const VI: Phrases = Phrases {
     says: "lời nhắn",
     todo: "cần làm",
     waits_on: "đang chờ",
-    fact: "ghi nhận",
     since: "từ",
     until: "đến",
     no_end: "cho đến khi điều đó kết thúc",
@@ -69,3 +67,23 @@ const VI: Phrases = Phrases {
     nothing_blocks: "Không có gì cản trở.",
     rests: "Không có gì cản trở: đối tượng nghỉ theo chủ ý.",
 };
+
+/// What a fact is about.
+pub(super) fn about(language: Language, about: About) -> &'static str {
+    let (en, vi) = match about {
+        About::Gate => ("gate", "điều kiện"),
+        About::Certificate => ("certificate until", "chứng thư số đến"),
+        About::Health => ("health", "tình trạng"),
+        About::Guard => ("not safe", "chưa an toàn"),
+        About::Attempt => ("attempt", "lần cập nhật"),
+        About::Floor => ("open / floor (lanes; passages an hour)", "đang mở / mức sàn (làn; lượt mỗi giờ)"),
+        About::Requester => ("asked for by", "người yêu cầu"),
+        About::Left => ("not empty yet", "chưa trống"),
+        About::EmptyBy => ("empty by", "phải trống trước"),
+        About::Deadline => ("ends by itself at", "tự kết thúc lúc"),
+    };
+    match language {
+        Language::En => en,
+        Language::Vi => vi,
+    }
+}

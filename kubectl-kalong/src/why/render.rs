@@ -5,8 +5,8 @@ use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::condition::Reason;
 use serde::Serialize;
 
-use super::chain::{Shown, Step};
-use super::phrases::{Phrases, phrases};
+use super::chain::{Fact, Shown, Step};
+use super::phrases::{Phrases, about, phrases};
 use crate::kind::Reference;
 use crate::moment::{ago, stamp};
 use crate::screen::{Line, Paint, Screen, sign};
@@ -38,11 +38,15 @@ impl Page<'_> {
         let body = format!("{indent}    ");
         if step.shown == Shown::Here {
             self.findings(step, &body);
+            let said = step.standing.as_ref().and_then(|s| s.first());
             for wait in step.waits {
-                self.wait(wait, &body);
+                // What an object waits for of itself is what the reason says.
+                if wait.subject != step.object.to_string() || wait.until.is_some() {
+                    self.wait(wait, said, &body);
+                }
             }
             for fact in &step.facts {
-                self.labelled(&body, self.phrases.fact, fact);
+                self.labelled(&body, about(self.language, fact.about), &fact.text);
             }
         }
         if !step.alike.is_empty() {
@@ -70,7 +74,8 @@ impl Page<'_> {
                     .with(Paint::State(standing.state), format!("{} ", sign(standing.state)))
                     .with(Paint::Strong, step.object.to_string());
                 match standing.first() {
-                    None => line.and(format!(" {}", self.phrases.well)),
+                    None if step.facts.is_empty() => line.and(format!(" {}", self.phrases.well)),
+                    None => line,
                     Some(finding) => self.headline(line.and("  "), finding),
                 }
             }
@@ -106,7 +111,9 @@ impl Page<'_> {
         if let Some(entry) = entry {
             self.labelled(body, self.phrases.todo, entry.todo);
         }
-        for other in others.iter().filter(|o| o.state >= State::Working && o.message != first.message) {
+        let news =
+            |o: &&Finding<'_>| o.state >= State::Working && o.message != first.message && o.reason != first.reason;
+        for other in others.iter().filter(news) {
             let mut said = format!("{}={} {}", other.condition, other.status, other.reason);
             if !other.message.is_empty() {
                 said.push_str(&format!(": {}", other.message));
@@ -115,7 +122,8 @@ impl Page<'_> {
         }
     }
 
-    fn wait(&mut self, wait: &BlockedBy, body: &str) {
+    /// `said` was said of the object already; the same is not said twice.
+    fn wait(&mut self, wait: &BlockedBy, said: Option<&Finding<'_>>, body: &str) {
         let p = self.phrases;
         let since = wait.since.parse::<Timestamp>().ok();
         let age = since.map_or(String::new(), |since| format!(" ({})", ago(since, self.now)));
@@ -123,11 +131,12 @@ impl Page<'_> {
         let head = format!("{} [{:?}]  {} {}{age}, {until}", wait.subject, wait.code, p.since, wait.since);
         self.labelled(body, p.waits_on, &head);
         let deeper = format!("{body}  ");
-        let entry = words::code(self.language, wait.code);
+        let same_word = said.is_some_and(|f| f.reason == format!("{:?}", wait.code));
+        let entry = words::code(self.language, wait.code).filter(|_| !same_word);
         if let Some(entry) = entry {
             self.labelled(&deeper, p.means, entry.means);
         }
-        if !wait.message.is_empty() {
+        if !wait.message.is_empty() && !said.is_some_and(|f| f.message == wait.message) {
             self.labelled(&deeper, p.says, &wait.message);
         }
         if let Some(entry) = entry {
@@ -211,8 +220,8 @@ struct StepDocument<'a> {
     findings: Vec<FindingDocument<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitDocument<'a>>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    facts: &'a [String],
+    #[serde(skip_serializing_if = "<[Fact]>::is_empty")]
+    facts: &'a [Fact],
     #[serde(skip_serializing_if = "<[Reference]>::is_empty")]
     alike: &'a [Reference],
     /// Its own causes stand where it appears first.
