@@ -151,9 +151,13 @@ impl Site {
 
     /// Takes in what a device shows of its interlocks, and has the lanes that depend on it told at once.
     pub async fn guards_seen(&self, uid: &str, name: &str, guards: &[Guard]) {
-        for urgent in self.lanes.guards_seen(uid, name, guards) {
-            self.report_lane(&urgent.lane);
+        let urgent = self.lanes.guards_seen(uid, name, guards);
+        for urgent in &urgent {
             self.wake(&urgent.controller);
+            self.report_lane(&urgent.lane);
+        }
+        // No lane waits for the disk.
+        for urgent in &urgent {
             self.save_lane(&urgent.lane).await;
         }
     }
