@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::lane::LaneAdmission;
 use kalong_crds::phase::{GateVerdict, PhaseState};
-use kalong_crds::units::Value as Setting;
-use kalong_crds::well_known::ADMISSION;
 use kalong_crds::{Crossing, Device, EdgeAgent, Lane, Phase};
 use kalong_e2e::site::layout::Placed;
 use serde_json::json;
@@ -171,10 +169,19 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
 async fn goes_back(ground: &Ground, site: &TestSite<'_>, later: &Placed) {
     let (pid, endpoint) = (site.process_of("gate").pid(), SocketAddr::V4(later.endpoint(ground.network())));
     until("the box reads it", SOON, async || holds(talks(pid, endpoint), "no connection")).await;
+    ground.control().occupancy(&later.name, 1).await.unwrap();
     ask(site, "Planned").await;
+    let phase = in_force(site, PhaseState::Commissioning).await;
+    assert_eq!(phase.reason(ConditionType::Reconciling), "PhaseClosing");
+    let waits = |phase: &Phase| phase.status.iter().flat_map(|s| &s.blocked_by).any(|b| b.subject == "Lane/lane");
+    site.until::<Phase>(LATER, "waits for its lane", SOON, waits).await;
+    admission(site, LaneAdmission::Draining).await;
+    assert!(talks(pid, endpoint), "a lane that is emptied is in contact");
+
+    ground.control().occupancy(&later.name, 0).await.unwrap();
     in_force(site, PhaseState::Planned).await;
-    let report = ground.control().device(&later.name).await.unwrap();
-    assert_eq!(report.settings[ADMISSION], Setting::from("Closed"), "the lane was closed before it was let go of");
+    let barrier = ground.control().device(&later.name).await.unwrap().lane.unwrap();
+    assert_eq!((barrier.admission.as_str(), barrier.occupancy), ("Closed", 0), "it was closed before it was let go of");
     rests::<Phase>(site, LATER, "Planned").await;
     rests::<Device>(site, &later.name, "Planned").await;
     rests::<Lane>(site, "lane", "Planned").await;
