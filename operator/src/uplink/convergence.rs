@@ -85,6 +85,9 @@ impl Pair {
         self.state.pump(&context);
         self.woken.extend(effects.wakes.into_iter().map(|(_, wake)| wake.name));
         self.down.extend(self.session.take());
+        let image = &self.state.image;
+        let held = image.held().map(|(uid, _, _)| uid).chain(image.orphans().iter().map(|orphan| orphan.uid.as_str()));
+        assert_eq!(self.holders.all(), held.map(str::to_owned).collect(), "who holds what is known at every step");
         result
     }
 

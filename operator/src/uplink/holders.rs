@@ -33,6 +33,12 @@ impl Holders {
         of.get(uid).map(|agents| agents.iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// Every item that somebody holds.
+    #[cfg(test)]
+    pub fn all(&self) -> BTreeSet<String> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// The agent is gone, and nothing that it held is asked for any more.
     pub fn forget(&self, agent: &AgentId) {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
