@@ -159,7 +159,10 @@ impl Broker {
                 self.publish(&message);
                 id.map(packet::confirmed)
             }
-            Packet::Subscribe { id, filters } => Some(self.subscribe(number, id, filters, out)?),
+            Packet::Subscribe { id, filters } => {
+                self.subscribe(number, id, filters, out);
+                None
+            }
             Packet::Unsubscribe { id, filters } => {
                 if let Some(client) = self.held().clients.get_mut(&number) {
                     client.filters.retain(|filter, _| !filters.contains(filter));
@@ -171,34 +174,25 @@ impl Broker {
             Packet::Disconnect => return Some(Parting::Goodbye),
             Packet::Connect(_) | Packet::Broken => return Some(Parting::Lost),
         };
-        if let Some(answer) = answer.filter(|a| !a.is_empty()) {
+        if let Some(answer) = answer {
             let _ = out.try_send(answer);
         }
         None
     }
 
-    /// The answer goes out before what was kept; so it is sent here, and nothing is left to be sent.
-    fn subscribe(
-        &self,
-        number: u64,
-        id: u16,
-        filters: Vec<(String, u8)>,
-        out: &mpsc::Sender<Vec<u8>>,
-    ) -> Option<Vec<u8>> {
+    /// Answers first and then sends what was kept: a client may take the answer for the next thing that it reads.
+    fn subscribe(&self, number: u64, id: u16, filters: Vec<(String, u8)>, out: &mpsc::Sender<Vec<u8>>) {
         let granted: Vec<u8> = filters.iter().map(|(_, qos)| *qos).collect();
         let mut held = self.held();
         let _ = out.try_send(packet::subscribed(id, &granted));
-        let kept: Vec<Message> = {
-            let wanted = |m: &&Message| filters.iter().any(|(f, _)| packet::matches(f, &m.topic));
-            held.retained.values().filter(wanted).cloned().collect()
-        };
+        let wanted = |m: &&Message| filters.iter().any(|(f, _)| packet::matches(f, &m.topic));
+        let kept: Vec<Message> = held.retained.values().filter(wanted).cloned().collect();
         if let Some(client) = held.clients.get_mut(&number) {
             client.filters.extend(filters);
             for message in &kept {
                 client.send(message);
             }
         }
-        Some(Vec::new())
     }
 }
 

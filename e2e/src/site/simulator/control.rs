@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
-use super::device::{Device, Guard};
+use super::device::Device;
 use super::http::{Answer, body, json, serve as serve_http};
+use super::lane::Guard;
 use super::peer::Peer;
 use super::traffic::Traffic;
 use crate::site::fleet::Fleet;

@@ -86,7 +86,12 @@ fn properties(device: &Device) -> Answer {
     let state = device.state();
     let value = |name: &String| device.property(&state, name).map(|v| (name.clone(), v));
     let values: BTreeMap<String, Value> = device.spec.properties.iter().filter_map(|p| value(&p.name)).collect();
-    json(StatusCode::OK, &values)
+    // Told along with the values, the codes cost the box no question of their own.
+    let mut shown = json!(values);
+    if let Some(all) = shown.as_object_mut() {
+        all.insert("healthCodes".into(), json!(device.health(&state)));
+    }
+    json(StatusCode::OK, &shown)
 }
 
 async fn set(device: &Device, request: Request<Incoming>) -> Answer {

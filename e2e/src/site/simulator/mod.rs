@@ -2,7 +2,7 @@
 //!
 //! It is a peer of the edge agent and shares no protocol code with it: [`modbus`], [`toledo`], [`onvif`] and [`generic`] are
 //! written from the standards and from `docs/device-contract`. [`device`], [`slots`], [`firmware`] and [`power`] are what a device is
-//! whatever it speaks; [`traffic`] lets lanes be passed, [`board`] is where lanes write down what happens, [`peer`] is the gateway of the
+//! whatever it speaks, [`lane`] what it is for its lane; [`traffic`] lets lanes be passed, [`board`] is where lanes write down what happens, [`peer`] is the gateway of the
 //! other country; [`control`] is how tests look at it and make trouble.
 
 mod board;
@@ -11,6 +11,7 @@ mod device;
 mod firmware;
 mod generic;
 mod http;
+mod lane;
 mod listen;
 mod modbus;
 mod onvif;

@@ -1,0 +1,95 @@
+//! What a device is for its lane: what it counts, what guards it, and what it writes down.
+
+use std::collections::BTreeMap;
+
+use kalong_crds::lane::CargoClass;
+use kalong_crds::units::Value;
+use kalong_crds::well_known;
+
+use super::device::{Device, State};
+use crate::site::model::Shape;
+use crate::site::report::InterlockState;
+use crate::site::traffic::TouchKind;
+
+/// What passed since the instrument was made: it survives its restarts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Passed {
+    pub passages: i64,
+    pub by_class: BTreeMap<CargoClass, i64>,
+    pub gate_tenths: i64,
+    pub clearance_seconds: i64,
+}
+
+impl Passed {
+    pub fn property(&self, name: &str) -> Option<Value> {
+        let of_class = |class| self.by_class.get(class).copied().unwrap_or_default();
+        let number = match name {
+            well_known::PASSAGES => self.passages,
+            well_known::GATE_TENTHS => self.gate_tenths,
+            well_known::CLEARANCE_SECONDS => self.clearance_seconds,
+            _ => well_known::PASSAGES_BY_CLASS.iter().find(|(n, _)| *n == name).map(|(_, class)| of_class(class))?,
+        };
+        Some(Value::Integer(number))
+    }
+}
+
+/// What guards people from a device, or a device from people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    Interlock,
+    Seal,
+}
+
+impl Device {
+    /// Writes down that somebody touched this device, if it stands in a lane.
+    pub fn touched(&self, kind: TouchKind) {
+        if let Some(board) = self.board() {
+            board.touch(&self.placed.name, kind);
+        }
+    }
+
+    /// Writes down what the lane does, if this device runs it.
+    pub fn show_lane(&self, state: &State) {
+        if let Some(board) = self.board().filter(|_| self.model().class.runs_lanes()) {
+            board.show(state.admission_state(), state.occupied());
+        }
+    }
+
+    /// Opens the interlock or breaks the seal of this device, or makes it good again.
+    ///
+    /// # Errors
+    /// It has none, and what to take instead.
+    pub fn guard(&self, which: Guard, wanted: InterlockState) -> Result<(), String> {
+        let guard = match which {
+            Guard::Interlock => self.model().interlock,
+            Guard::Seal => self.model().seal,
+        };
+        let Some((name, safe)) = guard else {
+            return Err(format!("{} is a {} and has no {which:?}", self.placed.name, self.model().name));
+        };
+        let words = self.model().readings.iter().find(|r| r.name == name).map(|r| r.shape);
+        let other = match words {
+            Some(Shape::Words(list)) => list.iter().find(|word| **word != safe).copied().unwrap_or(safe),
+            _ => safe,
+        };
+        let shown = if wanted == InterlockState::Safe { safe } else { other };
+        self.state().shown.insert(name, Value::from(shown));
+        Ok(())
+    }
+}
+
+impl State {
+    /// What the lane does: it is closed only once nobody is inside.
+    pub fn admission_state(&self) -> &'static str {
+        match (self.admission, self.occupied()) {
+            ("Open", _) => "Open",
+            (_, 0) => "Closed",
+            _ => "Draining",
+        }
+    }
+
+    /// How many are inside the lane.
+    pub fn occupied(&self) -> i64 {
+        self.occupancy + self.inside
+    }
+}
