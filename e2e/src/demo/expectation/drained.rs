@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
-use kalong_crds::Device;
 use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::condition::ConditionType;
 use kalong_crds::condition::Conditioned;
 use kalong_crds::lane::{Admission, LaneAdmission, SlotRole};
+use kalong_crds::{Device, Lane};
+use tokio::time::sleep;
 
 use super::passing::{self, Group};
 use super::settled::{is_ready, settled};
@@ -23,6 +24,9 @@ const VERSION: &str = "8.0.0";
 const COUNTER: i64 = 8;
 /// Lanes go one after the other: each is emptied, two cameras are changed in turn, each with a soak of 5 s.
 const ROLL_DEADLINE: Duration = Duration::from_secs(420);
+const CLOSE_DEADLINE: Duration = Duration::from_secs(90);
+/// A lane that is given back lets the next one go within this time.
+const TURN: Duration = Duration::from_secs(6);
 const PATCH_AT_ONCE: usize = 4;
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
@@ -41,7 +45,12 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
         .buffer_unordered(PATCH_AT_ONCE)
         .try_collect::<Vec<()>>()
         .await?;
+    let stuck = until_done_or_stuck(site, &cameras).await?;
+    finding.require(stuck.len() < cameras.len(), || "every lane had to wait for a floor".to_owned());
+    // Capacity that a person adds lets the last lane go, and is taken back when it went.
+    let spares = open_spares(site, &cameras, &stuck).await?;
     until_done(site, &cameras).await?;
+    close_spares(site, &spares).await?;
     finding.say(format!(
         "{} plate cameras of {} open lanes run proven firmware after {:.1} s",
         cameras.len(),
@@ -119,6 +128,83 @@ fn waits(site: &LiveSite, cameras: &[Placed], since: Instant, finding: &mut Find
         None => finding.require(false, || "no lane had to wait for a floor".to_owned()),
     }
     waited.len()
+}
+
+/// Waits until each camera is done, or says that a floor is in its way while no other lane is being changed.
+async fn until_done_or_stuck(site: &LiveSite, cameras: &[Placed]) -> Result<BTreeSet<String>, ScenarioError> {
+    let begun = Instant::now();
+    loop {
+        let stuck = site
+            .devices
+            .until("plate cameras, lane by lane", ROLL_DEADLINE, &site.say, |seen: &Present<Device>| {
+                let of = |holds: &dyn Fn(&Device) -> bool| -> BTreeSet<String> {
+                    let fits = |camera: &&Placed| seen.get(&camera.name).is_some_and(|device| holds(device));
+                    cameras.iter().filter(fits).map(|camera| camera.name.clone()).collect()
+                };
+                let (done, stuck) = (of(&is_done), of(&|device| floor_block(device).is_some()));
+                if done.len() + stuck.len() == cameras.len() && !done.is_empty() {
+                    Ok(stuck)
+                } else {
+                    Err(format!("{} of {} done, {} wait for a floor", done.len(), cameras.len(), stuck.len()))
+                }
+            })
+            .await?;
+        // Whoever only waits for the lane before it goes on by itself once that one is given back.
+        sleep(TURN).await;
+        let moves = site.drains.present().values().any(|drain| drain.is(ConditionType::Accepted));
+        let still = |name: &String| site.devices.get(name).is_some_and(|device| floor_block(&device).is_some());
+        if !moves && stuck.iter().all(still) {
+            return Ok(stuck);
+        }
+        if begun.elapsed() > ROLL_DEADLINE {
+            let seen = format!("{} still wait", stuck.len());
+            return Err(ScenarioError::Deadline { what: "plate cameras".into(), within: ROLL_DEADLINE, seen });
+        }
+    }
+}
+
+/// Opens a closed lane that does the same as a lane that cannot go.
+async fn open_spares(
+    site: &LiveSite,
+    cameras: &[Placed],
+    stuck: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, ScenarioError> {
+    let all = site.lanes.present();
+    let group = |lane: &Lane| -> Group { (lane.spec.crossing_ref.0.clone(), lane.spec.service, lane.spec.direction) };
+    let waiting = cameras.iter().filter(|camera| stuck.contains(&camera.name));
+    let wanted: BTreeSet<Group> =
+        waiting.filter_map(|camera| all.get(camera.slot.as_ref()?.lane.as_str()).map(|lane| group(lane))).collect();
+    let mut spares = BTreeSet::new();
+    for wanted in wanted {
+        let spare = all.iter().find(|(_, lane)| group(lane) == wanted && lane.spec.admission == Admission::Closed);
+        let Some((name, _)) = spare else {
+            let why = format!("{} has no closed lane that could be opened", passing::words(&wanted));
+            return Err(ScenarioError::shape("the site", why));
+        };
+        declare(site, name, Admission::Open).await?;
+        spares.insert(name.clone());
+    }
+    Ok(spares)
+}
+
+async fn declare(site: &LiveSite, lane: &str, admission: Admission) -> Result<(), ScenarioError> {
+    site.patch("lane", lane, &serde_json::json!({"spec": {"admission": admission}}).to_string()).await
+}
+
+/// Closing is a change like any other: it goes through a drain of its own, under the floors.
+async fn close_spares(site: &LiveSite, spares: &BTreeSet<String>) -> Result<(), ScenarioError> {
+    for lane in spares {
+        declare(site, lane, Admission::Closed).await?;
+    }
+    site.lanes
+        .until("the spare lanes closed again", CLOSE_DEADLINE, &site.say, |seen: &Present<Lane>| {
+            let closed = |lane: &Lane| {
+                is_ready(lane) && lane.status.as_ref().is_some_and(|status| status.admission == LaneAdmission::Closed)
+            };
+            let open = spares.iter().find(|name| !seen.get(*name).is_some_and(|lane| closed(lane)));
+            open.map_or(Ok(()), |name| Err(format!("{name} is not closed")))
+        })
+        .await
 }
 
 async fn until_done(site: &LiveSite, cameras: &[Placed]) -> Result<(), ScenarioError> {
