@@ -42,7 +42,9 @@ struct Inner {
     moved: Instant,
     link: Option<Attached>,
     localised: bool,
+    /// How fast the yard's clock runs, and whether there is work. Without work vehicles come home as fast as they were.
     speed: u32,
+    work: Work,
     numbers: Numbers,
     said: Option<(Instant, Said)>,
 }
@@ -73,7 +75,8 @@ impl Vehicle {
             moved: Instant::now(),
             link: None,
             localised: true,
-            speed: 0,
+            speed: 1,
+            work: Work::None,
             numbers: Numbers::default(),
             said: None,
         };
@@ -133,7 +136,12 @@ impl Vehicle {
 
     /// From now on the yard's clock runs so fast; at 0 the vehicle goes home as fast as it was and parks.
     pub fn clock(&self, speed: u32) {
-        self.inner().speed = speed;
+        let mut inner = self.inner();
+        inner.work = if speed == 0 { Work::None } else { Work::Waiting };
+        if speed > 0 {
+            inner.speed = speed;
+        }
+        drop(inner);
         self.ordered.send_modify(|n| *n += 1);
     }
 
@@ -172,9 +180,7 @@ impl Vehicle {
             // Switched off on the road: it stands there until it is switched on.
             return;
         }
-        let work = if inner.speed == 0 { Work::None } else { Work::Waiting };
-        // Without a clock of the yard those who are away come home ten times as fast as time.
-        let speed = if inner.speed == 0 { HOMEWARD } else { inner.speed };
+        let (speed, work) = (inner.speed, inner.work);
         inner.drive.advance(elapsed * speed, work);
         let says = inner.says();
         let every = if says.driving { WHILE_DRIVING } else { WHILE_STANDING };
@@ -286,9 +292,6 @@ impl Vehicle {
         }
     }
 }
-
-/// See [`Vehicle::clock`].
-const HOMEWARD: u32 = 10;
 
 /// Whether the broker keeps a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
