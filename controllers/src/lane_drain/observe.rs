@@ -200,7 +200,9 @@ where
         if decided.as_ref().is_none_or(|acceptance| !acceptance.lanes.is_superset(&all)) && may_ask(drain, site.now) {
             picture.waiting.push(claim(drain, all));
         }
-        picture.accepted.extend(decided.map(|acceptance| claim(drain, acceptance.lanes)));
+        // What is let go counts as held until that is stored too: a restart would bring it back.
+        let lanes = decided.into_iter().chain(stored(drain)).flat_map(|acceptance| acceptance.lanes).collect();
+        picture.accepted.push(claim(drain, lanes));
     }
     let groups: BTreeSet<_> = lanes.iter().filter(|lane| names.contains(&lane.name)).map(|lane| &lane.group).collect();
     let unheard = lanes.iter().filter(|lane| groups.contains(&lane.group)).filter_map(LaneSeen::unheard).min();

@@ -439,21 +439,27 @@ impl Gate {
 
     /// Everything on its way arrives, everybody looks, until nothing changes any more. Whatever is inside leaves.
     pub(super) fn settle(&mut self) {
-        for _ in 0..12 {
+        let mut quiet = 0;
+        for _ in 0..20 {
+            let mut moved = false;
             let names: Vec<_> = self.drains.keys().cloned().collect();
             for name in &names {
-                self.store(name);
+                moved |= self.store(name);
                 self.pass(name);
-                self.store(name);
+                moved |= self.store(name);
             }
             for index in 0..self.lanes.len() {
                 self.pass_lane(index);
-                while self.deliver(index) {}
+                while self.deliver(index) {
+                    moved = true;
+                }
                 self.lanes[index].inside = 0;
-                self.visit(index);
-                self.visit(index);
-                self.visit(index);
+                (0..3).for_each(|_| self.visit(index));
                 self.hear(index);
+            }
+            quiet = if moved { 0 } else { quiet + 1 };
+            if quiet == 2 {
+                break;
             }
         }
     }
@@ -483,7 +489,8 @@ impl Gate {
                     responders.map(|r| r.name.0.clone()).collect::<BTreeSet<_>>()
                 })
             };
-            Some((drain.name_any(), drain.spec.class, decided.or_else(stored)?))
+            let lanes: BTreeSet<_> = decided.into_iter().chain(stored()).flatten().collect();
+            (!lanes.is_empty()).then(|| (drain.name_any(), drain.spec.class, lanes))
         })
         .collect()
     }

@@ -353,6 +353,7 @@ impl History {
             lane.group == *group
                 && lane.life == Life::InService
                 && !known_lost(lane)
+                && !told_closed(lane)
                 && (lane.barrier == LaneAdmission::Open || (lane.interlock && would_open))
                 && !accepted.iter().any(|(_, _, lanes)| lanes.contains(&lane.name()))
         };
@@ -433,12 +434,22 @@ impl History {
     }
 }
 
+/// A lane that was closed when it was told to be closed is given up, even if an interlock lets go of it before the word arrives.
+fn told_closed(lane: &TestLane) -> bool {
+    lane.wanted.as_ref().is_some_and(|wanted| wanted.admission == Admission::Closed)
+}
+
+/// Whether the operator was last told that an interlock keeps the lane closed.
+fn told_interlocked(lane: &TestLane) -> bool {
+    lane.heard.as_ref().is_some_and(|(_, report, _)| report.closed_by_interlock)
+}
+
 /// Whether the lane is lost by itself, and the operator was told.
 fn known_lost(lane: &TestLane) -> bool {
     let heard = lane.heard.as_ref();
     (lane.health == Health::Dark && heard.is_none_or(|(_, _, health)| *health == Health::Dark))
         || (lane.health == Health::Broken && lane.available != Truth::True)
-        || (lane.interlock && heard.is_none_or(|(_, report, _)| report.closed_by_interlock))
+        || (lane.interlock && (heard.is_none() || told_interlocked(lane)))
         || (!lane.online && lane.hearing != Hearing::Heard)
 }
 
@@ -453,8 +464,11 @@ fn play(sketch: &[Dice], floor: Dice, steps: &[Dice]) -> Kept {
         let before = history.capacities();
         let barriers: Vec<_> = history.gate.lanes.iter().map(|lane| lane.barrier).collect();
         let known: Vec<_> = history.gate.lanes.iter().map(known_lost).collect();
+        let interlocked: Vec<_> =
+            history.gate.lanes.iter().map(|lane| told_interlocked(lane) && !told_closed(lane)).collect();
         history.step(*step)?;
         history.excused |= history.gate.lanes.iter().map(known_lost).ne(known);
+        history.excused |= history.gate.lanes.iter().zip(interlocked).any(|(lane, was)| was && told_closed(lane));
         history.floors_hold(&before)?;
         history.work_is_safe()?;
         history.opened_as_declared(&barriers)?;
