@@ -4,6 +4,7 @@
 
 mod api_faults;
 mod bad_input;
+mod closing;
 mod credentials;
 mod deletion;
 mod door;
