@@ -29,7 +29,7 @@ fn happen(stage: &mut Stage, (what, which): Dice) {
         0 => stage.asked = STATES[pick % STATES.len()],
         1 => {
             let (member, name) = (pick % 3, format!("device-{}", pick % 3));
-            stage.members[member] = if which % 2 == 0 { there(&name) } else { absent(&name) };
+            stage.members[member] = if which.is_multiple_of(2) { there(&name) } else { absent(&name) };
         }
         2 => {
             let standings = [Standing::Closed, Standing::Serving, Standing::Unheard];
@@ -45,7 +45,7 @@ fn happen(stage: &mut Stage, (what, which): Dice) {
     }
 }
 
-fn truth<'a>(status: &'a PhaseStatus, kind: ConditionType) -> Option<&'a str> {
+fn truth(status: &PhaseStatus, kind: ConditionType) -> Option<&str> {
     status.conditions.iter().find(|c| c.type_ == kind.as_str()).map(|c| c.status.as_str())
 }
 
