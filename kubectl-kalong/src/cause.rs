@@ -92,6 +92,12 @@ impl<'a> Found<'a> {
                     self.add(Reference::new(Kind::Phase, phase));
                 }
             }
+            reason if concerns_a_claim(reason) && matches!(thing.kind, Kind::Device | Kind::Lane) => {
+                self.own_claims();
+                if thing.kind == Kind::Lane {
+                    self.of_lane(thing.name(), reason);
+                }
+            }
             _ => match thing.kind {
                 Kind::Lane => self.of_lane(thing.name(), reason),
                 Kind::Crossing => self.of_crossing(thing.name(), reason),
@@ -113,6 +119,15 @@ impl<'a> Found<'a> {
             _ => return None,
         };
         Some(Reference::new(Kind::EdgeAgent, name))
+    }
+
+    /// The claims that the operator made for this object.
+    fn own_claims(&mut self) {
+        let requester = self.own.to_string();
+        let own = self.site.drains.iter().filter(|d| d.spec.requester == requester);
+        for drain in own.map(ResourceExt::name_any).collect::<Vec<_>>() {
+            self.add(Reference::new(Kind::LaneDrain, drain));
+        }
     }
 
     fn of_lane(&mut self, name: &str, reason: Reason) {
@@ -164,13 +179,6 @@ impl<'a> Found<'a> {
     fn of_device(&mut self, name: &str, reason: Reason) {
         let Some(device) = named(&self.site.devices, name) else { return };
         match reason {
-            Reason::AwaitingDrain | Reason::Draining | Reason::Staged => {
-                let requester = format!("Device/{name}");
-                let own = self.site.drains.iter().filter(|d| d.spec.requester == requester);
-                for drain in own.map(ResourceExt::name_any).collect::<Vec<_>>() {
-                    self.add(Reference::new(Kind::LaneDrain, drain));
-                }
-            }
             Reason::SignatureInvalid
             | Reason::NoReleaseKeys
             | Reason::FetchFailed
@@ -234,6 +242,21 @@ impl<'a> Found<'a> {
             }
         }
     }
+}
+
+/// Reasons of those who wait for a claim, or are held by one.
+fn concerns_a_claim(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::AwaitingDrain
+            | Reason::Staged
+            | Reason::Draining
+            | Reason::Drained
+            | Reason::CapacityFloor
+            | Reason::DrainInProgress
+            | Reason::DrainTimedOut
+            | Reason::DrainRefused
+    )
 }
 
 /// Whether one lane's capacity is charged to the floor of the other.

@@ -73,6 +73,9 @@ pub(crate) enum CallError {
     /// It said no.
     #[error("the API server did not {0}: {1}; ask for the right if one is missing, or log in again")]
     Refused(&'static str, String),
+    /// It does not know the kinds.
+    #[error("Kalong's kinds are not installed in this cluster: install the chart kalong, or name another --context")]
+    NotInstalled,
     /// It gave no answer.
     #[error("the API server did not {0}: try the same context with `kubectl version`")]
     Unreachable(&'static str, #[source] Box<kube::Error>),
@@ -83,6 +86,7 @@ impl CallError {
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Refused(..) => "api",
+            Self::NotInstalled => "not-installed",
             Self::Unreachable(..) => "unreachable",
         }
     }

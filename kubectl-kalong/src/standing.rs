@@ -199,6 +199,7 @@ fn rests(reason: Reason) -> bool {
             | Reason::Closed
             | Reason::DrainLapsed
             | Reason::DrainHolds
+            | Reason::NothingToDrain
     )
 }
 

@@ -19,7 +19,11 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Check> {
         Found::There(sites) => sites.as_slice(),
         Found::Absent => &[],
         Found::Hidden(why) => {
-            return vec![Check::warn("sites", why.clone(), "Name a site that you may read with -n.")];
+            return vec![Check::warn(
+                "sites",
+                why.clone(),
+                "Name a site that you may read with -n, once the kinds are there.",
+            )];
         }
     };
     let mut checks = Vec::new();

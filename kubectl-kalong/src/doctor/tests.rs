@@ -90,7 +90,7 @@ fn an_empty_cluster_lacks_everything() {
     evidence.deployments = Found::There(Vec::new());
     evidence.lease = Found::Absent;
     evidence.trust = Found::Absent;
-    evidence.sites = Found::Hidden("the API server did not list Kalong's objects: the kind is not installed".into());
+    evidence.sites = Found::Hidden(crate::cluster::CallError::NotInstalled.to_string());
     golden::compare("doctor-empty.txt", &text(&evidence));
 }
 

@@ -51,8 +51,10 @@ pub(super) async fn run(arguments: AskArguments, terminal: &Terminal) -> Result<
     let drains: Api<LaneDrain> = Api::namespaced(cluster.client, &cluster.namespace);
     let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
     let body = object(&cluster.namespace, &target, spec);
-    let made = within(drains.create(&parameters, &body)).await.map_err(CallError::of("create the LaneDrain"))?;
+    let mut made = within(drains.create(&parameters, &body)).await.map_err(CallError::of("create the LaneDrain"))?;
     let drain = made.metadata.name.clone().unwrap_or_default();
+    // kubectl hides it too.
+    made.metadata.managed_fields = None;
     match arguments.output {
         Some(format) => output::print(&output::document(format, &made)?)?,
         None => output::print(&format!("{drain}\n"))?,

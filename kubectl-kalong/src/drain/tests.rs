@@ -71,7 +71,7 @@ fn the_list_says_what_each_claim_waits_for() {
 fn progress_follows_the_status() {
     let site = fixture::site("ill");
     let waiting = drain(&site, "device-bl2-out-01-plate-2");
-    assert!(matches!(Progress::of(&waiting), Progress::Waits(text) if text.contains("Crossing/bac-luan-2")));
+    assert!(matches!(Progress::of(&waiting), Progress::Waits(text) if text.contains("Lane/bl2-out-03")));
     let mut held = drain(&site, "by-hand-bl2-trad-04-x7k2p");
     assert!(matches!(Progress::of(&held), Progress::Holds(_)));
     held.metadata.generation = Some(2);

@@ -18,6 +18,10 @@ use crate::kind::Kind;
 /// Objects in one answer of the API server.
 const PAGE: u32 = 500;
 
+/// HTTP's word for a path that leads nowhere; a kind that is not installed is answered by plain text without a reason.
+const NOT_FOUND: u16 = 404;
+const NOT_INSTALLED: &str = "the kind is not installed";
+
 /// How far to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -68,6 +72,9 @@ pub(crate) async fn load(client: &Client, reach: &Reach) -> Result<(Vec<Site>, V
     desk.take(Kind::FirmwareRelease, releases, |site| &mut site.releases);
     let mut sites: Vec<Site> = sites.into_values().collect();
     sites.iter_mut().for_each(Site::index);
+    if unread.len() == Kind::ALL.len() && unread.iter().all(|u| u.why == NOT_INSTALLED) {
+        return Err(CallError::NotInstalled);
+    }
     if unread.len() == Kind::ALL.len() {
         return Err(CallError::Refused(
             "list Kalong's objects",
@@ -93,7 +100,7 @@ where
     loop {
         let answer = match within(api.list(&page)).await {
             Ok(answer) => answer,
-            Err(error) if is(&error, |s| s.is_not_found()) => return Ok(Err("the kind is not installed".to_owned())),
+            Err(error) if is(&error, |s| s.code == NOT_FOUND) => return Ok(Err(NOT_INSTALLED.to_owned())),
             Err(error) if is(&error, |s| s.is_forbidden()) => return Ok(Err("you may not list it".to_owned())),
             Err(error) => return Err(CallError::of("list Kalong's objects")(error)),
         };

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use kalong_crds::blocked::{BlockCode, BlockedBy};
+use kalong_crds::crossing::Direction;
 use kalong_crds::device::GuardState;
-use kalong_crds::lane::LaneAdmission;
+use kalong_crds::lane::{LaneAdmission, Service};
 use kalong_crds::lane_drain::Responder;
 use kalong_crds::phase::GateVerdict;
 
@@ -87,7 +88,8 @@ pub(crate) enum Shown {
 impl Step<'_> {
     /// Whether nothing is the matter with it.
     pub(crate) fn is_well(&self) -> bool {
-        self.standing.as_ref().is_some_and(|s| s.state == State::Well)
+        let safe = !self.facts.iter().any(|f| f.about == About::Guard);
+        safe && self.standing.as_ref().is_some_and(|s| s.state == State::Well)
     }
 
     /// The steps at which the way ends, each object once, in the order in which they are shown.
@@ -165,23 +167,27 @@ impl<'a> Walk<'a> {
                 found.into_iter().partition(|c| c.wait.is_none() && c.object.kind == Kind::Lane);
             return (next, taken);
         }
-        // A device copies the block of its drain; the way leads through the drain, not past it.
-        let drains: Vec<Reference> =
-            found.iter().filter(|c| c.object.kind == Kind::LaneDrain).map(|c| c.object.clone()).collect();
-        let through = |cause: &Cause<'_>| {
-            cause.object.kind != Kind::LaneDrain
-                && drains.iter().any(|drain| {
-                    let beyond = self.site.thing(drain).map(|d| causes(self.site, &d)).unwrap_or_default();
-                    beyond.iter().any(|b| b.object == cause.object)
-                })
+        let beyond = |cause: &Cause<'_>| -> Vec<Reference> {
+            let thing = self.site.thing(&cause.object);
+            thing.map(|t| causes(self.site, &t).into_iter().map(|c| c.object).collect()).unwrap_or_default()
         };
+        // A device copies what its claim waits for, a lane names the interlock that its station shows: the way leads through the claim and
+        // through the station, not past them.
+        let own = thing.reference().to_string();
+        let between = |cause: &Cause<'_>| match cause.object.kind {
+            Kind::InspectionStation => true,
+            Kind::LaneDrain => named(&self.site.drains, &cause.object.name).is_some_and(|d| d.spec.requester == own),
+            _ => false,
+        };
+        let ways: Vec<Reference> = found.iter().filter(|c| between(c)).flat_map(beyond).collect();
         // Who suffers from nothing but what is a cause here anyway explains nothing more.
         let repeats = |cause: &Cause<'_>| {
-            let beyond = self.site.thing(&cause.object).map(|t| causes(self.site, &t)).unwrap_or_default();
+            let beyond = beyond(cause);
             let known = |object: &Reference| found.iter().any(|f| f.object == *object && f.object != cause.object);
-            cause.wait.is_none() && !beyond.is_empty() && beyond.iter().all(|b| known(&b.object))
+            cause.wait.is_none() && !beyond.is_empty() && beyond.iter().all(known)
         };
-        let next = found.iter().filter(|cause| !through(cause) && !repeats(cause)).cloned().collect();
+        let kept = |cause: &&Cause<'_>| between(cause) || (!ways.contains(&cause.object) && !repeats(cause));
+        let next = found.iter().filter(kept).cloned().collect();
         (next, Vec::new())
     }
 
@@ -208,7 +214,7 @@ fn facts(site: &Site, thing: &Thing<'_>) -> Vec<Fact> {
     let name = thing.name();
     match thing.kind {
         Kind::Device => device_facts(site, name),
-        Kind::Crossing => floor_facts(site, name),
+        Kind::Crossing => floor_facts(site, name, |_, _| true),
         Kind::Phase => {
             let status = named(&site.phases, name).and_then(|p| p.status.as_ref());
             let gates = status.map(|s| s.gates.as_slice()).unwrap_or_default();
@@ -242,10 +248,10 @@ fn device_facts(site: &Site, name: &str) -> Vec<Fact> {
     facts
 }
 
-fn floor_facts(site: &Site, name: &str) -> Vec<Fact> {
+fn floor_facts(site: &Site, name: &str, wanted: impl Fn(Service, Direction) -> bool) -> Vec<Fact> {
     let Some(crossing) = named(&site.crossings, name) else { return Vec::new() };
     let counts = crossing.status.as_ref().map(|s| s.lanes.as_slice()).unwrap_or_default();
-    let floors = crossing.spec.capacity_floors.iter().map(|floor| {
+    let floors = crossing.spec.capacity_floors.iter().filter(|f| wanted(f.service, f.direction)).map(|floor| {
         let count = counts.iter().find(|c| c.service == floor.service && c.direction == floor.direction);
         let (open, hourly) = count.map_or((0, 0), |c| (c.open, c.open_passages_per_hour));
         let class = format!("{:?} {:?}", floor.service, floor.direction);
@@ -265,6 +271,17 @@ fn drain_facts(site: &Site, name: &str) -> Vec<Fact> {
         if !left.is_empty() {
             facts.push(Fact::new(About::Left, left.join(", ")));
             facts.extend(status.empty_by.clone().map(|by| Fact::new(About::EmptyBy, by)));
+        }
+    }
+    let waits = drain.status.as_ref().map(|s| s.blocked_by.as_slice()).unwrap_or_default();
+    if waits.iter().any(|w| w.code == BlockCode::CapacityFloor) {
+        let lanes = site.targets(drain);
+        let mut crossings: Vec<&str> = lanes.iter().map(|l| l.spec.crossing_ref.as_str()).collect();
+        crossings.dedup();
+        for crossing in crossings {
+            let of =
+                |service, direction| lanes.iter().any(|l| l.spec.service == service && l.spec.direction == direction);
+            facts.extend(floor_facts(site, crossing, of));
         }
     }
     facts.extend(drain.spec.deadline.clone().map(|deadline| Fact::new(About::Deadline, deadline)));

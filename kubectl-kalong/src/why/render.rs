@@ -5,7 +5,7 @@ use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::condition::Reason;
 use serde::Serialize;
 
-use super::chain::{Fact, Shown, Step};
+use super::chain::{About, Fact, Shown, Step};
 use super::phrases::{Phrases, about, phrases};
 use crate::kind::Reference;
 use crate::moment::{ago, stamp};
@@ -65,18 +65,20 @@ impl Page<'_> {
                 .with(Paint::State(State::Stuck), format!("{} ", sign(State::Stuck)))
                 .with(Paint::Strong, step.object.to_string())
                 .and(format!(" {}", self.phrases.absent)),
-            (Some(standing), Shown::Above) => line
-                .with(Paint::State(standing.state), format!("{} ", sign(standing.state)))
-                .with(Paint::Strong, step.object.to_string())
-                .with(Paint::Faint, format!(" ({})", self.phrases.above)),
-            (Some(standing), Shown::Here) => {
+            (Some(standing), shown) => {
+                // A device may be well in itself and have an open interlock.
+                let state = match standing.state {
+                    State::Well if !step.is_well() => State::Warned,
+                    state => state,
+                };
                 let line = line
-                    .with(Paint::State(standing.state), format!("{} ", sign(standing.state)))
+                    .with(Paint::State(state), format!("{} ", sign(state)))
                     .with(Paint::Strong, step.object.to_string());
-                match standing.first() {
-                    None if step.facts.is_empty() => line.and(format!(" {}", self.phrases.well)),
-                    None => line,
-                    Some(finding) => self.headline(line.and("  "), finding),
+                match (shown, standing.first()) {
+                    (Shown::Above, _) => line.with(Paint::Faint, format!(" ({})", self.phrases.above)),
+                    (Shown::Here, Some(finding)) => self.headline(line.and("  "), finding),
+                    (Shown::Here, None) if step.facts.is_empty() => line.and(format!(" {}", self.phrases.well)),
+                    (Shown::Here, None) => line,
                 }
             }
         };
@@ -136,7 +138,7 @@ impl Page<'_> {
         if let Some(entry) = entry {
             self.labelled(&deeper, p.means, entry.means);
         }
-        if !wait.message.is_empty() && !said.is_some_and(|f| f.message == wait.message) {
+        if !wait.message.is_empty() && said.is_none_or(|f| f.message != wait.message) {
             self.labelled(&deeper, p.says, &wait.message);
         }
         if let Some(entry) = entry {
@@ -178,6 +180,11 @@ fn todo(step: &Step<'_>, language: Language) -> &'static str {
     let Some(standing) = &step.standing else {
         return words::reason(language, Reason::MissingReference).map_or("", |e| e.todo);
     };
+    // A device with an open interlock may be well in itself.
+    if let Some(guard) = step.facts.iter().find(|f| f.about == About::Guard) {
+        let word = if guard.text.starts_with("Seal") { Reason::SealBroken } else { Reason::InterlockOpen };
+        return words::reason(language, word).map_or("", |e| e.todo);
+    }
     let by_reason = standing.first().and_then(Finding::word).and_then(|word| words::reason(language, word));
     let by_wait = step.waits.first().and_then(|wait| words::code(language, wait.code));
     let entry = if standing.state <= State::Working { by_wait.or(by_reason) } else { by_reason.or(by_wait) };

@@ -33,31 +33,73 @@ fn answers_in_both_languages_are_as_agreed() {
     golden::compare("why-device-bl2-out-01-plate.vi.yaml", &why(&site, plate, Language::Vi, Some(Format::Yaml)));
 }
 
-#[test]
-fn the_chain_leads_from_a_camera_over_drain_and_floor_to_the_silent_box() {
-    let site = fixture::site("ill");
-    let chain = chain(&site, &"device/bl2-out-01-plate".parse().unwrap());
+/// The first cause of each step.
+fn way(site: &Site, object: &str) -> Vec<String> {
+    let chain = chain(site, &object.parse().unwrap());
     let mut way = Vec::new();
-    let mut at = &chain;
-    loop {
-        way.push(at.object.to_string());
-        match at.causes.first() {
-            Some(next) => at = next,
-            None => break,
-        }
+    let mut at = Some(&chain);
+    while let Some(step) = at {
+        way.push(step.object.to_string());
+        at = step.causes.first();
     }
-    assert_eq!(
-        way,
-        [
-            "Device/bl2-out-01-plate",
-            "LaneDrain/device-bl2-out-01-plate-2",
-            "Crossing/bac-luan-2",
-            "Lane/bl2-out-03",
-            "EdgeAgent/bl2-out-03-box"
-        ]
-    );
+    way
+}
+
+#[test]
+fn the_chain_leads_from_a_camera_over_its_claim_to_the_silent_box_of_another_lane() {
+    let site = fixture::site("ill");
+    let camera = "device/bl2-out-01-plate";
+    let expected = [
+        "Device/bl2-out-01-plate",
+        "LaneDrain/device-bl2-out-01-plate-2",
+        "Lane/bl2-out-03",
+        "EdgeAgent/bl2-out-03-box",
+    ];
+    assert_eq!(way(&site, camera), expected);
+    let chain = chain(&site, &camera.parse().unwrap());
     let roots: Vec<String> = chain.roots().into_iter().map(|r| r.object.to_string()).collect();
     assert_eq!(roots, ["EdgeAgent/bl2-out-03-box"]);
+}
+
+#[test]
+fn a_floor_without_one_culprit_leads_over_the_crossing_to_those_who_took_the_capacity() {
+    let site = fixture::changed("ill", |item| {
+        if matches!(item["kind"].as_str(), Some("LaneDrain" | "Device"))
+            && item["status"]["blockedBy"][0]["subject"] == "Lane/bl2-out-03"
+        {
+            item["status"]["blockedBy"][0]["subject"] = "Crossing/bac-luan-2".into();
+        }
+    });
+    let expected = [
+        "Device/bl2-out-01-plate",
+        "LaneDrain/device-bl2-out-01-plate-2",
+        "Crossing/bac-luan-2",
+        "Lane/bl2-out-03",
+        "EdgeAgent/bl2-out-03-box",
+    ];
+    assert_eq!(way(&site, "device/bl2-out-01-plate"), expected);
+}
+
+#[test]
+fn a_claim_that_waits_for_its_turn_leads_to_the_claim_before_it() {
+    let site = fixture::changed("ill", |item| {
+        if let Some(wait) = item.pointer_mut("/status/blockedBy/0").filter(|wait| wait["code"] == "CapacityFloor") {
+            wait["code"] = "DrainInProgress".into();
+            wait["subject"] = "LaneDrain/by-hand-bl2-trad-04-x7k2p".into();
+        }
+    });
+    let expected =
+        ["Device/bl2-out-01-plate", "LaneDrain/device-bl2-out-01-plate-2", "LaneDrain/by-hand-bl2-trad-04-x7k2p"];
+    assert_eq!(way(&site, "device/bl2-out-01-plate")[..3], expected);
+}
+
+#[test]
+fn a_lane_behind_an_open_interlock_leads_over_its_station_to_the_door() {
+    let site = fixture::site("ill");
+    let expected = ["Lane/bl2-in-01", "InspectionStation/bl2-xray", "Device/bl2-xray-scanner"];
+    assert_eq!(way(&site, "lane/bl2-in-01"), expected);
+    let text = why(&site, "lane/bl2-in-01", Language::En, None);
+    assert!(text.contains("1. Device/bl2-xray-scanner: Go to the station"), "{text}");
 }
 
 #[test]
