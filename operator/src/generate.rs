@@ -13,9 +13,10 @@ use kalong_crds::wire::desired::Desired;
 use kalong_crds::wire::enrol::{EnrolRequest, EnrolResponse, Refusal};
 use kalong_crds::wire::envelope::Envelope;
 use kalong_crds::wire::event::Events;
-use kalong_crds::wire::order::{AgentOrder, DeviceOrder, LaneOrder};
+use kalong_crds::wire::order::{AgentOrder, DeviceOrder, IgvOrder, LaneOrder, LinkOrder};
 use kalong_crds::wire::release::{ReleaseKeys, SignedRelease};
 use kalong_crds::wire::reported::Reported;
+use kalong_crds::wire::telemetry::Telemetry;
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
@@ -124,9 +125,12 @@ fn schema_files() -> Result<Files, GenerateError> {
         of::<Envelope<Reported>>("reported"),
         of::<Envelope<Events>>("event"),
         of::<Envelope<Renewal>>("csr"),
+        of::<Envelope<Telemetry>>("telemetry"),
         of::<AgentOrder>("order-agent"),
         of::<DeviceOrder>("order-device"),
         of::<LaneOrder>("order-lane"),
+        of::<IgvOrder>("order-igv"),
+        of::<LinkOrder>("order-link"),
         of::<EnrolRequest>("enrol-request"),
         of::<EnrolResponse>("enrol-response"),
         of::<Refusal>("refusal"),
@@ -160,7 +164,20 @@ mod tests {
     #[test]
     fn every_kind_has_a_file_and_the_policy_too() {
         let names: Vec<String> = crd_files().unwrap().into_keys().collect();
-        let expected = ["crossing", "deletion-policy", "device", "devicemodel", "edgeagent", "firmwarerelease", "lane"];
+        let expected = [
+            "bilaterallink",
+            "crossing",
+            "deletion-policy",
+            "device",
+            "devicemodel",
+            "edgeagent",
+            "firmwarerelease",
+            "igv",
+            "inspectionstation",
+            "lane",
+            "lanedrain",
+            "phase",
+        ];
         assert_eq!(names, expected.map(|n| format!("{n}.yaml")));
     }
 }
