@@ -127,6 +127,17 @@ impl Cluster {
         self.program(Tool::Kubectl).args(args).run(COMMAND_DEADLINE).await
     }
 
+    /// Runs kubectl as a person does, and gives all that it complains of.
+    ///
+    /// # Errors
+    /// It cannot be run, or does not end.
+    pub async fn kubectl_complaint<A: Into<OsString>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<String, ScenarioError> {
+        self.program(Tool::Kubectl).args(args).complaint(COMMAND_DEADLINE).await
+    }
+
     /// As [`Cluster::kubectl`], with something on standard input.
     ///
     /// # Errors

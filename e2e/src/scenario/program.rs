@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -64,6 +64,25 @@ impl Program {
     /// # Errors
     /// It cannot be run, says no, or does not end within the deadline; then it is killed.
     pub async fn run(self, within: Duration) -> Result<String, ScenarioError> {
+        let (title, output) = self.end(within).await?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let stderr = last_lines(&String::from_utf8_lossy(&output.stderr));
+        Err(ScenarioError::Command { command: title, code: output.status.code(), stderr })
+    }
+
+    /// Everything that it complains of: empty when it has ended well.
+    ///
+    /// # Errors
+    /// It cannot be run, or does not end within the deadline; then it is killed.
+    pub async fn complaint(self, within: Duration) -> Result<String, ScenarioError> {
+        let (_, output) = self.end(within).await?;
+        let complaint = if output.status.success() { Vec::new() } else { output.stderr };
+        Ok(String::from_utf8_lossy(&complaint).into_owned())
+    }
+
+    async fn end(self, within: Duration) -> Result<(String, Output), ScenarioError> {
         let title = self.title.clone().unwrap_or_else(|| command_line(&self.program, &self.args));
         let mut command = Command::new(&self.program);
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -86,11 +105,7 @@ impl Program {
             .await
             .map_err(|_| ScenarioError::CommandDeadline { command: title.clone(), within })?
             .map_err(ScenarioError::file(format!("running `{title}`")))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let stderr = last_lines(&String::from_utf8_lossy(&output.stderr));
-        Err(ScenarioError::Command { command: title, code: output.status.code(), stderr })
+        Ok((title, output))
     }
 }
 

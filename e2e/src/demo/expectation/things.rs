@@ -185,8 +185,8 @@ async fn deletion(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenario
         ),
     ];
     for (kind, names) in in_service {
-        let answer = site.cluster.kubectl(["-n", site.namespace(), "delete", kind, "--all", "--wait=false"]).await;
-        let words = answer.err().map(|error| error.to_string()).unwrap_or_default();
+        let delete = ["-n", site.namespace(), "delete", kind, "--all", "--wait=false"];
+        let words = site.cluster.kubectl_complaint(delete).await?;
         let silent = names.iter().find(|name| !words.contains(&format!("/{name} {REFUSAL}")));
         finding.require(silent.is_none(), || format!("{kind}: nothing was said of {silent:?}"));
         refused += names.len();
