@@ -152,7 +152,7 @@ mod tests {
         let write = GenerateArguments { out: out.clone(), check: false };
         let check = GenerateArguments { out, check: true };
         let missing = crds(&check).unwrap_err().to_string();
-        assert!(missing.contains("crossing.yaml") && missing.contains("cargo run"), "{missing}");
+        assert!(missing.contains("bilaterallink.yaml") && missing.contains("cargo run"), "{missing}");
         for generate in [crds, schemas] {
             generate(&write).unwrap();
             generate(&check).unwrap();
