@@ -103,11 +103,28 @@ fn every_example_is_what_the_types_say() {
     assert!(seen >= 11, "only {seen} examples were found");
 }
 
+/// The page of a kind: its name in lower case, in one word or with a hyphen between its words.
+fn page_of(kind: &str) -> String {
+    let mut hyphened = String::new();
+    for c in kind.chars() {
+        let begins =
+            c.is_ascii_uppercase() && hyphened.chars().last().is_some_and(|before| before.is_ascii_lowercase());
+        hyphened.push_str(if begins { "-" } else { "" });
+        hyphened.push(c);
+    }
+    let folder = root().join("docs/kinds");
+    let names = [kind.to_lowercase(), hyphened.to_lowercase()];
+    names
+        .iter()
+        .find_map(|name| fs::read_to_string(folder.join(format!("{name}.md"))).ok())
+        .unwrap_or_else(|| panic!("no page of {kind} in docs/kinds: write {}.md", names[1]))
+}
+
 #[test]
 fn the_page_of_a_kind_names_every_field_and_condition() {
     for crd in crd_documents().unwrap() {
-        let kind = crd.pointer("/spec/names/singular").and_then(Value::as_str).unwrap();
-        let page = fs::read_to_string(root().join("docs/kinds").join(format!("{kind}.md"))).unwrap();
+        let kind = crd.pointer("/spec/names/kind").and_then(Value::as_str).unwrap();
+        let page = page_of(kind);
         let fields = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap();
         for field in fields.as_object().unwrap().keys() {
             assert!(page.contains(&format!("| `{field}` |")), "docs/kinds/{kind}.md has no row for `{field}`");
