@@ -106,7 +106,7 @@ const BAD_WHEN_TRUE: [ConditionType; 4] =
 fn unhealthy(kind: &str, status: &str, reason: &str) -> bool {
     let Some(kind) = ConditionType::parse(kind) else { return status != Truth::True.as_str() };
     // Nothing is sent by choice, and what follows from that is no trouble either.
-    if reason == Reason::DryRun.as_str() {
+    if [Reason::DryRun, Reason::NotExchanging].iter().any(|choice| choice.as_str() == reason) {
         return false;
     }
     match FACTS.iter().find(|(fact, _)| *fact == kind) {
@@ -157,6 +157,7 @@ mod tests {
             ("Licensed", "True", "LicenceValid"),
             ("Ready", "True", "Commissioning"),
             ("CounterpartAligned", "False", "DryRun"),
+            ("ReceiptsTimely", "Unknown", "NotExchanging"),
         ] {
             assert!(!unhealthy(kind, status, reason), "{kind} {status} {reason}");
         }
