@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::lane::LaneAdmission;
 use kalong_crds::phase::{GateVerdict, PhaseState};
-use kalong_crds::{Crossing, Device, EdgeAgent, Lane, Phase};
+use kalong_crds::{CHANGED_FOR_PHASE, Crossing, Device, EdgeAgent, Lane, Phase};
 use kalong_e2e::site::layout::Placed;
 use serde_json::json;
 
@@ -150,6 +150,19 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
     let after = counts(live).await;
     assert_eq!(after.setting_writes, before.setting_writes, "what was in service is not disturbed");
     assert_eq!(after.connections, before.connections, "what was in service is not disturbed");
+
+    // What it changes of an earlier phase is seen at both ends.
+    let changes = async |wanted: &[String]| {
+        let listed = |phase: &Phase| phase.status.as_ref().is_some_and(|s| s.changes == wanted);
+        site.until::<Phase>(LATER, &format!("changes {wanted:?}"), SOON, listed).await;
+    };
+    let note = async |value: serde_json::Value| {
+        site.patch::<Device>(&live.name, json!({"metadata": {"annotations": {CHANGED_FOR_PHASE: value}}})).await;
+    };
+    note(json!(LATER)).await;
+    changes(&[format!("Device/{}", live.name)]).await;
+    note(json!(null)).await;
+    changes(&[]).await;
 
     // Evidence that goes void closes nothing.
     site.stop_box("later").await;
