@@ -3,8 +3,8 @@
 //! Deletion sends a tombstone; a device that moved to another agent is taken from the old one the same way, and the new one is told
 //! when the old one let go. A device whose declaration is invalid, or whose phase does not exist, is not contacted anew, and what
 //! already runs is left alone. Whatever needs an empty lane, a change of firmware or switching a device off, claims the lane first:
-//! a LaneDrain that the device makes, waits for, and ends. A change costs five writes for that claim (made, accepted, drained, ended,
-//! and the wait in the device's status) beside those of the lane.
+//! a LaneDrain that the device makes, waits for, and ends. A change costs four writes for that claim (made, accepted, drained, ended),
+//! three on the lane (draining, drained, open again), and one on the device for each thing that it waits for.
 
 mod act;
 mod config;
