@@ -103,21 +103,11 @@ fn every_example_is_what_the_types_say() {
     assert!(seen >= 11, "only {seen} examples were found");
 }
 
-/// The page of a kind: its name in lower case, in one word or with a hyphen between its words.
+/// The page of a kind: its name in lower case.
 fn page_of(kind: &str) -> String {
-    let mut hyphened = String::new();
-    for c in kind.chars() {
-        let begins =
-            c.is_ascii_uppercase() && hyphened.chars().last().is_some_and(|before| before.is_ascii_lowercase());
-        hyphened.push_str(if begins { "-" } else { "" });
-        hyphened.push(c);
-    }
-    let folder = root().join("docs/kinds");
-    let names = [kind.to_lowercase(), hyphened.to_lowercase()];
-    names
-        .iter()
-        .find_map(|name| fs::read_to_string(folder.join(format!("{name}.md"))).ok())
-        .unwrap_or_else(|| panic!("no page of {kind} in docs/kinds: write {}.md", names[1]))
+    let name = kind.to_lowercase();
+    let page = root().join("docs/kinds").join(format!("{name}.md"));
+    fs::read_to_string(page).unwrap_or_else(|_| panic!("no page of {kind} in docs/kinds: write {name}.md"))
 }
 
 #[test]
@@ -231,4 +221,29 @@ fn every_link_leads_somewhere() {
             assert!(path.exists(), "{}: {target} leads nowhere", page.display());
         }
     }
+}
+
+/// Every Rust source of the project, as one text a file.
+fn sources(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            sources(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(fs::read_to_string(entry).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_promise_names_a_test_that_is_there() {
+    let page = fs::read_to_string(root().join("docs/promises.md")).unwrap();
+    let mut found = Vec::new();
+    for folder in ["crds", "controllers", "operator", "edge-agent", "e2e"] {
+        sources(&root().join(folder), &mut found);
+    }
+    let names: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+    assert!(names.len() > 10, "{names:?}");
+    let missing: Vec<&&str> =
+        names.iter().filter(|name| !found.iter().any(|text| text.contains(&format!("fn {name}(")))).collect();
+    assert!(missing.is_empty(), "no such test: {missing:?}");
 }

@@ -145,13 +145,17 @@ fn class_word(class: CargoClass) -> String {
     format!("{class:?}")
 }
 
-/// `kalong_lane_passages_total` as the operator shows it.
+/// `kalong_lane_passages_total` as the operator shows it, over the lanes of a crossing.
 async fn scrape(site: &LiveSite) -> Result<BTreeMap<Labels, u64>, ScenarioError> {
     let address = site.operator.order().listens.http;
     let text = timeout(SCRAPE_DEADLINE, get(address)).await;
     // An operator that is still starting has nothing to say yet.
     let text = text.ok().and_then(Result::ok).unwrap_or_default();
-    Ok(text.lines().filter_map(sample).collect())
+    let mut counted = BTreeMap::new();
+    for (labels, count) in text.lines().filter_map(sample) {
+        *counted.entry(labels).or_default() += count;
+    }
+    Ok(counted)
 }
 
 async fn get(address: std::net::SocketAddr) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
