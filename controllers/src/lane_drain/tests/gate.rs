@@ -458,7 +458,7 @@ impl Gate {
                 self.hear(index);
             }
             quiet = if moved { 0 } else { quiet + 1 };
-            if quiet == 2 {
+            if quiet == 4 {
                 break;
             }
         }

@@ -59,7 +59,7 @@ fn floors(dice: Dice) -> Vec<Floor> {
         min_passages_per_hour: i64::from(rate % 4) * 50,
     };
     let mut floors = vec![floor(Service::Smart, dice.0, dice.1)];
-    if dice.2 % 2 == 0 {
+    if dice.2.is_multiple_of(2) {
         floors.push(floor(Service::Passenger, dice.2 / 2, 0));
     }
     floors
@@ -88,7 +88,8 @@ impl History {
             0..=3 => self.claim(which, how),
             4 => self.end(which),
             5..=8 => return self.pass(which),
-            9 | 10 => {
+            10 => self.flicker(index),
+            9 => {
                 if let Some(name) = self.any_drain(which) {
                     self.gate.store(&name);
                 }
@@ -129,6 +130,19 @@ impl History {
         let deadline = ends.then(|| after(self.gate.now, SignedDuration::from_secs(seconds)).to_string());
         let priority = 100 + i64::from(how % 3);
         self.gate.claim(&format!("d{}", self.made), LaneDrainSpec { deadline, priority, ..spec(class, target) });
+    }
+
+    /// A claim that is accepted, told, and ended again before its lane's agent has read a word.
+    fn flicker(&mut self, index: usize) {
+        self.made += 1;
+        let name = format!("d{}", self.made);
+        let lane = self.gate.lanes[index].name();
+        self.gate.claim(&name, spec(DrainClass::Change, target(TargetKind::Lane, &lane)));
+        self.gate.pass(&name);
+        self.gate.store(&name);
+        self.gate.pass_lane(index);
+        self.gate.end(&name);
+        self.gate.pass_lane(index);
     }
 
     /// Whoever claimed ends it. A device that is in work keeps its claim: its controller would make it anew.
@@ -224,7 +238,7 @@ impl History {
     fn traffic(&mut self, index: usize, how: u8) {
         let lane = &mut self.gate.lanes[index];
         match lane.barrier {
-            LaneAdmission::Open if how % 2 == 0 => lane.inside = 2,
+            LaneAdmission::Open if how.is_multiple_of(2) => lane.inside = 2,
             _ => lane.inside = lane.inside.saturating_sub(1),
         }
     }
@@ -271,7 +285,7 @@ impl History {
 
     fn declare(&mut self, index: usize, how: u8) {
         let lane = &mut self.gate.lanes[index];
-        lane.object.spec.admission = if how % 2 == 0 { Admission::Open } else { Admission::Closed };
+        lane.object.spec.admission = if how.is_multiple_of(2) { Admission::Open } else { Admission::Closed };
     }
 
     fn floor(&mut self, how: u8) {
@@ -345,7 +359,8 @@ impl History {
         Ok(())
     }
 
-    /// What really serves and is promised to nobody: lanes, and passages an hour. A lane that broke counts until somebody could know.
+    /// What really serves and is promised to nobody: lanes, and passages an hour. A lane that broke counts until somebody could know; one
+    /// that a hold may still reach does not.
     fn capacity(&self, group: &Group) -> (i64, i64) {
         let accepted = self.gate.accepted();
         let serves = |lane: &&TestLane| {
@@ -354,6 +369,7 @@ impl History {
                 && lane.life == Life::InService
                 && !known_lost(lane)
                 && !told_closed(lane)
+                && !std::iter::once(&lane.order).chain(&lane.wire).any(|order| order.hold.is_some())
                 && (lane.barrier == LaneAdmission::Open || (lane.interlock && would_open))
                 && !accepted.iter().any(|(_, _, lanes)| lanes.contains(&lane.name()))
         };
