@@ -8,6 +8,7 @@ use kalong_crds::lane::LaneAdmission;
 use kalong_crds::phase::{GateVerdict, PhaseState};
 use kalong_crds::{CHANGED_FOR_PHASE, Crossing, Device, EdgeAgent, Lane, Phase};
 use kalong_e2e::site::layout::Placed;
+use kalong_e2e::site::{ControlClient, Layout, Site, SiteOptions, preset};
 use serde_json::json;
 
 use super::ground::{Ground, SOON, ground, holds, until};
@@ -19,8 +20,14 @@ use super::site::{Kind, TestSite, declared};
 const FIRST: &str = "phase-1";
 const LATER: &str = "phase-2";
 
+/// A gate of its own: the controllers of lanes of the shared one are few.
+async fn yard() -> (Site, Layout) {
+    let options = SiteOptions { preset: "l0".into(), ..SiteOptions::default() };
+    (Site::start_on_free_network(options).await.unwrap(), Layout::of(preset::l0()).unwrap())
+}
+
 /// A bridge with one device in service, and a lane with its own box that come later.
-async fn declare(ground: &Ground, site: &TestSite<'_>, live: &Placed, later: &Placed) {
+async fn declare(ground: &Ground, yard: &Site, site: &TestSite<'_>, live: &Placed, later: &Placed) {
     site.create_json::<Phase>(FIRST, json!({"state": "Open", "crossings": ["bridge"]})).await;
     site.create_json::<Phase>(
         LATER,
@@ -38,6 +45,9 @@ async fn declare(ground: &Ground, site: &TestSite<'_>, live: &Placed, later: &Pl
     for (placed, phase) in [(live, FIRST), (later, LATER)] {
         let mut device = declared(ground, placed, "gate");
         device.spec.phase = Some(phase.into());
+        if phase == LATER {
+            device.spec.connection.endpoint = placed.endpoint(yard.network()).to_string();
+        }
         site.create(&device).await;
     }
     site.create_json::<Lane>(
@@ -91,10 +101,11 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
     let mut operator = home.operator("only");
     operator.start().await;
     operator.serves().await;
-    let (live, later) = (ground.device(), ground.device_of("lane-plc"));
+    let (yard, layout) = yard().await;
+    let (live, later) = (ground.device(), layout.devices.iter().find(|d| d.model.name == "lane-plc").unwrap());
     site.working_box("gate").await;
-    declare(ground, &site, live, later).await;
-    let counts = async |placed: &Placed| ground.control().device(&placed.name).await.unwrap().counts;
+    declare(ground, &yard, &site, live, later).await;
+    let counts = async |control: ControlClient, placed: &Placed| control.device(&placed.name).await.unwrap().counts;
 
     // Planned: healthy, and nobody speaks to it.
     rests::<Phase>(&site, LATER, "Planned").await;
@@ -104,7 +115,7 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
     rests::<Crossing>(&site, "bridge", "InForce").await;
     site.ready::<Device>(&live.name).await;
     let untouched = async || {
-        let counts = counts(later).await;
+        let counts = counts(yard.control(), later).await;
         assert_eq!((counts.connections, counts.requests), (0, 0), "a planned device is not contacted");
     };
     untouched().await;
@@ -135,7 +146,7 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
     ask(&site, "Open").await;
     refused(&site, "EdgeAgent/later", PhaseState::Commissioning).await;
     admission(&site, LaneAdmission::Closed).await;
-    let before = counts(live).await;
+    let before = counts(ground.control(), live).await;
     site.enrol("later").await.unwrap();
     site.run("later").await;
     let open = in_force(&site, PhaseState::Open).await;
@@ -147,7 +158,7 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
         seen.eq([(1, 1)])
     })
     .await;
-    let after = counts(live).await;
+    let after = counts(ground.control(), live).await;
     assert_eq!(after.setting_writes, before.setting_writes, "what was in service is not disturbed");
     assert_eq!(after.connections, before.connections, "what was in service is not disturbed");
 
@@ -174,15 +185,15 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
     site.run("later").await;
     site.until::<Phase>(LATER, "its evidence is back", SOON, |phase| phase.is(ConditionType::EntryMet)).await;
 
-    goes_back(ground, &site, later).await;
+    goes_back(&yard, &site, later).await;
     site.ready::<Device>(&live.name).await;
 }
 
 /// Lanes are emptied while their devices are in contact; only then the box lets go of them.
-async fn goes_back(ground: &Ground, site: &TestSite<'_>, later: &Placed) {
-    let (pid, endpoint) = (site.process_of("gate").pid(), SocketAddr::V4(later.endpoint(ground.network())));
+async fn goes_back(yard: &Site, site: &TestSite<'_>, later: &Placed) {
+    let (pid, endpoint) = (site.process_of("gate").pid(), SocketAddr::V4(later.endpoint(yard.network())));
     until("the box reads it", SOON, async || holds(talks(pid, endpoint), "no connection")).await;
-    ground.control().occupancy(&later.name, 1).await.unwrap();
+    yard.control().occupancy(&later.name, 1).await.unwrap();
     ask(site, "Planned").await;
     let phase = in_force(site, PhaseState::Commissioning).await;
     assert_eq!(phase.reason(ConditionType::Reconciling), "PhaseClosing");
@@ -191,9 +202,9 @@ async fn goes_back(ground: &Ground, site: &TestSite<'_>, later: &Placed) {
     admission(site, LaneAdmission::Draining).await;
     assert!(talks(pid, endpoint), "a lane that is emptied is in contact");
 
-    ground.control().occupancy(&later.name, 0).await.unwrap();
+    yard.control().occupancy(&later.name, 0).await.unwrap();
     in_force(site, PhaseState::Planned).await;
-    let barrier = ground.control().device(&later.name).await.unwrap().lane.unwrap();
+    let barrier = yard.control().device(&later.name).await.unwrap().lane.unwrap();
     assert_eq!((barrier.admission.as_str(), barrier.occupancy), ("Closed", 0), "it was closed before it was let go of");
     rests::<Phase>(site, LATER, "Planned").await;
     rests::<Device>(site, &later.name, "Planned").await;
