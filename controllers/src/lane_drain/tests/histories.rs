@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::super::hold::{State, after, state};
-use super::gate::{EMPTYING, Gate, Health, TestLane, group, lane, spec, target};
+use super::gate::{Gate, spec, target};
+use super::test_lane::{EMPTYING, Health, TestLane, group, lane};
 use crate::capacity::{Floor, Group};
 use crate::kit::life::Life;
 use crate::kit::link::Hearing;

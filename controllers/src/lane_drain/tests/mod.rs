@@ -2,13 +2,15 @@
 
 mod gate;
 mod histories;
+mod test_lane;
 
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::lane::{Admission, LaneAdmission, Service};
 use kalong_crds::lane_drain::{DrainClass, LaneDrainSpec, LaneDrainStatus, TargetKind};
 
-use self::gate::{EMPTYING, Gate, Health, group, lane, spec, target};
+use self::gate::{Gate, spec, target};
+use self::test_lane::{EMPTYING, Health, group, lane};
 use super::hold::{State, state};
 use super::plan::News;
 use crate::capacity::Floor;
