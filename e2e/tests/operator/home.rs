@@ -22,18 +22,21 @@ const STOP_GRACE: Duration = Duration::from_secs(15);
 const CHART: &str = "charts/kalong";
 
 /// Sites of the operator that tests share, one a test.
-const SHARED_SITES: [&str; 11] = [
+const SHARED_SITES: [&str; 14] = [
     "abandoned",
     "contradictions",
     "credentials",
     "deletion",
     "doubles",
     "enrolment",
+    "link",
     "metrics",
     "mong-cai",
     "moves",
     "requests",
+    "station",
     "suspension",
+    "vehicle",
 ];
 
 /// A release of the chart: a namespace for operators, and sites that they may serve.

@@ -15,6 +15,7 @@ mod home;
 mod lease;
 mod metrics;
 mod moving;
+mod neighbours;
 mod plain_http;
 mod planned;
 mod site;
