@@ -453,7 +453,8 @@ impl History {
 
 /// A lane that was closed when it was told to be closed is given up, even if an interlock lets go of it before the word arrives.
 fn told_closed(lane: &TestLane) -> bool {
-    lane.wanted.as_ref().is_some_and(|wanted| wanted.admission == Admission::Closed)
+    let mut told = lane.wanted.iter().chain([&lane.order]).chain(&lane.wire);
+    told.any(|order| order.admission == Admission::Closed)
 }
 
 /// Whether the operator was last told that an interlock keeps the lane closed.
@@ -481,11 +482,11 @@ fn play(sketch: &[Dice], floor: Dice, steps: &[Dice]) -> Kept {
         let before = history.capacities();
         let barriers: Vec<_> = history.gate.lanes.iter().map(|lane| lane.barrier).collect();
         let known: Vec<_> = history.gate.lanes.iter().map(known_lost).collect();
-        let interlocked: Vec<_> =
-            history.gate.lanes.iter().map(|lane| told_interlocked(lane) && !told_closed(lane)).collect();
+        let closed: Vec<_> = history.gate.lanes.iter().map(told_closed).collect();
         history.step(*step)?;
         history.excused |= history.gate.lanes.iter().map(known_lost).ne(known);
-        history.excused |= history.gate.lanes.iter().zip(interlocked).any(|(lane, was)| was && told_closed(lane));
+        // A lane that was last reported closed is told so at once; it may have opened in the moment before.
+        history.excused |= history.gate.lanes.iter().map(told_closed).ne(closed);
         history.floors_hold(&before)?;
         history.work_is_safe()?;
         history.opened_as_declared(&barriers)?;
