@@ -19,7 +19,8 @@ use crate::site::traffic::{LaneTraffic, due};
 const AWAY: Duration = Duration::from_secs(60);
 /// Whoever was due when the minute ended has passed in this time.
 const PASS_DEADLINE: Duration = Duration::from_secs(60);
-const COUNT_DEADLINE: Duration = Duration::from_secs(90);
+/// Boxes that looked in vain for a minute come back within another.
+const COUNT_DEADLINE: Duration = Duration::from_secs(150);
 const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(1);
 
