@@ -25,7 +25,9 @@ use kube::ResourceExt;
 
 /// Steps of one history; `KALONG_MODEL_STEPS` asks for more, `KALONG_MODEL_SEED` for another history.
 const STEPS: u64 = 30;
-const SEED: u64 = 20_261_122;
+const SEED: u64 = 1;
+/// The deed by which whatever is wrong by itself ends.
+const MENDED: usize = 10;
 
 fn given(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -49,7 +51,7 @@ impl Chance {
 }
 
 /// What is wrong at the gate by itself, and so is nobody's decision.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Trouble {
     broken: BTreeSet<String>,
     interlock: bool,
@@ -57,6 +59,16 @@ struct Trouble {
 }
 
 impl Trouble {
+    /// Brings it about, or ends it.
+    fn reach(&self, boxes: &Boxes, lanes: &[&str]) -> String {
+        for lane in lanes {
+            boxes.breaks(&format!("plc-{lane}"), self.broken.contains(*lane));
+        }
+        boxes.interlock(SCANNER, self.interlock);
+        boxes.silence(self.silent);
+        format!("{self:?}")
+    }
+
     fn excuses(&self, lane: &str) -> bool {
         self.broken.contains(lane) || (self.interlock && lane == "in-3")
     }
@@ -82,7 +94,9 @@ async fn no_history_breaks_a_floor_or_leaves_a_lane_closed() {
         // What broke in this very step is not yet known to whoever decides.
         let mut calm = true;
         let lane = chance.one(&every);
-        let deed = match chance.below(12) {
+        // What is broken does not stay so for long: most of a gate's life is in order.
+        let dice = if trouble.is_any() && chance.below(2) == 0 { MENDED } else { chance.below(MENDED) };
+        let deed = match dice {
             0..=2 => {
                 made += 1;
                 gate.claim(&format!("claim-{made}"), lane, "Change").await;
@@ -109,26 +123,19 @@ async fn no_history_breaks_a_floor_or_leaves_a_lane_closed() {
             }
             7 => {
                 calm = false;
-                let broken = !trouble.broken.remove(lane);
-                if broken {
-                    trouble.broken.insert(lane.to_owned());
+                match chance.below(3) {
+                    0 => trouble.broken.extend([lane.to_owned()]),
+                    1 => trouble.interlock = true,
+                    _ => trouble.silent = true,
                 }
-                gate.boxes.breaks(&format!("plc-{lane}"), broken);
-                format!("{lane} broken: {broken}")
+                trouble.reach(&gate.boxes, &every)
+            }
+            MENDED => {
+                calm = false;
+                trouble = Trouble::default();
+                trouble.reach(&gate.boxes, &every)
             }
             8 => {
-                calm = false;
-                trouble.interlock = !trouble.interlock;
-                gate.boxes.interlock(SCANNER, trouble.interlock);
-                format!("interlock open: {}", trouble.interlock)
-            }
-            9 => {
-                calm = false;
-                trouble.silent = !trouble.silent;
-                gate.boxes.silence(trouble.silent);
-                format!("boxes silent: {}", trouble.silent)
-            }
-            10 => {
                 gate.boxes.arrive(lane, 6);
                 format!("vehicles in {lane}")
             }
