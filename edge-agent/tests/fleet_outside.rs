@@ -1,5 +1,5 @@
-//! The fleet against a vehicle and a fleet control that were not written here: vda-5050-lib on Node. Nothing is installed from here; where
-//! Node or the package is absent the tests count as ignored and say what to do.
+//! The fleet against a vehicle and a fleet control that were not written here: vda-5050-lib on Node. Where Node is absent, or the package
+//! cannot be had, the tests count as ignored and say why.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,6 +24,8 @@ use lone_box::{LoneBox, igv_item, until};
 use rumqttc::Packet;
 
 const SERIAL: &str = "v-9";
+/// Longest wait for one answer of the registry, in milliseconds, as npm takes it.
+const NPM_TIMEOUT: &str = "--fetch-timeout=60000";
 /// What our own client is called on the broker.
 const AGENT: &str = "kalong-mc.box";
 
@@ -54,12 +56,37 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/outside/vda5050")
 }
 
-/// Whether Node finds the library from where the vehicle's program lies.
-fn node() -> Result<(), String> {
+/// Where the library is, put there once, below the target folder.
+fn modules() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("vda5050")
+}
+
+fn node_with_library() -> Command {
     let mut command = Command::new("node");
-    command.args(["-e", "require('vda-5050-lib')"]).current_dir(folder());
-    let output = command.stdin(Stdio::null()).output().map_err(|_| "node is not there".to_owned())?;
-    if output.status.success() { Ok(()) } else { Err("run npm install in e2e/outside/vda5050 first".to_owned()) }
+    command.env("NODE_PATH", modules().join("node_modules")).current_dir(folder()).stdin(Stdio::null());
+    command
+}
+
+/// Whether there is Node, and the library that `package.json` pins.
+fn node() -> Result<(), String> {
+    let found = || node_with_library().args(["-e", "require('vda-5050-lib')"]).output();
+    if found().map_err(|_| "node is not there".to_owned())?.status.success() {
+        return Ok(());
+    }
+    let (prefix, package) = (modules(), "package.json");
+    std::fs::create_dir_all(&prefix).map_err(|error| error.to_string())?;
+    std::fs::copy(folder().join(package), prefix.join(package)).map_err(|error| error.to_string())?;
+    let install = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0", NPM_TIMEOUT];
+    let output = Command::new("npm").args(install).arg("--prefix").arg(&prefix).stdin(Stdio::null()).output();
+    match output {
+        Ok(output) if output.status.success() && found().is_ok_and(|output| output.status.success()) => Ok(()),
+        Ok(output) => Err(format!("vda-5050-lib cannot be had: {}", last_line(&output.stderr))),
+        Err(_) => Err("npm is not there".to_owned()),
+    }
+}
+
+fn last_line(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).lines().last().unwrap_or("npm failed without a word").to_owned()
 }
 
 /// A vehicle of another hand; it is killed when this is dropped.
@@ -74,8 +101,8 @@ impl Drop for Vehicle {
 
 impl Vehicle {
     fn start(broker: &str) -> Self {
-        let mut command = Command::new("node");
-        command.arg("vehicle.js").args([broker, SERIAL]).current_dir(folder());
+        let mut command = node_with_library();
+        command.arg("vehicle.js").args([broker, SERIAL]);
         Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
     }
 

@@ -1,6 +1,6 @@
 // A vehicle of VDA 5050 and the fleet control that gives it orders, both from vda-5050-lib, which was not written here.
 //
-//   npm install --prefix e2e/outside/vda5050
+//   The test installs the library below the target folder; by hand: npm install --prefix DIR, then NODE_PATH=DIR/node_modules.
 //   node e2e/outside/vda5050/vehicle.js 127.0.0.1:1883 v-9
 //
 // The vehicle begins at `dock` on the map `yard`. It obeys words on its standard input: `order` drives it to `gate`, 40 m away;
