@@ -45,7 +45,7 @@ pub const GROUP: &str = "kalong.dev";
 pub const VERSION: &str = "v1alpha1";
 /// Keeps a Device or Lane until its agent confirmed the signed tombstone.
 pub const FINALIZER: &str = "kalong.dev/tombstone";
-/// Keeps an EdgeAgent while a Device names it.
+/// Keeps an EdgeAgent while a Device, IGV or BilateralLink names it.
 pub const AGENT_FINALIZER: &str = "kalong.dev/devices";
 /// Lets a DELETE of something in service pass the policy: `<name>, <date>, <reason>`.
 pub const DELETE_IN_SERVICE: &str = "kalong.dev/delete-in-service";

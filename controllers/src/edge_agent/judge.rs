@@ -59,7 +59,7 @@ fn verdict(seen: &Seen) -> Option<Verdict> {
     if seen.agent.metadata.deletion_timestamp.is_some() {
         return Some(Verdict::Converging(
             Reason::Terminating,
-            format!("Being removed: {} devices still name this agent.", seen.devices),
+            format!("Being removed: {} devices, vehicles or links still name this agent.", seen.named),
         ));
     }
     first([

@@ -33,7 +33,8 @@ pub(crate) struct Seen {
     facts: Option<AgentFacts>,
     /// Devices that name this agent, by whether they are live.
     live_devices: usize,
-    devices: usize,
+    /// Devices, vehicles and links that name this agent: it stays as long as any of them does.
+    named: usize,
 }
 
 impl Controlled for EdgeAgent {
@@ -58,13 +59,15 @@ fn observe(world: &World, agent: Arc<EdgeAgent>) -> Seen {
     let (namespace, name) = (agent.namespace().unwrap_or_default(), agent.name_any());
     let id = AgentId::new(&namespace, &name);
     let devices = caches::select(&world.caches.devices, &namespace, |d| d.spec.agent_ref.as_str() == name);
+    let vehicles = caches::select(&world.caches.igvs, &namespace, |v| v.spec.agent_ref.as_str() == name);
+    let links = caches::select(&world.caches.links, &namespace, |l| l.spec.agent_ref.as_str() == name);
     Seen {
         now: world.clock.now(),
         life: world.life(&namespace, agent.spec.phase.as_ref()),
         facts: id.as_ref().ok().map(|id| world.link.facts(id)),
         id,
         live_devices: devices.iter().filter(|d| world.life(&namespace, d.spec.phase.as_ref()).is_live()).count(),
-        devices: devices.len(),
+        named: devices.len() + vehicles.len() + links.len(),
         agent,
     }
 }
@@ -85,7 +88,7 @@ async fn act(world: &World, seen: &Seen) -> Result<bool, Error> {
     let kept = present.iter().any(|f| f == AGENT_FINALIZER);
     let finalizers: Option<Vec<String>> = match (deleting, kept) {
         (false, false) => Some(present.iter().cloned().chain([AGENT_FINALIZER.to_owned()]).collect()),
-        (true, true) if seen.devices == 0 || abandoned => {
+        (true, true) if seen.named == 0 || abandoned => {
             Some(present.iter().filter(|f| *f != AGENT_FINALIZER).cloned().collect())
         }
         _ => None,
@@ -155,12 +158,12 @@ fn blocked(seen: &Seen) -> Vec<BlockedBy> {
     };
     let name = seen.agent.name_any();
     let mut blocked = Vec::new();
-    if seen.agent.metadata.deletion_timestamp.is_some() && seen.devices > 0 {
+    if seen.agent.metadata.deletion_timestamp.is_some() && seen.named > 0 {
         let say = format!(
-            "{} devices still name this agent: move or delete them, or annotate the agent with kalong.dev/abandon.",
-            seen.devices
+            "{} devices, vehicles or links still name this agent: move or delete them, or annotate the agent with kalong.dev/abandon.",
+            seen.named
         );
-        blocked.push(block(BlockCode::StillReferenced, format!("{} devices", seen.devices), say));
+        blocked.push(block(BlockCode::StillReferenced, format!("{} objects", seen.named), say));
     }
     if let (Life::UnknownPhase, Some(phase)) = (seen.life, seen.agent.spec.phase.as_ref()) {
         blocked.push(block(BlockCode::MissingReference, format!("Phase/{phase}"), unknown_phase(Some(phase))));

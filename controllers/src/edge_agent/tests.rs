@@ -42,7 +42,7 @@ fn seen(spec: Value) -> Seen {
             term_implausible: false,
         }),
         live_devices: 15,
-        devices: 15,
+        named: 15,
     }
 }
 

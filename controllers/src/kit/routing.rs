@@ -107,6 +107,9 @@ impl Wakes {
         self.igvs.wake(&ns, &name);
         self.crossings.wake(&ns, igv.spec.crossing_ref.as_str());
         self.phases_of(caches, &ns, igv.spec.phase.as_ref(), change);
+        if change == Change::Substance {
+            self.agents.wake(&ns, igv.spec.agent_ref.as_str());
+        }
     }
 
     pub(super) fn link_changed(&self, caches: &Caches, link: &BilateralLink, change: Change) {
@@ -114,6 +117,9 @@ impl Wakes {
         self.links.wake(&ns, &name);
         self.crossings.wake(&ns, link.spec.crossing_ref.as_str());
         self.phases_of(caches, &ns, link.spec.phase.as_ref(), change);
+        if change == Change::Substance {
+            self.agents.wake(&ns, link.spec.agent_ref.as_str());
+        }
     }
 
     pub(super) fn drain_changed(&self, caches: &Caches, drain: &LaneDrain, change: Change) {
