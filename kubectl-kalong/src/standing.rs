@@ -146,6 +146,8 @@ fn judge(thing: &Thing<'_>, condition: &Condition) -> State {
         // Stalled says the same, and more clearly.
         ConditionType::Ready if thing.condition(ConditionType::Stalled).is_some() => State::Stuck,
         ConditionType::Ready => State::Failing,
+        // Nobody is contacted for what is only planned, so nothing else can be said of it.
+        _ if thing.condition(ConditionType::Ready).is_some_and(|c| c.reason == word(Reason::Planned)) => State::Well,
         ConditionType::Late | ConditionType::Revoked if holds => State::Warned,
         _ if holds && reason.is_some_and(warns) => State::Warned,
         _ if holds || !watched(thing.kind, kind) => State::Well,

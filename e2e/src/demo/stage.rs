@@ -177,6 +177,10 @@ Worth trying:
   kubectl -n {namespace} describe device {device}
   kubectl -n {namespace} patch lane {lane} --type merge -p '{{\"spec\":{{\"admission\":\"Closed\"}}}}'
   kubectl -n {namespace} get events --watch
+  kubectl kalong status -n {namespace}
+  kubectl kalong drain lane/{lane} --reason \"A look at the barrier\" -n {namespace}
+  kubectl kalong why lane/{lane} -n {namespace} --lang vi
+  kubectl kalong doctor -n {namespace}
   kubectl kalong enrol {agent} -n {namespace}
   kubectl explain device.spec.firmware
 
