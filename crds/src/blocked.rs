@@ -1,7 +1,10 @@
 //! Why something does not move: on whom it waits, since when, until when.
 
+use k8s_openapi::jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::condition::whole_seconds;
 
 /// What kind of thing is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +60,14 @@ pub struct BlockedBy {
     /// What somebody can do to end the wait, as one sentence.
     #[schemars(length(max = 1024))]
     pub message: String,
+}
+
+impl BlockedBy {
+    /// A wait that begins now and that only its subject can end.
+    pub fn new(code: BlockCode, subject: impl Into<String>, message: impl Into<String>, now: Timestamp) -> Self {
+        let since = whole_seconds(now).to_string();
+        Self { code, subject: subject.into(), since, until: None, message: message.into() }
+    }
 }
 
 /// Keeps `since` of a wait that goes on, so that time alone never changes a status.

@@ -535,7 +535,8 @@ pub fn settle(previous: &[Condition], judged: &[Judgement], generation: i64, now
         .collect()
 }
 
-fn whole_seconds(now: Timestamp) -> Timestamp {
+/// The moment as the API writes it: in whole seconds.
+pub fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 

@@ -8,7 +8,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use kalong_crds::Crossing;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
@@ -45,11 +44,6 @@ fn blocked(seen: &Seen) -> Vec<BlockedBy> {
     let Some(phase) = seen.crossing.spec.phase.as_ref().filter(|_| seen.life == Life::UnknownPhase) else {
         return Vec::new();
     };
-    vec![BlockedBy {
-        code: BlockCode::MissingReference,
-        subject: format!("Phase/{phase}"),
-        since: Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string(),
-        until: None,
-        message: unknown_phase(Some(phase)),
-    }]
+    let subject = format!("Phase/{phase}");
+    vec![BlockedBy::new(BlockCode::MissingReference, subject, unknown_phase(Some(phase)), seen.now)]
 }

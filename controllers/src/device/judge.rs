@@ -4,13 +4,12 @@ use jiff::tz::TimeZone;
 use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, Truth};
 use kalong_crds::device::{FirmwareStatus, HealthState, Step};
 use kalong_crds::device_model::{Calibration, UpdateSlots};
-use kalong_crds::units::Name;
 use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
 use kube::ResourceExt;
 
 use super::seen::{Credential, Knowledge, Leave, Seen};
 use super::{config, disabling};
-use crate::kit::life::Life;
+use crate::kit::life::{Life, unknown_phase};
 use crate::kit::link::Hearing;
 use crate::kit::readiness::{Verdict, commissioning, first, ready};
 use crate::lane::claim;
@@ -86,14 +85,6 @@ fn release(seen: &Seen) -> Option<Verdict> {
     (!release.is(ConditionType::Ready)).then(|| {
         Verdict::Converging(Reason::Fetching, format!("Release {name} is being checked and fetched by the operator."))
     })
-}
-
-/// What to do about a phase that is not there.
-pub(crate) fn unknown_phase(phase: Option<&Name>) -> String {
-    let phase = phase.map(Name::as_str).unwrap_or_default();
-    format!(
-        "Phase {phase} does not exist in this namespace: declare it, or correct `spec.phase`; nothing is changed until then."
-    )
 }
 
 /// Objections that rest on what the agent says.

@@ -28,8 +28,6 @@ use kalong_crds::device::DeviceStatus;
 use crate::kit::driver::{Controlled, Report};
 use crate::kit::world::World;
 
-pub(crate) use judge::unknown_phase;
-
 impl Controlled for Device {
     async fn pass(world: &World, device: Arc<Self>) -> Report<DeviceStatus> {
         let seen = observe::observe(world, device).await;

@@ -191,13 +191,7 @@ fn wait(seen: &Seen, lane: &str, other: Option<&str>) -> BlockedBy {
             (format!("Lane/{lane}"), format!("The time of the claim on lane {lane} is over; it is asked for anew."))
         }
     };
-    BlockedBy {
-        code: BlockCode::LaneDrain,
-        subject,
-        since: Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string(),
-        until: None,
-        message,
-    }
+    BlockedBy::new(BlockCode::LaneDrain, subject, message, seen.now)
 }
 
 /// Gives leave, or takes back what is over, and says so to the neighbours.

@@ -200,13 +200,7 @@ fn blocked(seen: &Seen, known: Knowledge<'_>) -> Vec<BlockedBy> {
 }
 
 fn block(seen: &Seen, code: BlockCode, subject: String, message: &str) -> BlockedBy {
-    BlockedBy {
-        code,
-        subject,
-        since: Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string(),
-        until: None,
-        message: message.to_owned(),
-    }
+    BlockedBy::new(code, subject, message, seen.now)
 }
 
 /// The agent that the device belongs to keeps it waiting.

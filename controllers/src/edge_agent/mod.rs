@@ -149,13 +149,7 @@ fn status(seen: &Seen) -> EdgeAgentStatus {
 }
 
 fn blocked(seen: &Seen) -> Vec<BlockedBy> {
-    let block = |code, subject: String, message: String| BlockedBy {
-        code,
-        subject,
-        since: Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string(),
-        until: None,
-        message,
-    };
+    let block = |code, subject: String, message: String| BlockedBy::new(code, subject, message, seen.now);
     let name = seen.agent.name_any();
     let mut blocked = Vec::new();
     if seen.agent.metadata.deletion_timestamp.is_some() && seen.named > 0 {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kalong_crds::FINALIZER;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
@@ -130,13 +129,7 @@ impl Facts {
 }
 
 fn blocked(seen: &Seen, known: Hearing) -> Vec<BlockedBy> {
-    let block = |code, subject: String, message: &str| BlockedBy {
-        code,
-        subject,
-        since: Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string(),
-        until: None,
-        message: message.to_owned(),
-    };
+    let block = |code, subject: String, message: &str| BlockedBy::new(code, subject, message, seen.now);
     let (spec, deleting) = (&seen.igv.spec, seen.igv.metadata.deletion_timestamp.is_some());
     let agent = format!("EdgeAgent/{}", spec.agent_ref);
     let mut blocked = Vec::new();

@@ -205,13 +205,8 @@ pub(crate) enum Standing {
 impl Standing {
     /// How far this claim is, by the object that stands for it.
     pub(crate) fn of(claim: &Claim, drain: Option<&LaneDrain>, now: Timestamp) -> Self {
-        let own = |message: String| BlockedBy {
-            code: BlockCode::LaneDrain,
-            subject: format!("LaneDrain/{}", claim.name),
-            since: Timestamp::from_second(now.as_second()).unwrap_or(now).to_string(),
-            until: None,
-            message,
-        };
+        let subject = format!("LaneDrain/{}", claim.name);
+        let own = |message: String| BlockedBy::new(BlockCode::LaneDrain, subject, message, now);
         match drain.map(state) {
             None | Some(State::Ended) => {
                 Self::Waits(own(format!("Lane {} is asked to be empty; wait for the claim.", claim.lane)))

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use super::interlock::SeenInterlock;
 use super::observe::Seen;
 use super::{claim, closing};
-use crate::device::unknown_phase;
-use crate::kit::life::Life;
+use crate::kit::life::{Life, unknown_phase};
 use crate::kit::link::Hearing;
 use crate::kit::readiness::{Verdict, commissioning, first, ready};
 

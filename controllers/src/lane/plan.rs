@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
 use kalong_crds::lane::{Admission, LaneAdmission, LaneStatus};
@@ -123,14 +122,7 @@ fn held_by(seen: &Seen) -> Vec<Name> {
 }
 
 fn blocked(seen: &Seen, known: Hearing) -> Vec<BlockedBy> {
-    let since = Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string();
-    let block = |code, subject: String, message: &str| BlockedBy {
-        code,
-        subject,
-        since: since.clone(),
-        until: None,
-        message: message.to_owned(),
-    };
+    let block = |code, subject: String, message: &str| BlockedBy::new(code, subject, message, seen.now);
     if seen.life == Life::Planned && !seen.deleting() {
         return Vec::new();
     }

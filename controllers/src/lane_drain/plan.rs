@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::blocked::BlockCode;
-use kalong_crds::condition::{ConditionType, Conditioned, Reason};
+use kalong_crds::condition::{ConditionType, Conditioned, Reason, whole_seconds};
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::lane_drain::DrainClass;
 use kube::ResourceExt;
@@ -151,7 +151,7 @@ pub(super) fn plan(seen: &Seen) -> Plan {
 /// Asks whether the claim, or what joined its target, may be taken now.
 fn ask(seen: &Seen, lanes: &[LaneSeen], asks: &Asks) -> Plan {
     let accepted = |breaking: Option<String>| {
-        let acceptance = Acceptance { at: whole(seen.now), lanes: asks.claim.lanes.clone() };
+        let acceptance = Acceptance { at: whole_seconds(seen.now), lanes: asks.claim.lanes.clone() };
         let course = holds(seen, lanes, &acceptance, breaking.clone(), None);
         let news = breaking.map_or(News::Accepted, News::Emergency);
         Plan { course, acceptance: Some(acceptance), news: Some(news), again: None }
@@ -322,8 +322,4 @@ fn in_flight(asks: &Asks) -> Option<Duration> {
         .filter(|(_, lane)| groups.contains(&lane.group))
         .any(|(name, lane)| loss(&asks.picture, name, lane) == Some(Lost::Unconfirmed));
     unconfirmed.then(|| Duration::try_from(IN_FLIGHT).unwrap_or_default())
-}
-
-fn whole(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

@@ -1,6 +1,5 @@
 //! What is said of a LaneDrain. Pure.
 
-use jiff::Timestamp;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, Truth, settle};
 use kalong_crds::lane::LaneAdmission;
@@ -165,13 +164,9 @@ fn drained(holds: &Holds) -> Judgement {
 }
 
 fn blocked(seen: &Seen, course: &Course) -> Vec<BlockedBy> {
-    let since = Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string();
-    let block = |code, subject: String, until: Option<String>, message: &str| BlockedBy {
-        code,
-        subject,
-        since: since.clone(),
-        until,
-        message: message.chars().take(1024).collect(),
+    let block = |code, subject: String, until: Option<String>, message: &str| {
+        let message: String = message.chars().take(1024).collect();
+        BlockedBy { until, ..BlockedBy::new(code, subject, message, seen.now) }
     };
     let on = |wait: &Wait| block(wait.code, wait.subject.clone(), seen.drain.spec.deadline.clone(), &wait.message);
     match course {

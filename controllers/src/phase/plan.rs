@@ -123,14 +123,7 @@ fn absent(seen: &Seen, gates: &Gates) -> Vec<Judged> {
 }
 
 fn blocked(seen: &Seen, step: &Step) -> Vec<BlockedBy> {
-    let since = Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string();
-    let block = |code, subject: String, message: String| BlockedBy {
-        code,
-        subject,
-        since: since.clone(),
-        until: None,
-        message,
-    };
+    let block = |code, subject: String, message: String| BlockedBy::new(code, subject, message, seen.now);
     let mut blocks: Vec<BlockedBy> = Vec::new();
     match &step.hindrance {
         None => {}

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use super::licence::{Standing, standing};
 use super::observe::{Fallback, Guarded, Member, Seen};
 use super::plan::closed_lanes;
-use crate::kit::life::Life;
+use crate::kit::life::{Life, unknown_phase};
 use crate::kit::readiness::{Verdict, commissioning, first, ready};
 
 /// Names that one message lists.
@@ -64,11 +64,6 @@ pub(super) fn declared(seen: &Seen) -> Option<Verdict> {
         }),
         planned_member(seen),
     ])
-}
-
-fn unknown_phase(phase: Option<&Name>) -> String {
-    let phase = phase.map(Name::as_str).unwrap_or_default();
-    format!("Phase {phase} does not exist in this namespace: declare it; until then everything stays as it is.")
 }
 
 fn zone(seen: &Seen) -> Option<Verdict> {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
 use kalong_crds::device::GuardKind;
@@ -54,13 +53,7 @@ pub(super) fn closed_lanes(seen: &Seen) -> Vec<Name> {
 }
 
 fn blocked(seen: &Seen) -> Vec<BlockedBy> {
-    let block = |code, subject: String, message: String| BlockedBy {
-        code,
-        subject,
-        since: Timestamp::from_second(seen.now.as_second()).unwrap_or(seen.now).to_string(),
-        until: None,
-        message,
-    };
+    let block = |code, subject: String, message: String| BlockedBy::new(code, subject, message, seen.now);
     if !seen.acts() {
         return Vec::new();
     }
