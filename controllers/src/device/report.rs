@@ -12,5 +12,11 @@ pub(super) fn report(seen: Seen, plan: Plan, done: Done) -> Report<DeviceStatus>
     let Plan { finalizers: _, want: _, remove: _, errands: _, status, again } = plan;
     let Done { stale, error } = done;
     let finder = if judge::declared(&seen).is_some() { Finder::Operator } else { Finder::Agent };
-    Report { status: status.filter(|_| !stale), again, error: error.or_else(|| failure(seen)), finder }
+    Report {
+        status: status.filter(|_| !stale),
+        again,
+        error: error.or_else(|| failure(seen)),
+        finder,
+        ..Report::unchanged()
+    }
 }

@@ -29,6 +29,8 @@ pub struct Acceptance {
     pub at: Timestamp,
     /// The names of the lanes; a lane that joins the target later is decided on anew.
     pub lanes: BTreeSet<String>,
+    /// Of an Emergency: what breaks by it, as a sentence.
+    pub breaking: Option<String>,
 }
 
 impl Ledger {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
+use kalong_crds::wire::event::EventSeverity;
 use kube::{Resource, ResourceExt};
 use kube_runtime::controller::{self, Action, Controller};
 use kube_runtime::events::{Event, EventType};
@@ -40,6 +41,19 @@ pub struct Report<S> {
     pub error: Option<Error>,
     /// Who found out what is wrong, and so makes the Event of it.
     pub finder: Finder,
+    /// Decisions that the status carries. People hear of them once it is stored: what is told was done.
+    pub news: Vec<News>,
+}
+
+/// A decision that people hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// The condition's word.
+    pub reason: Reason,
+    /// Whether somebody should look.
+    pub severity: EventSeverity,
+    /// What was decided, as a sentence; it may be empty.
+    pub note: String,
 }
 
 /// Who found out what is wrong: one finding is one Event.
@@ -55,17 +69,17 @@ pub enum Finder {
 impl<S> Report<S> {
     /// Nothing but this status.
     pub fn of(status: S) -> Self {
-        Self { status: Some(status), again: None, error: None, finder: Finder::Operator }
+        Self { status: Some(status), ..Self::unchanged() }
     }
 
     /// No status, because of this failure.
     pub fn failed(error: Error) -> Self {
-        Self { status: None, again: None, error: Some(error), finder: Finder::Operator }
+        Self { error: Some(error), ..Self::unchanged() }
     }
 
     /// The status stays as it is.
     pub fn unchanged() -> Self {
-        Self { status: None, again: None, error: None, finder: Finder::Operator }
+        Self { status: None, again: None, error: None, finder: Finder::Operator, news: Vec::new() }
     }
 }
 
@@ -203,13 +217,16 @@ async fn reconcile<K: Controlled>(object: Arc<K>, context: Arc<Context>) -> Resu
 }
 
 async fn look_and_report<K: Controlled>(world: &World, object: Arc<K>) -> Result<(Written, Option<Duration>), Error> {
-    let Report { status, again, error, finder } = K::pass(world, object.clone()).await;
+    let Report { status, again, error, finder, news } = K::pass(world, object.clone()).await;
     let written = match status {
         Some(status) => {
             let next = object.with_status(status.clone());
             let written = world.status.write(&world.client, object.as_ref(), status).await?;
-            if written == Written::Changed && finder == Finder::Operator {
-                announce(world, object.as_ref(), &next).await;
+            if written == Written::Changed {
+                let stuck = stuck(object.as_ref(), &next).filter(|_| finder == Finder::Operator);
+                for news in news.into_iter().chain(stuck) {
+                    tell(world, &next, news).await;
+                }
             }
             written
         }
@@ -222,23 +239,36 @@ async fn look_and_report<K: Controlled>(world: &World, object: Arc<K>) -> Result
 }
 
 /// One Event when an object gets stuck, or gets stuck for another reason. The word is the condition's.
-async fn announce<K: Controlled>(world: &World, before: &K, after: &K) {
-    let reason = after.reason(ConditionType::Stalled);
-    if reason.is_empty() || reason == before.reason(ConditionType::Stalled) || reason == Reason::InternalError.as_str()
-    {
-        return;
-    }
-    let note = after.condition(ConditionType::Stalled).map(|c| c.message.clone());
+fn stuck<K: Controlled>(before: &K, after: &K) -> Option<News> {
+    let stalled = after.condition(ConditionType::Stalled)?;
+    let reason = Reason::parse(&stalled.reason).filter(|reason| *reason != Reason::InternalError)?;
+    (before.reason(ConditionType::Stalled) != reason.as_str()).then(|| News {
+        reason,
+        severity: EventSeverity::Warning,
+        note: stalled.message.clone(),
+    })
+}
+
+async fn tell<K: Controlled>(world: &World, object: &K, news: News) {
+    let News { reason, severity, note } = news;
     let event = Event {
-        type_: EventType::Warning,
-        reason: reason.to_owned(),
-        note,
+        type_: match severity {
+            EventSeverity::Normal => EventType::Normal,
+            EventSeverity::Warning => EventType::Warning,
+        },
+        reason: reason.to_string(),
+        note: Some(note).filter(|note| !note.is_empty()),
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    let about = after.object_ref(&());
-    let publish = world.recorder.publish(&event, &about);
-    if let Ok(Err(error)) = tokio::time::timeout(super::API_DEADLINE, publish).await {
-        tracing::warn!(%error, reason, "The Event could not be written; the condition says the same.");
+    let about = object.object_ref(&());
+    match tokio::time::timeout(super::API_DEADLINE, world.recorder.publish(&event, &about)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, %reason, "The Event could not be written; the condition says the same.");
+        }
+        Err(_) => {
+            tracing::warn!(%reason, after = ?super::API_DEADLINE, "The Event was not written in time; the condition says the same.");
+        }
     }
 }

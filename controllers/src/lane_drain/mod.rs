@@ -4,7 +4,6 @@
 //! says at every pass, before the order goes out, `world.drains.told(uid, hash of the order, names of the claims in it, hash that the
 //! agent reports, now)`. Without that word the lane counts neither as capacity nor as drained. A device asks [`state`] of its own claim.
 
-mod act;
 mod hold;
 mod observe;
 mod plan;
@@ -13,6 +12,7 @@ mod report;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kalong_crds::LaneDrain;
 use kalong_crds::lane_drain::LaneDrainStatus;
@@ -21,26 +21,31 @@ use kube::ResourceExt;
 use self::observe::Seen;
 use self::plan::Plan;
 use crate::kit::drains::Ledger;
-use crate::kit::driver::{Controlled, Report};
+use crate::kit::driver::{Controlled, News, Report};
 use crate::kit::world::World;
 
 pub(crate) use hold::{MADE_BY, OPERATOR, State, hold, holds, state};
 
 impl Controlled for LaneDrain {
     async fn pass(world: &World, drain: Arc<Self>) -> Report<LaneDrainStatus> {
-        let (plan, status) = decide(world, drain.clone());
-        act::act(world, &drain, plan.news.as_ref()).await;
-        Report { status, again: plan.again, ..Report::unchanged() }
+        let Decided { status, again, news } = decide(world, drain);
+        Report { status, again, news: news.into_iter().collect(), ..Report::unchanged() }
     }
 }
 
+/// What was decided at one moment.
+struct Decided {
+    status: Option<LaneDrainStatus>,
+    again: Option<Duration>,
+    news: Option<News>,
+}
+
 /// Looks and decides while nobody else does: what is accepted here counts for the next claim before its status is stored.
-fn decide(world: &World, drain: Arc<LaneDrain>) -> (Plan, Option<LaneDrainStatus>) {
+fn decide(world: &World, drain: Arc<LaneDrain>) -> Decided {
     let mut ledger = world.drains.ledger();
     let seen = observe::observe(world, drain, &ledger);
     let plan = settle(&seen, &mut ledger);
-    let status = report::status(&seen, &plan);
-    (plan, status)
+    Decided { status: report::status(&seen, &plan), again: plan.again, news: plan.news(&seen) }
 }
 
 /// Decides, and keeps in mind what is not stored yet.

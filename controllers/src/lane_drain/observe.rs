@@ -260,7 +260,11 @@ fn ended(drain: &LaneDrain) -> bool {
 fn stored(drain: &LaneDrain) -> Option<Acceptance> {
     let status: &LaneDrainStatus = drain.status.as_ref().filter(|_| is_accepted(drain))?;
     let at = status.accepted_at.as_deref()?.parse().ok()?;
-    Some(Acceptance { at, lanes: status.responders.iter().map(|responder| responder.name.0.clone()).collect() })
+    let lanes = status.responders.iter().map(|responder| responder.name.0.clone()).collect();
+    let told = drain.condition(ConditionType::Accepted);
+    let breaking =
+        told.filter(|told| told.reason == Reason::EmergencyAccepted.as_str()).map(|told| told.message.clone());
+    Some(Acceptance { at, lanes, breaking })
 }
 
 fn under(caches: &Caches, namespace: &str, target: &DrainTarget) -> Option<BTreeSet<String>> {

@@ -8,12 +8,14 @@ use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Conditioned, Reason, whole_seconds};
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::lane_drain::DrainClass;
+use kalong_crds::wire::event::EventSeverity;
 use kube::ResourceExt;
 
 use super::hold::after;
 use super::observe::{Asks, Deadline, LaneSeen, Seen, retry_at};
 use crate::capacity::{Decision, Lost, Wait, decide, loss};
 use crate::kit::drains::{Acceptance, IN_FLIGHT, Standing};
+use crate::kit::driver::News;
 use crate::kit::life::Life;
 use crate::kit::link::Hearing;
 
@@ -25,6 +27,8 @@ pub(super) const RETRY: SignedDuration = SignedDuration::from_secs(600);
 pub(super) const RETRY_EMERGENCY: SignedDuration = SignedDuration::from_secs(60);
 /// How long after the time to be empty an agent may take to say that it gave up, before the claim is given up without its word.
 pub(super) const LATE: SignedDuration = SignedDuration::from_secs(30);
+/// Characters of a condition's message.
+const MESSAGE: usize = 1024;
 /// Enough for a moment to lie in the past when it is looked at.
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -57,8 +61,6 @@ pub(super) struct GivenUp {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holds {
-    /// The floors that broke when it was accepted, as a sentence.
-    pub(super) breaking: Option<String>,
     /// The lanes that it holds, each with what it does and how empty it is.
     pub(super) lanes: Vec<Held>,
     /// When all of them have to be empty; none once they were.
@@ -91,21 +93,27 @@ pub(super) struct Plan {
     pub(super) course: Course,
     /// The acceptance as it shall be.
     pub(super) acceptance: Option<Acceptance>,
-    /// A decision that was made now, to be announced.
-    pub(super) news: Option<News>,
     pub(super) again: Option<Duration>,
 }
 
-/// A decision that people are told of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    Accepted,
-    Emergency(String),
-    GaveUp(Reason, String),
+impl Plan {
+    /// What differs from the decision that is stored, and that people are told of.
+    pub(super) fn news(&self, seen: &Seen) -> Option<News> {
+        let warning = |reason, note: &String| News { reason, severity: EventSeverity::Warning, note: note.clone() };
+        match (&seen.stored, &self.acceptance, &self.course) {
+            (Some(_), None, Course::GivenUp(given_up)) => Some(warning(given_up.reason, &given_up.message)),
+            (stored, Some(now), _) if stored.as_ref().is_none_or(|stored| stored.at != now.at) => {
+                let accepted =
+                    News { reason: Reason::DrainAccepted, severity: EventSeverity::Normal, note: String::new() };
+                Some(now.breaking.as_ref().map_or(accepted, |floors| warning(Reason::EmergencyAccepted, floors)))
+            }
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn plan(seen: &Seen) -> Plan {
-    let rest = |course, acceptance| Plan { course, acceptance, news: None, again: None };
+    let rest = |course, acceptance| Plan { course, acceptance, again: None };
     if seen.drain.metadata.deletion_timestamp.is_some() {
         return rest(Course::Ending, None);
     }
@@ -134,13 +142,10 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         return rest(Course::Stuck(Reason::InvalidSpec, say), seen.acceptance.clone());
     }
     let mut plan = match (given_up(seen, lanes), &seen.asks) {
-        (Some(given_up), _) => {
-            let news = Some(News::GaveUp(given_up.reason, given_up.message.clone()));
-            Plan { course: Course::GivenUp(given_up), acceptance: None, news, again: None }
-        }
+        (Some(given_up), _) => rest(Course::GivenUp(given_up), None),
         (None, Some(asks)) => ask(seen, lanes, asks),
         (None, None) => match &seen.acceptance {
-            Some(acceptance) => rest(holds(seen, lanes, acceptance, None, None), Some(acceptance.clone())),
+            Some(acceptance) => rest(holds(seen, lanes, acceptance, None), Some(acceptance.clone())),
             None => rest(waits_on(seen), None),
         },
     };
@@ -151,26 +156,25 @@ pub(super) fn plan(seen: &Seen) -> Plan {
 /// Asks whether the claim, or what joined its target, may be taken now.
 fn ask(seen: &Seen, lanes: &[LaneSeen], asks: &Asks) -> Plan {
     let accepted = |breaking: Option<String>| {
-        let acceptance = Acceptance { at: whole_seconds(seen.now), lanes: asks.claim.lanes.clone() };
-        let course = holds(seen, lanes, &acceptance, breaking.clone(), None);
-        let news = breaking.map_or(News::Accepted, News::Emergency);
-        Plan { course, acceptance: Some(acceptance), news: Some(news), again: None }
+        let acceptance = Acceptance { at: whole_seconds(seen.now), lanes: asks.claim.lanes.clone(), breaking };
+        Plan { course: holds(seen, lanes, &acceptance, None), acceptance: Some(acceptance), again: None }
     };
     match (decide(&asks.picture, &asks.claim), asks.claim.class) {
         (Decision::Accept, DrainClass::Change) => accepted(None),
         (Decision::Accept, DrainClass::Emergency) => accepted(Some("No floor breaks by it.".to_owned())),
         (Decision::AcceptBreaking(floors), _) => {
             let floors: Vec<_> = floors.iter().map(ToString::to_string).collect();
-            accepted(Some(format!("Floors break: {}.", floors.join("; "))))
+            // As much as the condition can carry, from which it is read again.
+            accepted(Some(format!("Floors break: {}.", floors.join("; ")).chars().take(MESSAGE).collect()))
         }
         (Decision::Wait(wait), _) => {
             let visited = seen.drain.status.as_ref().is_some_and(|status| !status.conditions.is_empty());
             let course = match &seen.acceptance {
-                Some(acceptance) => holds(seen, lanes, acceptance, None, Some(wait)),
+                Some(acceptance) => holds(seen, lanes, acceptance, Some(wait)),
                 None if visited && asks.unheard.is_some() => Course::Patience,
                 None => Course::Waits(wait),
             };
-            Plan { course, acceptance: seen.acceptance.clone(), news: None, again: None }
+            Plan { course, acceptance: seen.acceptance.clone(), again: None }
         }
     }
 }
@@ -235,13 +239,7 @@ fn was_emptied(seen: &Seen, acceptance: &Acceptance) -> bool {
     stored && stored_empty_by(seen).is_none()
 }
 
-fn holds(
-    seen: &Seen,
-    lanes: &[LaneSeen],
-    acceptance: &Acceptance,
-    breaking: Option<String>,
-    more: Option<Wait>,
-) -> Course {
+fn holds(seen: &Seen, lanes: &[LaneSeen], acceptance: &Acceptance, more: Option<Wait>) -> Course {
     let mine: Vec<_> = lanes.iter().filter(|lane| acceptance.lanes.contains(&lane.name)).collect();
     let held: Vec<_> = mine
         .iter()
@@ -256,7 +254,7 @@ fn holds(
     let emptying = |lane: &&LaneSeen| seen.drain.spec.timeout_seconds.map_or(lane.emptying, SignedDuration::from_secs);
     let empty_by = mine.iter().map(emptying).max().map(|span| after(acceptance.at, span));
     let empty_by = empty_by.filter(|_| !empty && !was_emptied(seen, acceptance));
-    Course::Holds(Holds { breaking, lanes: held, empty_by, more })
+    Course::Holds(Holds { lanes: held, empty_by, more })
 }
 
 /// What a lane does, for the status: what was said before while nothing can be concluded.

@@ -3,12 +3,13 @@
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, Truth, settle};
 use kalong_crds::lane::LaneAdmission;
-use kalong_crds::lane_drain::{DrainClass, LaneDrainStatus, Responder};
+use kalong_crds::lane_drain::{LaneDrainStatus, Responder};
 use kalong_crds::units::Name;
 
 use super::observe::Seen;
 use super::plan::{Course, Emptiness, Held, Holds, Plan};
 use crate::capacity::Wait;
+use crate::kit::drains::Acceptance;
 use crate::kit::readiness::{Verdict, ready};
 
 /// Waits that are listed; the first is the one to look at.
@@ -16,7 +17,7 @@ const LISTED: usize = 8;
 
 /// The status as it shall be; none leaves it as it is.
 pub(super) fn status(seen: &Seen, plan: &Plan) -> Option<LaneDrainStatus> {
-    let Plan { course, acceptance, news: _, again: _ } = plan;
+    let Plan { course, acceptance, again: _ } = plan;
     if *course == Course::Patience {
         return None;
     }
@@ -26,7 +27,7 @@ pub(super) fn status(seen: &Seen, plan: &Plan) -> Option<LaneDrainStatus> {
     let kept = matches!(course, Course::Stuck(..)) && acceptance.is_some();
     let mut status = LaneDrainStatus {
         observed_generation: generation,
-        conditions: settle(&old.conditions, &judge(seen, course, kept), generation, seen.now),
+        conditions: settle(&old.conditions, &judge(seen, course, acceptance.as_ref(), kept), generation, seen.now),
         accepted_at: acceptance.as_ref().map(|acceptance| acceptance.at.to_string()),
         empty_by: holds.and_then(|holds| holds.empty_by).map(|at| at.to_string()),
         responders: holds.map(|holds| holds.lanes.iter().map(responder).collect()).unwrap_or_default(),
@@ -47,7 +48,7 @@ fn remaining(holds: &Holds) -> impl Iterator<Item = &Held> {
     holds.lanes.iter().filter(|lane| matches!(lane.emptiness, Emptiness::Not | Emptiness::Unknown))
 }
 
-fn judge(seen: &Seen, course: &Course, kept: bool) -> Vec<Judgement> {
+fn judge(seen: &Seen, course: &Course, acceptance: Option<&Acceptance>, kept: bool) -> Vec<Judgement> {
     let verdict = verdict(course);
     let [is_ready, reconciling, stalled] = ready(Some(&verdict));
     let (reason, message) = match &verdict {
@@ -59,7 +60,7 @@ fn judge(seen: &Seen, course: &Course, kept: bool) -> Vec<Judgement> {
     let no = |kind| Judgement::no(kind, reason, message);
     let over = matches!(course, Course::Ending | Course::Lapsed);
     let accepted = match course {
-        Course::Holds(holds) => accepted(seen, holds),
+        Course::Holds(_) => accepted(acceptance),
         Course::Stuck(..) if kept => {
             as_before(seen, ConditionType::Accepted).unwrap_or_else(|| no(ConditionType::Accepted))
         }
@@ -124,16 +125,14 @@ fn waiting(wait: &Wait) -> Verdict {
 }
 
 /// What an emergency broke is said as it was when it was accepted: the page names it, and it must not change under the reader.
-fn accepted(seen: &Seen, holds: &Holds) -> Judgement {
+fn accepted(acceptance: Option<&Acceptance>) -> Judgement {
     let kind = ConditionType::Accepted;
-    if let Some(message) = &holds.breaking {
-        return Judgement { kind, status: Truth::True, reason: Reason::EmergencyAccepted, message: message.clone() };
+    match acceptance.and_then(|acceptance| acceptance.breaking.as_ref()) {
+        None => Judgement::yes(kind, Reason::DrainAccepted),
+        Some(message) => {
+            Judgement { kind, status: Truth::True, reason: Reason::EmergencyAccepted, message: message.clone() }
+        }
     }
-    let before = as_before(seen, kind).filter(|old| old.status == Truth::True);
-    before.unwrap_or_else(|| match seen.drain.spec.class {
-        DrainClass::Change => Judgement::yes(kind, Reason::DrainAccepted),
-        DrainClass::Emergency => Judgement::yes(kind, Reason::EmergencyAccepted),
-    })
 }
 
 fn drained(holds: &Holds) -> Judgement {

@@ -17,12 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalong_crds::Phase;
-use kalong_crds::condition::Reason;
 use kalong_crds::phase::PhaseStatus;
-use kube::{Resource, ResourceExt};
-use kube_runtime::events::{Event, EventType};
+use kube::ResourceExt;
 
-use crate::kit::API_DEADLINE;
 use crate::kit::driver::{Controlled, Report};
 use crate::kit::world::World;
 
@@ -44,33 +41,6 @@ impl Controlled for Phase {
             return Report { again: Some(again.map_or(left, |again| again.min(left))), ..Report::unchanged() };
         }
         world.pace.told(&uid);
-        for decision in news {
-            announce(world, &seen.phase, decision).await;
-        }
-        Report { status: Some(status), again, ..Report::unchanged() }
-    }
-}
-
-/// A decision that people hear of, beside the refusals that every Stalled object tells by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Decision {
-    reason: Reason,
-    warning: bool,
-    note: String,
-}
-
-async fn announce(world: &World, phase: &Phase, decision: Decision) {
-    let Decision { reason, warning, note } = decision;
-    let event = Event {
-        type_: if warning { EventType::Warning } else { EventType::Normal },
-        reason: reason.to_string(),
-        note: Some(note).filter(|note| !note.is_empty()),
-        action: "Judge".to_owned(),
-        secondary: None,
-    };
-    let about = phase.object_ref(&());
-    let publish = world.recorder.publish(&event, &about);
-    if let Ok(Err(error)) = tokio::time::timeout(API_DEADLINE, publish).await {
-        tracing::warn!(%error, %reason, "The Event could not be written; the condition says the same.");
+        Report { again, news, ..Report::of(status) }
     }
 }

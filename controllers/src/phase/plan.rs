@@ -6,18 +6,20 @@ use jiff::Timestamp;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth, settle};
 use kalong_crds::phase::{PhaseState, PhaseStatus};
+use kalong_crds::wire::event::EventSeverity;
 
 use super::gates::{Gates, Judged};
 use super::members::{LaneSeen, Standing};
 use super::observe::{Before, Seen};
-use super::{Decision, judge, progress};
+use super::{judge, progress};
+use crate::kit::driver::News;
 use crate::kit::life::in_force;
 
 /// What to do.
 pub(super) struct Plan {
     pub(super) status: PhaseStatus,
     /// Decisions that the status brings, for people.
-    pub(super) news: Vec<Decision>,
+    pub(super) news: Vec<News>,
     pub(super) again: Option<Duration>,
 }
 
@@ -155,7 +157,7 @@ fn blocked(seen: &Seen, step: &Step) -> Vec<BlockedBy> {
 }
 
 /// What people hear: a state that comes into force, evidence that is void, a day that has passed.
-fn news(seen: &Seen, before: PhaseState, status: &PhaseStatus) -> Vec<Decision> {
+fn news(seen: &Seen, before: PhaseState, status: &PhaseStatus) -> Vec<News> {
     let mut news = Vec::new();
     if status.state != before {
         let reason = match status.state {
@@ -166,14 +168,14 @@ fn news(seen: &Seen, before: PhaseState, status: &PhaseStatus) -> Vec<Decision> 
             PhaseState::Complete => Reason::PhaseComplete,
         };
         let note = format!("The phase was {} and became {}.", before.as_str(), status.state.as_str());
-        news.push(Decision { reason, warning: false, note });
+        news.push(News { reason, severity: EventSeverity::Normal, note });
     }
     let turned = |kind: ConditionType, truth: Truth, reason: Reason| {
         let now = status.conditions.iter().find(|c| c.type_ == kind.as_str())?;
         let is = now.status == truth.as_str() && now.reason == reason.as_str();
-        (is && seen.phase.reason(kind) != reason.as_str()).then(|| Decision {
+        (is && seen.phase.reason(kind) != reason.as_str()).then(|| News {
             reason,
-            warning: true,
+            severity: EventSeverity::Warning,
             note: now.message.clone(),
         })
     };

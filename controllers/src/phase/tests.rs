@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::phase::{GateVerdict, LegalBasis, PhaseState, PhaseStatus};
+use kalong_crds::wire::event::EventSeverity;
 use kalong_crds::{Device, Lane, Phase};
 use serde_json::{Value, json};
 
@@ -200,7 +201,10 @@ fn open_phase_with_void_evidence_stays_open_and_says_so_once() {
     is(&plan.status, ConditionType::Ready, "True", Reason::InForce);
     let say = is(&plan.status, ConditionType::EntryMet, "False", Reason::GateVoided);
     assert!(say.contains("Device/b"), "{say}");
-    assert_eq!(plan.news.iter().map(|n| (n.reason, n.warning)).collect::<Vec<_>>(), [(Reason::GateVoided, true)]);
+    assert_eq!(
+        plan.news.iter().map(|n| (n.reason, n.severity)).collect::<Vec<_>>(),
+        [(Reason::GateVoided, EventSeverity::Warning)]
+    );
     stage.previous = Some(plan.status);
     assert!(stage.planned().news.is_empty());
 }

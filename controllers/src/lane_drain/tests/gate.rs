@@ -19,6 +19,7 @@ use super::super::report;
 use super::test_lane::{Health, Order, TestLane};
 use crate::capacity::Floor;
 use crate::kit::drains::Drains;
+use crate::kit::driver::News;
 use crate::kit::life::Life;
 use crate::kit::link::Hearing;
 
@@ -38,6 +39,8 @@ pub(super) struct Gate {
     /// The lanes behind the one station.
     pub(super) behind: BTreeSet<String>,
     writes: BTreeMap<String, Write>,
+    /// What people would be told after the last pass, once its status is stored.
+    pub(super) news: Option<News>,
     pub(super) memory: Drains,
     versions: i64,
 }
@@ -68,6 +71,7 @@ impl Gate {
             drains: BTreeMap::new(),
             behind: BTreeSet::new(),
             writes: BTreeMap::new(),
+            news: None,
             memory: Drains::default(),
             versions: 0,
         };
@@ -150,11 +154,17 @@ impl Gate {
         let plan = super::super::settle(&seen, &mut ledger);
         let status = report::status(&seen, &plan);
         drop(ledger);
+        self.news = plan.news(&seen);
         if let Some(status) = status.filter(|status| drain.status.as_ref() != Some(status)) {
             let version = drain.metadata.resource_version.clone().unwrap_or_default().parse().unwrap();
             self.writes.insert(name.to_owned(), Write { version, status });
         }
         Some(plan)
+    }
+
+    /// The API server refuses what is on the way: somebody else wrote first.
+    pub(super) fn lose(&mut self, name: &str) {
+        self.writes.remove(name);
     }
 
     /// The API server stores what is on the way, unless the object was changed meanwhile.

@@ -12,7 +12,6 @@ use kalong_crds::lane_drain::{DrainClass, LaneDrainSpec, LaneDrainStatus, Target
 use self::gate::{Gate, spec, target};
 use self::test_lane::{EMPTYING, Health, group, lane};
 use super::hold::{State, state};
-use super::plan::News;
 use crate::capacity::Floor;
 use crate::kit::life::Life;
 
@@ -52,8 +51,8 @@ fn is(gate: &Gate, name: &str, kind: ConditionType, word: &str, reason: Reason) 
 fn claim_is_accepted_emptied_and_given_back() {
     let mut gate = gate();
     gate.claim("d", on("a"));
-    let plan = gate.pass("d").unwrap();
-    assert_eq!(plan.news, Some(News::Accepted));
+    gate.pass("d").unwrap();
+    assert_eq!(gate.news.as_ref().map(|news| news.reason), Some(Reason::DrainAccepted));
     assert!(gate.holds_nothing("a"), "nothing acts before the acceptance is stored");
     gate.store("d");
     is(&gate, "d", ConditionType::Accepted, "True", Reason::DrainAccepted);
@@ -174,9 +173,16 @@ fn whole_crossing_waits_for_its_floors_and_an_emergency_does_not() {
     is(&gate, "works", ConditionType::Accepted, "False", Reason::CapacityFloor);
     assert_eq!(status(&gate, "works").blocked_by[0].subject, "Crossing/x");
     gate.claim("flood", emergency(TargetKind::Crossing, "x", "2026-11-22T08:00:00Z"));
-    let news = gate.pass("flood").unwrap().news;
-    assert!(matches!(&news, Some(News::Emergency(floors)) if floors.contains("0 of 2 lanes")), "{news:?}");
+    gate.pass("flood").unwrap();
+    let news = gate.news.take().unwrap();
+    assert!(news.reason == Reason::EmergencyAccepted && news.note.contains("0 of 2 lanes"), "{news:?}");
+    // Somebody else wrote first: what was decided is said again, with the floors that break.
+    gate.lose("flood");
+    gate.pass("flood").unwrap();
+    assert_eq!(gate.news, Some(news));
     gate.settle();
+    gate.pass("flood");
+    assert_eq!(gate.news, None, "what is stored is told once");
     is(&gate, "flood", ConditionType::Accepted, "True", Reason::EmergencyAccepted);
     is(&gate, "flood", ConditionType::Drained, "True", Reason::Drained);
     assert_eq!(status(&gate, "flood").responders.len(), 3);
@@ -280,7 +286,7 @@ fn agent_that_gives_up_is_asked_anew_later_and_others_go_first() {
     assert_eq!(gate.lane("a").barrier, LaneAdmission::Open, "it reopens with nobody asked");
     gate.hear(0);
     let plan = gate.pass("d").unwrap();
-    assert!(matches!(plan.news, Some(News::GaveUp(Reason::DrainTimedOut, _))));
+    assert_eq!(gate.news.as_ref().map(|news| news.reason), Some(Reason::DrainTimedOut));
     assert_eq!(plan.again.unwrap().as_secs(), 600);
     gate.store("d");
     is(&gate, "d", ConditionType::Accepted, "False", Reason::DrainTimedOut);
