@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use kalong_crds::FINALIZER;
 use kalong_crds::bilateral_link::BilateralLinkStatus;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
-use kalong_crds::units::AgentId;
-use kalong_crds::wire::desired::Item;
 use kalong_crds::wire::order::LinkMode;
 use kube::ResourceExt;
 
@@ -16,18 +13,15 @@ use super::judge;
 use super::observe::Seen;
 use crate::kit::finalizer;
 use crate::kit::link::{CONFIRMATION, Hearing, Holding};
+use crate::kit::telling::{self, Telling};
 
 /// When to look again for a crossing that is missing: its appearance wakes no link.
 const LOOK: Duration = Duration::from_secs(15);
 
 /// What to do.
 pub(super) struct Plan {
-    /// The finalizers as they shall be, if they have to change.
-    pub(super) finalizers: Option<Vec<String>>,
-    /// What the gateway shall be told.
-    pub(super) want: Option<(AgentId, Item)>,
-    /// Agents that shall let go of the link.
-    pub(super) remove: Vec<AgentId>,
+    /// What its agent is told.
+    pub(super) telling: Telling,
     /// What to say; none leaves the status as it is.
     pub(super) status: Option<BilateralLinkStatus>,
     /// When to look again.
@@ -35,32 +29,28 @@ pub(super) struct Plan {
 }
 
 pub(super) fn plan(seen: &Seen) -> Plan {
-    let deleting = seen.link.metadata.deletion_timestamp.is_some();
-    let guarded = seen.link.finalizers().iter().any(|f| f == FINALIZER);
-    let finalizers = finalizers(seen, deleting);
-    let mut remove = seen.strays.clone();
-    if seen.leaves() && seen.holding != Holding::NotHeld && finalizers.is_none() {
-        remove.extend(seen.agent_id.as_ref().ok().cloned());
-    }
-    let want = match (&seen.order, &seen.agent_id) {
-        // First the finalizer, then the order: what a gateway holds can always be taken back.
-        (Some(Ok(item)), Ok(agent)) if guarded => Some((agent.clone(), item.clone())),
-        _ => None,
+    let standing = telling::Standing {
+        agent: seen.agent_id.as_ref().ok(),
+        order: seen.order.as_ref().and_then(|order| order.as_ref().ok()),
+        holding: seen.holding,
+        leaves: seen.leaves(),
+        strays: seen.strays.clone(),
     };
+    let telling = Telling::of(seen.link.as_ref(), finalizers(seen), standing);
     let (status, again) = status(seen);
     let again = [
         again,
         turns_in(&seen.link, seen.crossing.as_deref(), seen.now),
         // Whoever was never wanted in this process is not woken by the confirmation either.
-        (!remove.is_empty()).then_some(CONFIRMATION),
+        (!telling.remove.is_empty()).then_some(CONFIRMATION),
         (seen.crossing.is_none() && !seen.leaves()).then_some(LOOK),
     ];
-    Plan { finalizers, want, remove, status, again: again.into_iter().flatten().min() }
+    Plan { telling, status, again: again.into_iter().flatten().min() }
 }
 
-fn finalizers(seen: &Seen, deleting: bool) -> Option<Vec<String>> {
+fn finalizers(seen: &Seen) -> Option<Vec<String>> {
     let present = seen.link.finalizers();
-    if deleting {
+    if seen.link.metadata.deletion_timestamp.is_some() {
         finalizer::without(present, seen.holding, seen.agent.as_deref())
     } else {
         finalizer::with(present, seen.order.is_some())

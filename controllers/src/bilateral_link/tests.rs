@@ -227,7 +227,7 @@ fn switch_cuts_at_once_and_is_in_force_when_the_gateway_said_so() {
     let mut seen = agreed();
     declare(&mut seen, |spec| spec["suspend"] = json!(true));
     let decided = plan::plan(&seen);
-    let (_, item) = decided.want.unwrap();
+    let (_, item) = decided.telling.want.unwrap();
     assert_eq!(serde_json::from_value::<LinkOrder>(item.spec).unwrap().mode, LinkMode::Cut);
     let told = decided.status.unwrap();
     is(&told, ConditionType::Ready, "False", Reason::Applying);
@@ -252,7 +252,7 @@ fn switch_works_whatever_else_is_wrong() {
     declare(&mut seen, |spec| spec["suspend"] = json!(true));
     let decided = plan::plan(&seen);
     assert_eq!(mode(&seen), LinkMode::Cut);
-    assert!(decided.want.is_some());
+    assert!(decided.telling.want.is_some());
     is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::MissingReference);
 }
 
@@ -263,7 +263,7 @@ fn every_doubt_cuts() {
         change(&mut seen);
         seen.order = compose(&seen);
         assert_eq!(mode(&seen), LinkMode::Cut);
-        assert!(plan::plan(&seen).want.is_some());
+        assert!(plan::plan(&seen).telling.want.is_some());
     };
     cut(|seen| seen.crossing = None);
     cut(|seen| seen.life = Life::Commissioning);
@@ -278,11 +278,11 @@ fn unknown_phase_takes_nothing_away_and_contacts_nobody_anew() {
     held.life = Life::UnknownPhase;
     held.order = compose(&held);
     let decided = plan::plan(&held);
-    assert!(decided.remove.is_empty());
+    assert!(decided.telling.remove.is_empty());
     is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::UnknownPhase);
     held.holding = Holding::NotHeld;
     held.order = compose(&held);
-    assert!(plan::plan(&held).want.is_none());
+    assert!(plan::plan(&held).telling.want.is_none());
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn planned_link_is_taken_from_its_gateway() {
     planned.life = Life::Planned;
     planned.order = compose(&planned);
     let decided = plan::plan(&planned);
-    assert!(decided.want.is_none() && decided.remove.len() == 1);
+    assert!(decided.telling.want.is_none() && decided.telling.remove.len() == 1);
     let status = decided.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Planned);
     is(&status, ConditionType::Available, "False", Reason::Planned);

@@ -6,7 +6,6 @@ use super::permit::Errands;
 use super::plan::Plan;
 use super::seen::{Credential, Seen};
 use crate::kit::Error;
-use crate::kit::status::Written;
 use crate::kit::world::World;
 use crate::lane::claim;
 
@@ -19,29 +18,15 @@ pub(super) struct Done {
 }
 
 pub(super) async fn act(world: &World, seen: &Seen, plan: &Plan) -> Done {
-    let uid = seen.device.uid().unwrap_or_default();
-    let generation = seen.device.metadata.generation.unwrap_or_default();
-    for agent in &plan.remove {
-        world.link.remove(agent, &uid, generation);
-    }
-    if let Some((agent, item)) = &plan.want {
-        world.link.want(agent, item.clone());
-    }
+    plan.telling.tell(world, seen.device.as_ref());
     let error = run(world, &plan.errands).await.err();
-    if let Some(finalizers) = &plan.finalizers {
-        return match world.status.set_finalizers(&world.client, seen.device.as_ref(), finalizers.clone()).await {
-            // The watch brings the object back with a new version; its status is written then.
-            Ok(Written::Changed | Written::Conflict | Written::CacheBehind | Written::Unchanged) => {
-                if seen.device.metadata.deletion_timestamp.is_some() {
-                    world.permits.give_back(&uid);
-                    world.patience.over(&uid);
-                }
-                Done { stale: true, error }
-            }
-            Err(error) => Done { stale: true, error: Some(error) },
-        };
+    let guarded = plan.telling.guard(world, seen.device.as_ref()).await;
+    // The watch brings the object back with a new version; its status is written then.
+    let stale = plan.telling.finalizers.is_some();
+    if stale && guarded.is_ok() && seen.deleting() {
+        world.permits.give_back(&seen.device.uid().unwrap_or_default());
     }
-    Done { stale: false, error }
+    Done { stale, error: guarded.err().or(error) }
 }
 
 /// Makes and ends claims. All are tried; the first failure is told, and the next pass tries again.

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kalong_crds::FINALIZER;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
 use kalong_crds::device::{DeviceStatus, FirmwareStatus, Step};
 use kalong_crds::units::{AgentId, Name};
-use kalong_crds::wire::desired::Item;
 use kube::ResourceExt;
 
 use super::permit::{self, Errands};
@@ -17,6 +15,7 @@ use super::{disabling, judge};
 use crate::kit::finalizer;
 use crate::kit::life::Life;
 use crate::kit::link::{CONFIRMATION, Hearing, Holding};
+use crate::kit::telling::{Standing, Telling};
 use crate::lane::claim::distinct;
 
 /// A state of an attempt that lasts longer than this is worth a status write of its own.
@@ -28,12 +27,8 @@ const SECRET_LOOK: Duration = Duration::from_secs(15);
 /// What to do.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// The finalizers as they shall be, if they have to change.
-    pub(super) finalizers: Option<Vec<String>>,
-    /// What the agent shall be told.
-    pub(super) want: Option<(AgentId, Item)>,
-    /// Agents that shall let go of the device.
-    pub(super) remove: Vec<AgentId>,
+    /// What its agent is told.
+    pub(super) telling: Telling,
     /// Claims on its lane to make, and to end.
     pub(super) errands: Errands,
     /// What to say; none leaves the status as it is.
@@ -44,29 +39,29 @@ pub(super) struct Plan {
 
 /// Decides.
 pub(super) fn plan(seen: &Seen) -> Plan {
-    let finalizers = finalizers(seen);
-    let guarded = seen.device.finalizers().iter().any(|f| f == FINALIZER);
-    let mut remove = seen.strays.clone();
-    remove.extend(seen.former.iter().map(|(id, _)| id).filter(|id| !seen.strays.contains(id)).cloned());
-    if seen.leaves() && seen.holding != Holding::NotHeld && finalizers.is_none() {
-        remove.extend(seen.agent_id.as_ref().ok().cloned());
-    }
-    let want = match (&seen.order, &seen.agent_id) {
-        // First the finalizer, then the order: what an agent holds can always be taken back. And never two agents at one device.
-        (Some(Ok(item)), Ok(agent)) if guarded && !seen.leaves() && !seen.moving() => {
-            Some((agent.clone(), item.clone()))
-        }
-        _ => None,
+    let former = seen.former.iter().map(|(id, _)| id).filter(|id| !seen.strays.contains(id));
+    let order = seen.order.as_ref().and_then(|order| order.as_ref().ok());
+    let standing = Standing {
+        agent: seen.agent_id.as_ref().ok(),
+        // Never two agents at one device.
+        order: order.filter(|_| !seen.moving()),
+        holding: seen.holding,
+        leaves: seen.leaves(),
+        strays: seen.strays.iter().chain(former).cloned().collect(),
     };
+    let telling = Telling::of(seen.device.as_ref(), finalizers(seen), standing);
     let mut errands = permit::errands(seen);
-    if seen.deleting() && finalizers.is_some() {
+    if seen.deleting() && telling.finalizers.is_some() {
         errands = Errands { make: Vec::new(), release: seen.made.iter().map(|made| made.drain.clone()).collect() };
     }
-    let (status, again) = status(seen, want.is_some());
+    let (status, again) = status(seen, telling.want.is_some());
     // Whoever was never wanted in this process is not woken by the confirmation either.
-    let again =
-        if remove.is_empty() { again } else { Some(again.map_or(CONFIRMATION, |again| again.min(CONFIRMATION))) };
-    Plan { finalizers, want, remove, errands, status, again }
+    let again = if telling.remove.is_empty() {
+        again
+    } else {
+        Some(again.map_or(CONFIRMATION, |again| again.min(CONFIRMATION)))
+    };
+    Plan { telling, errands, status, again }
 }
 
 /// On when the device can be wanted, off when every agent let go of it, or can never say so.

@@ -9,7 +9,7 @@ use super::seen::Seen;
 use crate::kit::driver::{Finder, Report};
 
 pub(super) fn report(seen: Seen, plan: Plan, done: Done) -> Report<DeviceStatus> {
-    let Plan { finalizers: _, want: _, remove: _, errands: _, status, again } = plan;
+    let Plan { telling: _, errands: _, status, again } = plan;
     let Done { stale, error } = done;
     let finder = if judge::declared(&seen).is_some() { Finder::Operator } else { Finder::Agent };
     Report {

@@ -199,7 +199,7 @@ fn planned_device_is_ready_and_gets_no_order() {
     seen.life = Life::Planned;
     seen.order = order::compose(&seen);
     let plan = plan::plan(&seen);
-    assert!(plan.want.is_none() && plan.remove.is_empty());
+    assert!(plan.telling.want.is_none() && plan.telling.remove.is_empty());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Planned);
     is(&status, ConditionType::Available, "False", Reason::Planned);
@@ -210,7 +210,7 @@ fn device_that_is_no_longer_live_is_taken_from_its_agent() {
     let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
     seen.life = Life::Planned;
     seen.order = order::compose(&seen);
-    assert_eq!(plan::plan(&seen).remove, vec![AgentId::new("mong-cai", "lane-1").unwrap()]);
+    assert_eq!(plan::plan(&seen).telling.remove, vec![AgentId::new("mong-cai", "lane-1").unwrap()]);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn device_that_moved_is_taken_from_the_old_agent() {
     let mut seen = seen();
     let old = AgentId::new("mong-cai", "lane-9").unwrap();
     seen.strays = vec![old.clone()];
-    assert_eq!(plan::plan(&seen).remove, vec![old]);
+    assert_eq!(plan::plan(&seen).telling.remove, vec![old]);
 }
 
 #[test]
@@ -229,8 +229,8 @@ fn first_comes_the_finalizer_then_the_order() {
     seen.device = Arc::new(device);
     seen.order = order::compose(&seen);
     let plan = plan::plan(&seen);
-    assert_eq!(plan.finalizers, Some(vec![FINALIZER.to_owned()]));
-    assert!(plan.want.is_none());
+    assert_eq!(plan.telling.finalizers, Some(vec![FINALIZER.to_owned()]));
+    assert!(plan.telling.want.is_none());
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn invalid_setting_is_stalled_at_once_and_never_sent() {
     seen.device = Arc::new(device);
     seen.order = order::compose(&seen);
     let plan = plan::plan(&seen);
-    assert!(plan.want.is_none());
+    assert!(plan.telling.want.is_none());
     is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::InvalidConfig);
 }
 
@@ -302,7 +302,8 @@ fn refused_release_stalls_the_device_and_leaves_its_firmware_alone() {
     seen.order = order::compose(&seen);
     let seen = reporting(seen, firmware(Step::Idle, "1.0.0"));
     let plan = plan::plan(&seen);
-    let order: kalong_crds::wire::order::DeviceOrder = serde_json::from_value(plan.want.unwrap().1.spec).unwrap();
+    let order: kalong_crds::wire::order::DeviceOrder =
+        serde_json::from_value(plan.telling.want.unwrap().1.spec).unwrap();
     assert_eq!(order.firmware, None);
     let status = plan.status.unwrap();
     is(&status, ConditionType::Stalled, "True", Reason::SignatureInvalid);
@@ -324,7 +325,7 @@ fn device_in_two_lanes_is_a_contradiction() {
     seen.lanes = vec![lane("l1"), lane("l2")];
     seen.order = order::compose(&seen);
     let plan = plan::plan(&seen);
-    assert!(plan.want.is_none());
+    assert!(plan.telling.want.is_none());
     is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::SlotConflict);
 }
 
@@ -388,11 +389,11 @@ fn deleted_device_is_kept_until_its_agent_let_go() {
     seen.device = Arc::new(device);
     seen.order = order::compose(&seen);
     let waiting = plan::plan(&seen);
-    assert!(waiting.finalizers.is_none() && waiting.want.is_none());
-    assert_eq!(waiting.remove.len(), 1);
+    assert!(waiting.telling.finalizers.is_none() && waiting.telling.want.is_none());
+    assert_eq!(waiting.telling.remove.len(), 1);
     assert_eq!(waiting.status.unwrap().blocked_by[0].code, BlockCode::AgentConfirmation);
     seen.holding = Holding::NotHeld;
-    assert_eq!(plan::plan(&seen).finalizers, Some(vec![]));
+    assert_eq!(plan::plan(&seen).telling.finalizers, Some(vec![]));
 }
 
 #[test]
@@ -406,7 +407,7 @@ fn device_of_an_abandoned_agent_is_released() {
     seen.agent = Some(Arc::new(agent));
     seen.holding = Holding::Unknown;
     seen.order = order::compose(&seen);
-    assert_eq!(plan::plan(&seen).finalizers, Some(vec![]));
+    assert_eq!(plan::plan(&seen).telling.finalizers, Some(vec![]));
 }
 
 #[test]

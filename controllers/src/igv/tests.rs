@@ -296,7 +296,7 @@ fn silent_agent_makes_everything_unknown_and_takes_no_order_back() {
     let mut silent = seen();
     silent.facts.as_mut().unwrap().presence = Presence::Silent;
     let plan = plan::plan(&silent);
-    assert!(plan.want.is_some() && plan.remove.is_empty());
+    assert!(plan.telling.want.is_some() && plan.telling.remove.is_empty());
     let status = plan.status.unwrap();
     for kind in [ConditionType::Ready, ConditionType::Available, ConditionType::Connected, ConditionType::Localised] {
         is(&status, kind, "Unknown", Reason::AgentUnreachable);
@@ -317,8 +317,8 @@ fn suspended_vehicle_is_ready_and_its_agent_lets_go() {
     let mut suspended = seen();
     declared(&mut suspended, |igv| igv.spec.suspend = true);
     let plan = plan::plan(&suspended);
-    assert!(plan.want.is_none());
-    assert_eq!(plan.remove, [AgentId::new("mong-cai", "yard").unwrap()]);
+    assert!(plan.telling.want.is_none());
+    assert_eq!(plan.telling.remove, [AgentId::new("mong-cai", "yard").unwrap()]);
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Suspended);
     is(&status, ConditionType::Available, "False", Reason::Suspended);
@@ -331,14 +331,14 @@ fn planned_vehicle_is_not_listened_to_and_unknown_phase_takes_nothing_away() {
     planned.life = Life::Planned;
     planned.order = compose(&planned);
     let decided = plan::plan(&planned);
-    assert!(decided.want.is_none() && decided.remove.len() == 1);
+    assert!(decided.telling.want.is_none() && decided.telling.remove.len() == 1);
     is(&decided.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
 
     let mut unknown = seen();
     unknown.life = Life::UnknownPhase;
     unknown.order = compose(&unknown);
     let decided = plan::plan(&unknown);
-    assert!(decided.want.is_none() && decided.remove.is_empty());
+    assert!(decided.telling.want.is_none() && decided.telling.remove.is_empty());
     is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::UnknownPhase);
 }
 
@@ -347,7 +347,7 @@ fn commissioning_listens_and_is_ready_whatever_is_missing() {
     let mut commissioned = saying(|said| said.broker = false);
     commissioned.life = Life::Commissioning;
     let decided = plan::plan(&commissioned);
-    assert!(decided.want.is_some());
+    assert!(decided.telling.want.is_some());
     let status = decided.status.unwrap();
     let say = is(&status, ConditionType::Ready, "True", Reason::Commissioning);
     assert!(say.contains("broker"), "{say}");
@@ -362,7 +362,7 @@ fn contradictions_are_stalled_and_not_sent() {
         change(&mut seen);
         seen.order = compose(&seen);
         let plan = plan::plan(&seen);
-        assert!(plan.want.is_none() && plan.remove.is_empty());
+        assert!(plan.telling.want.is_none() && plan.telling.remove.is_empty());
         is(&plan.status.unwrap(), ConditionType::Stalled, "True", reason);
     };
     stalled(|seen| seen.twins = vec!["igv-09".into()], Reason::InvalidSpec);
@@ -376,8 +376,8 @@ fn vehicle_that_moved_is_taken_from_its_old_agent() {
     let old = AgentId::new("mong-cai", "old").unwrap();
     moved.strays = vec![old.clone()];
     let plan = plan::plan(&moved);
-    assert_eq!(plan.remove, [old]);
-    assert!(plan.want.is_some());
+    assert_eq!(plan.telling.remove, [old]);
+    assert!(plan.telling.want.is_some());
 }
 
 #[test]
@@ -385,14 +385,14 @@ fn order_waits_for_the_finalizer_and_the_object_for_its_agent() {
     let mut bare = seen();
     declared(&mut bare, |igv| igv.metadata.finalizers = None);
     let plan = plan::plan(&bare);
-    assert!(plan.want.is_none() && plan.finalizers == Some(vec![FINALIZER.to_owned()]));
+    assert!(plan.telling.want.is_none() && plan.telling.finalizers == Some(vec![FINALIZER.to_owned()]));
 
     let mut going = seen();
     declared(&mut going, |igv| {
         igv.metadata.deletion_timestamp = serde_json::from_value(json!(AT)).unwrap();
     });
     let plan = plan::plan(&going);
-    assert!(plan.finalizers.is_none() && plan.remove.len() == 1);
+    assert!(plan.telling.finalizers.is_none() && plan.telling.remove.len() == 1);
     going.holding = Holding::NotHeld;
-    assert_eq!(plan::plan(&going).finalizers, Some(vec![]));
+    assert_eq!(plan::plan(&going).telling.finalizers, Some(vec![]));
 }

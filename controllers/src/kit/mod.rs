@@ -14,6 +14,7 @@ pub mod pace;
 pub mod readiness;
 mod routing;
 pub mod status;
+pub mod telling;
 pub mod wakes;
 pub mod world;
 

@@ -31,22 +31,16 @@ impl Controlled for Lane {
         let seen = observe::observe(world, lane);
         let plan = plan::plan(&seen);
         let done = act(world, &seen, &plan).await;
-        let plan::Plan { finalizers, want: _, remove: _, make: _, release: _, status, again } = plan;
+        let plan::Plan { telling, make: _, release: _, status, again } = plan;
         // A changed finalizer brings the object back with a new version; its status is written then.
-        let status = status.filter(|_| finalizers.is_none());
+        let status = status.filter(|_| telling.finalizers.is_none());
         let order = seen.order.and_then(Result::err).map(Error::Order);
         Report { status, again, error: done.err().or(order), ..Report::unchanged() }
     }
 }
 
 async fn act(world: &World, seen: &observe::Seen, plan: &plan::Plan) -> Result<(), Error> {
-    let uid = seen.lane.uid().unwrap_or_default();
-    for agent in &plan.remove {
-        world.link.remove(agent, &uid, seen.lane.metadata.generation.unwrap_or_default());
-    }
-    if let Some((agent, item)) = &plan.want {
-        world.link.want(agent, item.clone());
-    }
+    plan.telling.tell(world, seen.lane.as_ref());
     let mut result = Ok(());
     for drain in &plan.release {
         result = result.and(claim::release(world, drain).await);
@@ -54,13 +48,9 @@ async fn act(world: &World, seen: &observe::Seen, plan: &plan::Plan) -> Result<(
     if let Some(claim) = &plan.make {
         result = result.and(claim.make(world).await);
     }
-    if let Some(finalizers) = &plan.finalizers {
-        let written = world.status.set_finalizers(&world.client, seen.lane.as_ref(), finalizers.clone()).await;
-        if written.is_ok() && seen.deleting() {
-            world.drains.forget(&uid);
-            world.patience.over(&uid);
-        }
-        result = result.and(written.map(|_| ()));
+    let guarded = plan.telling.guard(world, seen.lane.as_ref()).await;
+    if guarded.is_ok() && plan.telling.finalizers.is_some() && seen.deleting() {
+        world.drains.forget(&seen.lane.uid().unwrap_or_default());
     }
-    result
+    result.and(guarded)
 }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kalong_crds::LaneDrain;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
 use kalong_crds::lane::{Admission, LaneAdmission, LaneStatus};
-use kalong_crds::units::{AgentId, Digest, Name};
-use kalong_crds::wire::desired::Item;
-use kalong_crds::{FINALIZER, LaneDrain};
+use kalong_crds::units::{Digest, Name};
 use kube::ResourceExt;
 
 use super::claim::{Claim, distinct};
@@ -17,15 +16,14 @@ use super::{closing, judge};
 use crate::kit::finalizer;
 use crate::kit::life::Life;
 use crate::kit::link::{CONFIRMATION, Hearing, Holding};
+use crate::kit::telling::{Standing, Telling};
 
 /// How often to look at a lane that an interlock keeps closed: nobody tells when its station does not name it any more.
 const INTERLOCK_LOOK: Duration = Duration::from_secs(30);
 
 /// What to do.
 pub(super) struct Plan {
-    pub(super) finalizers: Option<Vec<String>>,
-    pub(super) want: Option<(AgentId, Item)>,
-    pub(super) remove: Vec<AgentId>,
+    pub(super) telling: Telling,
     /// Claims to make and to end, so that the lane is closed as declared.
     pub(super) make: Option<Claim>,
     pub(super) release: Vec<Arc<LaneDrain>>,
@@ -34,24 +32,27 @@ pub(super) struct Plan {
 }
 
 pub(super) fn plan(seen: &Seen) -> Plan {
-    let guarded = seen.lane.finalizers().iter().any(|f| f == FINALIZER);
-    let finalizers = finalizers(seen);
-    let agent = seen.controller.as_ref().and_then(|c| c.agent_id.clone());
-    let mut remove = seen.strays.clone();
-    if seen.leaves() && seen.holding != Holding::NotHeld && finalizers.is_none() {
-        remove.extend(agent.clone());
-    }
-    let want = match (&seen.order, agent) {
-        (Some(Ok(item)), Some(agent)) if guarded && !seen.leaves() => Some((agent, item.clone())),
-        _ => None,
+    let standing = Standing {
+        agent: seen.controller.as_ref().and_then(|c| c.agent_id.as_ref()),
+        order: seen.order.as_ref().and_then(|order| order.as_ref().ok()),
+        holding: seen.holding,
+        leaves: seen.leaves(),
+        strays: seen.strays.clone(),
     };
-    let (make, release) =
-        if seen.deleting() && finalizers.is_some() { (None, seen.made.clone()) } else { closing::errands(seen) };
+    let telling = Telling::of(seen.lane.as_ref(), finalizers(seen), standing);
+    let (make, release) = if seen.deleting() && telling.finalizers.is_some() {
+        (None, seen.made.clone())
+    } else {
+        closing::errands(seen)
+    };
     let (status, again) = status(seen);
     // Whoever was never wanted in this process is not woken by the confirmation either.
-    let again =
-        if remove.is_empty() { again } else { Some(again.map_or(CONFIRMATION, |again| again.min(CONFIRMATION))) };
-    Plan { finalizers, want, remove, make, release, status, again }
+    let again = if telling.remove.is_empty() {
+        again
+    } else {
+        Some(again.map_or(CONFIRMATION, |again| again.min(CONFIRMATION)))
+    };
+    Plan { telling, make, release, status, again }
 }
 
 fn finalizers(seen: &Seen) -> Option<Vec<String>> {

@@ -185,7 +185,7 @@ fn silent_agent_makes_a_lane_unknown_and_takes_no_order_back() {
     let mut silent = seen();
     silent.facts.as_mut().unwrap().presence = Presence::Silent;
     let plan = plan::plan(&silent);
-    assert!(plan.want.is_some() && plan.remove.is_empty());
+    assert!(plan.telling.want.is_some() && plan.telling.remove.is_empty());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
     is(&status, ConditionType::Available, "Unknown", Reason::AgentUnreachable);
@@ -204,13 +204,13 @@ fn contradictions_are_stalled_and_not_sent() {
     let mut shared = seen();
     shared.shared = vec!["plc-1".into()];
     decide(&mut shared);
-    assert!(plan::plan(&shared).want.is_none());
+    assert!(plan::plan(&shared).telling.want.is_none());
     is(&status(&shared), ConditionType::Stalled, "True", Reason::SlotConflict);
 
     let mut homeless = seen();
     homeless.crossing = None;
     decide(&mut homeless);
-    assert!(plan::plan(&homeless).want.is_none());
+    assert!(plan::plan(&homeless).telling.want.is_none());
     is(&status(&homeless), ConditionType::Stalled, "True", Reason::MissingReference);
 
     let mut misfit = seen();
@@ -218,7 +218,7 @@ fn contradictions_are_stalled_and_not_sent() {
         object("DeviceModel", "m", json!({"class": "Barrier", "protocol": {"name": "ModbusTcp"}}), Value::Null);
     misfit.controller.as_mut().unwrap().model = Some(barrier);
     decide(&mut misfit);
-    assert!(plan::plan(&misfit).want.is_none());
+    assert!(plan::plan(&misfit).telling.want.is_none());
     is(&status(&misfit), ConditionType::Stalled, "True", Reason::InvalidSpec);
 }
 
@@ -229,7 +229,7 @@ fn planned_lane_is_ready_closed_and_silent() {
     planned.holding = Holding::NotHeld;
     decide(&mut planned);
     let plan = plan::plan(&planned);
-    assert!(plan.want.is_none() && plan.remove.is_empty());
+    assert!(plan.telling.want.is_none() && plan.telling.remove.is_empty());
     is(&plan.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
 }
 

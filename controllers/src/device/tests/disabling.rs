@@ -37,7 +37,7 @@ fn composed(mut seen: Seen) -> Seen {
 
 fn told(seen: &Seen) -> Admin {
     let plan = plan::plan(seen);
-    serde_json::from_value::<DeviceOrder>(plan.want.unwrap().1.spec).unwrap().admin
+    serde_json::from_value::<DeviceOrder>(plan.telling.want.unwrap().1.spec).unwrap().admin
 }
 
 fn names(seen: &Seen) -> (Vec<String>, Vec<String>) {
@@ -150,10 +150,10 @@ fn device_that_is_deleted_before_its_lane_was_empty_is_switched_off_first() {
         composed(seen)
     };
     let mut seen = deleted(disabled());
-    assert_eq!((told(&seen), plan::plan(&seen).remove.len()), (Admin::Enabled, 0));
+    assert_eq!((told(&seen), plan::plan(&seen).telling.remove.len()), (Admin::Enabled, 0));
     assert_eq!(names(&seen), (vec![NAME.to_owned()], vec![]));
     seen.made = vec![drained(NAME)];
     let seen = deleted(seen);
-    assert_eq!((plan::plan(&seen).want.is_none(), plan::plan(&seen).remove.len()), (true, 1));
+    assert_eq!((plan::plan(&seen).telling.want.is_none(), plan::plan(&seen).telling.remove.len()), (true, 1));
     assert_eq!(names(&seen), (vec![], vec![]), "the lane stays empty until its agent let go");
 }

@@ -236,5 +236,5 @@ fn deleted_device_gives_its_lane_back_when_its_agent_let_go() {
     assert!(plan::plan(&seen).errands.release.is_empty(), "it is being written");
     seen.holding = Holding::NotHeld;
     let plan = plan::plan(&seen);
-    assert_eq!((plan.finalizers, plan.errands.release.len()), (Some(vec![]), 1));
+    assert_eq!((plan.telling.finalizers, plan.errands.release.len()), (Some(vec![]), 1));
 }

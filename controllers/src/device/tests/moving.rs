@@ -29,8 +29,8 @@ fn held_by(mut seen: Seen, agent: Option<&str>) -> Seen {
 fn new_agent_is_not_told_before_the_old_one_let_go() {
     let seen = moving(Hearing::Heard);
     let plan = plan::plan(&seen);
-    assert_eq!(plan.remove, vec![old()]);
-    assert!(plan.want.is_none(), "never two agents at one device");
+    assert_eq!(plan.telling.remove, vec![old()]);
+    assert!(plan.telling.want.is_none(), "never two agents at one device");
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "False", Reason::Applying);
     assert_eq!(
@@ -45,7 +45,7 @@ fn silent_old_agent_keeps_the_device_and_is_named() {
     let mut seen = moving(Hearing::Silent);
     seen.facts.as_mut().unwrap().presence = Presence::Silent;
     let plan = plan::plan(&seen);
-    assert!(plan.want.is_none());
+    assert!(plan.telling.want.is_none());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
     assert_eq!(
@@ -60,8 +60,8 @@ fn old_agent_that_was_not_heard_since_a_start_gets_its_tombstone_all_the_same() 
     let mut seen = moving(Hearing::Wait);
     seen.strays = vec![];
     let plan = plan::plan(&seen);
-    assert_eq!(plan.remove, vec![old()]);
-    assert!(plan.want.is_none());
+    assert_eq!(plan.telling.remove, vec![old()]);
+    assert!(plan.telling.want.is_none());
 }
 
 #[test]
@@ -69,22 +69,22 @@ fn new_agent_is_told_when_the_old_one_let_go_or_never_can() {
     let mut seen = moving(Hearing::Heard);
     (seen.strays, seen.former) = (vec![], vec![]);
     let plan = plan::plan(&seen);
-    assert_eq!(plan.want.map(|(agent, _)| agent), Some(AgentId::new("mong-cai", "lane-1").unwrap()));
+    assert_eq!(plan.telling.want.map(|(agent, _)| agent), Some(AgentId::new("mong-cai", "lane-1").unwrap()));
     assert_eq!(plan.status.unwrap().agent, Some("lane-1".into()));
     // An abandoned one is no former any more, although it still shows in what it last reported.
     let mut abandoned = moving(Hearing::Silent);
     abandoned.former = vec![];
-    assert!(plan::plan(&abandoned).want.is_some());
+    assert!(plan::plan(&abandoned).telling.want.is_some());
 }
 
 #[test]
 fn agent_that_was_told_once_is_never_left_without_its_order() {
     let mut seen = held_by(moving(Hearing::Heard), Some("lane-1"));
     seen.holding = Holding::Unknown;
-    assert!(plan::plan(&seen).want.is_some());
+    assert!(plan::plan(&seen).telling.want.is_some());
     let mut found = moving(Hearing::Silent);
     found.holding = Holding::Held;
-    assert!(plan::plan(&found).want.is_some(), "it holds it already, although no status says so");
+    assert!(plan::plan(&found).telling.want.is_some(), "it holds it already, although no status says so");
 }
 
 #[test]
@@ -111,10 +111,10 @@ fn deleted_device_stays_until_the_agent_of_before_let_go_too() {
     device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     seen.device = Arc::new(device);
     let waiting = plan::plan(&seen);
-    assert!(waiting.finalizers.is_none());
+    assert!(waiting.telling.finalizers.is_none());
     assert_eq!(waiting.status.unwrap().blocked_by[0].subject, "EdgeAgent/lane-9");
     (seen.strays, seen.former) = (vec![], vec![]);
-    assert_eq!(plan::plan(&seen).finalizers, Some(vec![]));
+    assert_eq!(plan::plan(&seen).telling.finalizers, Some(vec![]));
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn in_phase(mut seen: Seen, life: Life) -> Seen {
 fn device_in_commissioning_is_told_and_ready_whatever_is_missing() {
     let seen = in_phase(seen(), Life::Commissioning);
     let plan = plan::plan(&seen);
-    assert!(plan.want.is_some());
+    assert!(plan.telling.want.is_some());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Commissioning);
     is(&status, ConditionType::Available, "False", Reason::Commissioning);
@@ -44,7 +44,7 @@ fn device_in_commissioning_tells_the_truth_about_what_is_proven() {
 fn device_of_an_unknown_phase_is_stalled_and_nothing_is_taken_or_told() {
     let seen = in_phase(reporting(seen(), firmware(Step::Idle, "2.0.0")), Life::UnknownPhase);
     let plan = plan::plan(&seen);
-    assert!(plan.want.is_none() && plan.remove.is_empty() && plan.finalizers.is_none());
+    assert!(plan.telling.want.is_none() && plan.telling.remove.is_empty() && plan.telling.finalizers.is_none());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Stalled, "True", Reason::UnknownPhase);
     is(&status, ConditionType::Available, "True", Reason::Serving);

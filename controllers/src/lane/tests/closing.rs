@@ -128,7 +128,7 @@ fn nothing_is_concluded_about_a_lane_that_nobody_heard_since_a_start() {
     let closed = fresh(declared(seen(), Admission::Closed, "Closed", "Closed"));
     assert_eq!((told(&closed).admission, errands(&closed)), (Admission::Closed, nothing()));
     let unknown = fresh(declared(seen(), Admission::Closed, "AgentUnreachable", "Unknown"));
-    assert!(plan::plan(&unknown).want.is_none(), "it keeps its order");
+    assert!(plan::plan(&unknown).telling.want.is_none(), "it keeps its order");
     let begun = made(fresh(closing()), &drain(NAME, "Lane/l1", accepted()));
     assert_eq!(errands(&begun), nothing(), "what stands is found again");
 }
@@ -159,10 +159,10 @@ fn deleted(mut seen: Seen) -> Seen {
 fn lane_that_is_deleted_before_it_was_empty_is_closed_first() {
     let seen = deleted(closing());
     assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, (vec![NAME.to_owned()], vec![])));
-    assert!(plan::plan(&seen).remove.is_empty() && plan::plan(&seen).want.is_some());
+    assert!(plan::plan(&seen).telling.remove.is_empty() && plan::plan(&seen).telling.want.is_some());
     let claim = drain(NAME, "Lane/l1", accepted());
     let seen = reporting(held_by(made(seen, &claim), std::slice::from_ref(&claim)), LaneAdmission::Drained);
-    assert_eq!(plan::plan(&seen).remove.len(), 1, "now its agent lets go of it");
+    assert_eq!(plan::plan(&seen).telling.remove.len(), 1, "now its agent lets go of it");
     assert_eq!(errands(&seen), nothing(), "and keeps it empty until it did");
 }
 
@@ -178,5 +178,5 @@ fn deleted_lane_takes_its_claim_along() {
 #[test]
 fn lane_that_a_person_deletes_in_service_goes_at_once() {
     let seen = deleted(seen());
-    assert_eq!((plan::plan(&seen).remove.len(), errands(&seen)), (1, nothing()));
+    assert_eq!((plan::plan(&seen).telling.remove.len(), errands(&seen)), (1, nothing()));
 }

@@ -60,7 +60,9 @@ fn lane_of_an_unknown_phase_keeps_its_order_and_is_stalled() {
     let mut seen = in_phase(seen(), Life::UnknownPhase);
     seen.made = vec![drain("closing-l1", "Lane/l1", accepted())];
     let plan = plan::plan(&seen);
-    assert!(plan.want.is_none() && plan.remove.is_empty() && plan.release.is_empty() && plan.make.is_none());
+    assert!(
+        plan.telling.want.is_none() && plan.telling.remove.is_empty() && plan.release.is_empty() && plan.make.is_none()
+    );
     let status = plan.status.unwrap();
     is(&status, ConditionType::Stalled, "True", Reason::UnknownPhase);
     is(&status, ConditionType::Available, "True", Reason::Open);
