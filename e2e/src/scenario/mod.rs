@@ -17,6 +17,7 @@ mod live;
 mod meter;
 mod operator;
 mod owner;
+pub mod plain_http;
 mod program;
 mod say;
 mod shelf;

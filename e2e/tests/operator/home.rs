@@ -13,8 +13,8 @@ use kube::{Api, Client};
 use tokio::sync::OnceCell;
 
 use super::ground::{SOON, ground, holds, program, until};
-use super::plain_http;
 use super::site::TestSite;
+use kalong_e2e::scenario::plain_http;
 
 /// Beats are frequent, so that silence is noticed soon; the grace is three of them.
 const HEARTBEAT_SECONDS: &str = "2";

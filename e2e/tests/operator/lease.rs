@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::ground::{SOON, ground, holds, until};
 use super::home::Home;
-use super::plain_http::listens;
+use kalong_e2e::scenario::plain_http::listens;
 
 /// The Lease lasts 30 s and is renewed every 10 s; standbys look every 2 s.
 const AFTER_A_CRASH: std::ops::RangeInclusive<u64> = 18..=40;

@@ -16,7 +16,6 @@ mod lease;
 mod metrics;
 mod moving;
 mod neighbours;
-mod plain_http;
 mod planned;
 mod site;
 mod suspension;

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::ground::{SOON, ground, holds, until};
 use super::home::{Home, shared};
-use super::plain_http::get;
 use super::site::number;
+use kalong_e2e::scenario::plain_http::get;
 
 /// Series that exist whatever happens, and those of one device beyond them (reference: at most 40 a lane of fifteen devices).
 const FIXED_SERIES: usize = 400;

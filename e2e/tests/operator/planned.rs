@@ -14,8 +14,8 @@ use serde_json::json;
 use super::ground::{Ground, SOON, ground, holds, until};
 use super::home::Home;
 use super::moving::talks;
-use super::plain_http::get;
 use super::site::{Kind, TestSite, declared};
+use kalong_e2e::scenario::plain_http::get;
 
 const FIRST: &str = "phase-1";
 const LATER: &str = "phase-2";

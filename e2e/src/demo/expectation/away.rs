@@ -1,19 +1,17 @@
 //! 9. Operator, gateway and API server are gone for a minute while traffic flows: whoever was due passed and is counted once, and no device
 //!    is disturbed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::TokioIo;
 use kalong_crds::lane::CargoClass;
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::passing::{self, SEED};
 use super::settled::settled;
+use super::touched::done_to_devices;
 use crate::demo::finding::Finding;
-use crate::scenario::{LiveSite, ScenarioError};
+use crate::scenario::{LiveSite, ScenarioError, plain_http};
 use crate::site::traffic::{LaneTraffic, due};
 
 const AWAY: Duration = Duration::from_secs(60);
@@ -21,7 +19,6 @@ const AWAY: Duration = Duration::from_secs(60);
 const PASS_DEADLINE: Duration = Duration::from_secs(60);
 /// Boxes that looked in vain for a minute come back within another.
 const COUNT_DEADLINE: Duration = Duration::from_secs(150);
-const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(1);
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
@@ -66,7 +63,9 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     ));
     settled(site).await?;
     counted_once(site, &mut finding).await?;
-    undisturbed(&before, &site.truth().await?, &mut finding);
+    let after = site.truth().await?;
+    done_to_devices(&before, &after, &BTreeSet::new(), &mut finding);
+    finding.say(format!("none of {} devices was disturbed", after.len()));
     finding.measure("passagesWhileAway", f64::from(u32::try_from(total).unwrap_or(u32::MAX)));
     Ok(finding)
 }
@@ -99,7 +98,7 @@ async fn counted_once(site: &LiveSite, finding: &mut Finding) -> Result<(), Scen
     .await?;
     let begun = Instant::now();
     loop {
-        let counted = scrape(site).await?;
+        let counted = scrape(site).await;
         if counted == truth {
             break;
         }
@@ -147,25 +146,15 @@ fn class_word(class: CargoClass) -> String {
 }
 
 /// `kalong_lane_passages_total` as the operator shows it, over the lanes of a crossing.
-async fn scrape(site: &LiveSite) -> Result<BTreeMap<Labels, u64>, ScenarioError> {
+async fn scrape(site: &LiveSite) -> BTreeMap<Labels, u64> {
     let address = site.operator.order().listens.http;
-    let text = timeout(SCRAPE_DEADLINE, get(address)).await;
     // An operator that is still starting has nothing to say yet.
-    let text = text.ok().and_then(Result::ok).unwrap_or_default();
+    let text = plain_http::get(address, "/metrics").await.map(|(_, text)| text).unwrap_or_default();
     let mut counted = BTreeMap::new();
     for (labels, count) in text.lines().filter_map(sample) {
         *counted.entry(labels).or_default() += count;
     }
-    Ok(counted)
-}
-
-async fn get(address: std::net::SocketAddr) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = http::Request::get("/metrics").header(http::header::HOST, address.to_string());
-    let answer = sender.send_request(request.body(Empty::<bytes::Bytes>::new())?).await?;
-    Ok(String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?)
+    counted
 }
 
 fn sample(line: &str) -> Option<(Labels, u64)> {
@@ -178,20 +167,6 @@ fn sample(line: &str) -> Option<(Labels, u64)> {
     let value = value.trim().parse::<f64>().ok().filter(|value| *value > 0.0)?;
     let value = format!("{value:.0}").parse().ok()?;
     Some(([label("crossing")?, label("direction")?, label("service")?, label("cargo_class")?], value))
-}
-
-fn undisturbed(
-    before: &BTreeMap<String, crate::site::report::DeviceReport>,
-    after: &BTreeMap<String, crate::site::report::DeviceReport>,
-    finding: &mut Finding,
-) {
-    for (name, held) in after {
-        let done = held.counts.since(&before.get(name).map(|report| report.counts).unwrap_or_default());
-        finding.require((done.writes, done.reboots, done.uploads) == (0, 0, 0), || {
-            format!("{name}: {} writes, {} restarts, {} uploads", done.writes, done.reboots, done.uploads)
-        });
-    }
-    finding.say(format!("none of {} devices was disturbed", after.len()));
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt};
 use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::condition::ConditionType;
 use kalong_crds::condition::Conditioned;
@@ -13,11 +12,11 @@ use kalong_crds::{Device, Lane};
 use tokio::time::sleep;
 
 use super::passing::{self, Group};
+use super::rollout;
 use super::settled::{is_ready, settled};
 use crate::demo::finding::Finding;
-use crate::scenario::{Flaw, LiveSite, Present, Publication, Published, ScenarioError, publish};
+use crate::scenario::{LiveSite, Present, ScenarioError};
 use crate::site::layout::Placed;
-use crate::site::report::DeviceReport;
 
 /// A version that no other expectation wants.
 const VERSION: &str = "8.0.0";
@@ -27,7 +26,6 @@ const ROLL_DEADLINE: Duration = Duration::from_secs(420);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(90);
 /// A lane that is given back lets the next one go within this time.
 const TURN: Duration = Duration::from_secs(6);
-const PATCH_AT_ONCE: usize = 4;
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
@@ -36,15 +34,11 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     let cameras: Vec<Placed> =
         site.layout.live().filter(|device| is_plate_camera_of_open_lane(device)).cloned().collect();
     let groups = passing::groups(site);
-    let releases = publish_all(site, &cameras).await?;
+    let releases = rollout::publish_all(site, &cameras, |_| VERSION.to_owned(), COUNTER).await?;
     let before = site.truth().await?;
     let asked_millis = site.simulated.control().traffic_report().await?.now_millis;
     let begun = Instant::now();
-    futures::stream::iter(&cameras)
-        .map(|camera| want(site, camera, &releases))
-        .buffer_unordered(PATCH_AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await?;
+    rollout::want(site, &cameras, &releases).await?;
     let stuck = until_done_or_stuck(site, &cameras).await?;
     finding.require(stuck.len() < cameras.len(), || "every lane had to wait for a floor".to_owned());
     // Capacity that a person adds lets the last lane go, and is taken back when it went.
@@ -59,7 +53,7 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     ));
     let waited = waits(site, &cameras, begun, &mut finding);
     at_the_gate(site, &groups, asked_millis, &cameras, &mut finding).await?;
-    at_the_devices(&before, &site.truth().await?, &cameras, &mut finding);
+    rollout::prove(site, &cameras, &releases, &before, &mut finding).await?;
     settled(site).await?;
     finding.seconds("drainedRolloutSeconds", begun.elapsed());
     finding.count("drainedCameras", cameras.len());
@@ -73,29 +67,6 @@ fn is_plate_camera_of_open_lane(device: &Placed) -> bool {
 
 fn lanes_of(cameras: &[Placed]) -> BTreeSet<String> {
     cameras.iter().filter_map(|camera| camera.slot.as_ref().map(|slot| slot.lane.clone())).collect()
-}
-
-async fn publish_all(site: &LiveSite, cameras: &[Placed]) -> Result<BTreeMap<&'static str, Published>, ScenarioError> {
-    let mut releases = BTreeMap::new();
-    for model in cameras.iter().map(|camera| camera.model) {
-        if !releases.contains_key(model.name) {
-            let name = format!("{}-{VERSION}", model.name);
-            let wanted =
-                Publication { name, model, version: VERSION, counter: COUNTER, behaviour: &[], flaw: Flaw::None };
-            releases.insert(model.name, publish(site, &wanted).await?);
-        }
-    }
-    Ok(releases)
-}
-
-async fn want(
-    site: &LiveSite,
-    camera: &Placed,
-    releases: &BTreeMap<&'static str, Published>,
-) -> Result<(), ScenarioError> {
-    let release = releases.get(camera.model.name).map_or("", |release| release.name.as_str());
-    let patch = serde_json::json!({"spec": {"firmware": {"release": release}}}).to_string();
-    site.patch("device", &camera.name, &patch).await
 }
 
 fn is_done(device: &Device) -> bool {
@@ -266,18 +237,4 @@ async fn at_the_gate(
     finding.require(lost.is_none(), || format!("{:?} lost somebody", lost.map(|lane| &lane.name)));
     finding.say(format!("{passed} passages meanwhile"));
     Ok(())
-}
-
-/// One upload for each camera, and nothing for anybody else.
-fn at_the_devices(
-    before: &BTreeMap<String, DeviceReport>,
-    after: &BTreeMap<String, DeviceReport>,
-    cameras: &[Placed],
-    finding: &mut Finding,
-) {
-    for (name, held) in after {
-        let done = held.counts.since(&before.get(name).map(|report| report.counts).unwrap_or_default());
-        let expected = u64::from(cameras.iter().any(|camera| camera.name == *name));
-        finding.require(done.uploads == expected, || format!("{name} got {} images", done.uploads));
-    }
 }

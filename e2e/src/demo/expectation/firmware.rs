@@ -1,42 +1,37 @@
 //! 2. New firmware for twelve cameras of Closed lanes, wanted by a person's patch; what `kubectl get devices` shows is true at every
 //!    moment.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt};
 use kalong_crds::condition::{ConditionType, Conditioned};
-use kalong_crds::device_model::ProtocolName;
 
+use super::rollout;
 use super::settled::{is_ready, settled};
 use super::timeline::Timeline;
 use crate::demo::finding::Finding;
-use crate::scenario::{Flaw, LiveSite, Publication, Published, ScenarioError, next_version, publish};
+use crate::scenario::{LiveSite, ScenarioError, next_version};
 use crate::site::layout::Placed;
 
 /// How many cameras are changed, where the site has as many.
 const CAMERAS: usize = 12;
+/// Security counter of their releases, above those that they came with.
+const COUNTER: i64 = 2;
 /// Four rounds in the fullest lane, each with a transfer, a start and a soak of 5 s.
 const ROLL_DEADLINE: Duration = Duration::from_secs(240);
 /// Cameras are polled every 5 s; then the report and the status write.
 const LAG: Duration = Duration::from_secs(7);
 /// Between two looks of the person at the terminal.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
-const PATCH_AT_ONCE: usize = 4;
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
     let cameras: Vec<Placed> = site.layout.cameras_of_closed_lanes().into_iter().take(CAMERAS).cloned().collect();
     let names: Vec<String> = cameras.iter().map(|camera| camera.name.clone()).collect();
-    let releases = publish_all(site, &cameras).await?;
+    let releases = rollout::publish_all(site, &cameras, |model| next_version(model.version), COUNTER).await?;
     let before = site.truth().await?;
     let timeline = Timeline::start(site.simulated.control(), names.clone());
     let begun = Instant::now();
-    futures::stream::iter(cameras.iter())
-        .map(|camera| want(site, camera, &releases))
-        .buffer_unordered(PATCH_AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await?;
+    rollout::want(site, &cameras, &releases).await?;
     let rolled = site.devices.until("cameras with new firmware", ROLL_DEADLINE, &site.say, |seen| {
         let done = cameras.iter().filter(|camera| {
             let version = releases.get(camera.model.name).map_or("", |release| release.version.as_str());
@@ -62,7 +57,7 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     for lie in &shown.lies {
         finding.require(false, || lie.clone());
     }
-    prove(site, &cameras, &releases, &before, &mut finding).await?;
+    rollout::prove(site, &cameras, &releases, &before, &mut finding).await?;
     settled(site).await?;
     finding.say(format!("{} cameras run new, proven firmware after {:.1} s", cameras.len(), took.as_secs_f64()));
     finding.say(format!("{} rows of `kubectl get devices` and {} statuses were all true", shown.rows, shown.statuses));
@@ -71,30 +66,6 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     finding.count("rowsChecked", shown.rows);
     finding.count("statusesChecked", shown.statuses);
     Ok(finding)
-}
-
-/// One release a model, the next version of each.
-async fn publish_all(site: &LiveSite, cameras: &[Placed]) -> Result<BTreeMap<&'static str, Published>, ScenarioError> {
-    let mut releases = BTreeMap::new();
-    for model in cameras.iter().map(|camera| camera.model) {
-        if !releases.contains_key(model.name) {
-            let version = next_version(model.version);
-            let name = format!("{}-{version}", model.name);
-            let wanted = Publication { name, model, version: &version, counter: 2, behaviour: &[], flaw: Flaw::None };
-            releases.insert(model.name, publish(site, &wanted).await?);
-        }
-    }
-    Ok(releases)
-}
-
-async fn want(
-    site: &LiveSite,
-    camera: &Placed,
-    releases: &BTreeMap<&'static str, Published>,
-) -> Result<(), ScenarioError> {
-    let release = releases.get(camera.model.name).map_or("", |release| release.name.as_str());
-    let patch = serde_json::json!({"spec": {"firmware": {"release": release}}}).to_string();
-    site.patch("device", &camera.name, &patch).await
 }
 
 /// Looks for ever.
@@ -191,37 +162,6 @@ fn columns(table: &str) -> Result<Vec<(String, String, String)>, ScenarioError> 
         if text == "<none>" { String::new() } else { text.to_owned() }
     };
     Ok(lines.map(|line| (cell(line, name), cell(line, running), cell(line, previous))).collect())
-}
-
-/// The devices themselves: the new image, made permanent, uploaded once, and on no other device.
-async fn prove(
-    site: &LiveSite,
-    cameras: &[Placed],
-    releases: &BTreeMap<&'static str, Published>,
-    before: &BTreeMap<String, crate::site::report::DeviceReport>,
-    finding: &mut Finding,
-) -> Result<(), ScenarioError> {
-    let after = site.truth().await?;
-    let mut uploads = 0;
-    for (name, held) in &after {
-        let earlier = before.get(name).map(|report| report.counts).unwrap_or_default();
-        let counts = held.counts.since(&earlier);
-        uploads += counts.uploads;
-        let Some(camera) = cameras.iter().find(|camera| camera.name == *name) else {
-            finding.require(counts.uploads == 0 && counts.reboots == 0, || {
-                format!("{name} got {} images and {} restarts without being asked", counts.uploads, counts.reboots)
-            });
-            continue;
-        };
-        let Some(release) = releases.get(camera.model.name) else { continue };
-        finding.require(held.digest.as_ref() == Some(&release.digest), || format!("{name} runs {:?}", held.digest));
-        // ONVIF knows no trial, so nothing makes an image permanent there.
-        let permanent = held.committed || camera.model.protocol == ProtocolName::OnvifHttp;
-        finding.require(permanent, || format!("{name} runs its new image on trial only"));
-        finding.require(counts.uploads == 1, || format!("{name} got {} images", counts.uploads));
-    }
-    finding.say(format!("{uploads} uploads"));
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use kalong_crds::units::Value;
 use tokio::time::sleep;
 
 use super::settled::settled;
+use super::touched::done_to_devices;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, Meter, ScenarioError, Sighting};
 use crate::site::model::{Setting, Shape};
-use crate::site::report::{Counts, DeviceReport};
+use crate::site::report::DeviceReport;
 
 /// The lease of an earlier process of the same instance is taken over at once; agents back off by seconds.
 const RETURN_DEADLINE: Duration = Duration::from_secs(60);
@@ -171,25 +172,6 @@ async fn confirmed(site: &LiveSite, names: &BTreeSet<String>) -> Result<(), Scen
             if done == names.len() { Ok(()) } else { Err(format!("{done} of {}", names.len())) }
         })
         .await
-}
-
-/// What was done to the devices must be the changes and nothing else.
-fn done_to_devices(
-    before: &BTreeMap<String, DeviceReport>,
-    after: &BTreeMap<String, DeviceReport>,
-    names: &BTreeSet<String>,
-    finding: &mut Finding,
-) -> Counts {
-    let mut total = Counts::default();
-    for (name, held) in after {
-        let counts = held.counts.since(&before.get(name).map(|report| report.counts).unwrap_or_default());
-        total = total.plus(&counts);
-        let expected = u64::from(names.contains(name));
-        finding.require((counts.writes, counts.reboots, counts.uploads) == (expected, 0, 0), || {
-            format!("{name}: {} writes, {} restarts, {} uploads", counts.writes, counts.reboots, counts.uploads)
-        });
-    }
-    total
 }
 
 /// What a device's Ready said, version by version, from the last one before this moment on.

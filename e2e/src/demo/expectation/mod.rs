@@ -11,9 +11,11 @@ mod passing;
 mod phased;
 mod ready;
 mod refused;
+mod rollout;
 mod settled;
 mod things;
 mod timeline;
+mod touched;
 
 use std::time::Instant;
 

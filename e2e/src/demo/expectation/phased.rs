@@ -9,6 +9,7 @@ use kalong_crds::phase::{GateVerdict, PhaseState};
 use kalong_crds::{Device, Lane};
 use kube::ResourceExt;
 
+use super::touched::done_to_devices;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, Present, ScenarioError};
 use crate::site::plan::{PLANNED_PHASE, Stage};
@@ -158,17 +159,10 @@ async fn undisturbed(
     members: &Members,
     finding: &mut Finding,
 ) -> Result<(), ScenarioError> {
-    let mut others = 0;
-    for (name, held) in site.truth().await? {
-        if members.devices.contains(&name) {
-            continue;
-        }
-        others += 1;
-        let done = held.counts.since(&before.get(&name).map(|report| report.counts).unwrap_or_default());
-        finding.require((done.writes, done.reboots, done.uploads) == (0, 0, 0), || {
-            format!("{name}: {} writes, {} restarts, {} uploads", done.writes, done.reboots, done.uploads)
-        });
-    }
+    let mut after = site.truth().await?;
+    after.retain(|name, _| !members.devices.contains(name));
+    done_to_devices(before, &after, &BTreeSet::new(), finding);
+    let others = after.len();
     finding.say(format!("none of {others} devices of phase 1 was touched"));
     finding.count("undisturbedDevices", others);
     Ok(())
