@@ -19,8 +19,9 @@ use super::command::{CommandError, Tooling};
 use super::credentials::Credentials;
 use super::failure::{ControlPlaneError, REQUEST_DEADLINE};
 use super::kubeconfig::{self, Proof};
+use super::options::StartOptions;
 use super::process::Ports;
-use super::start::{StartOptions, wait_ready};
+use super::ready::wait_ready;
 use super::supervisor::{Child, ChildSpec, Signal, Supervisor};
 use super::tools::Tool;
 
@@ -32,8 +33,8 @@ const TOKEN_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The answer to a request may overtake its line in the audit log by this much on a busy machine.
 const FENCE_DEADLINE: Duration = Duration::from_secs(15);
 
-/// What a start leaves behind.
-pub(super) struct Parts {
+/// The processes of a successful start and how to reach them.
+pub(super) struct Started {
     pub(super) kubeconfig: PathBuf,
     pub(super) config: Config,
     pub(super) ports: Ports,
@@ -63,9 +64,9 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    pub(super) fn assemble(assets: Assets, supervisor: Supervisor, credentials: Credentials, parts: Parts) -> Self {
-        let Parts { kubeconfig, config, ports, api_server_spec, audit_log, etcd, api_server, controller_manager } =
-            parts;
+    pub(super) fn assemble(assets: Assets, supervisor: Supervisor, credentials: Credentials, started: Started) -> Self {
+        let Started { kubeconfig, config, ports, api_server_spec, audit_log, etcd, api_server, controller_manager } =
+            started;
         Self {
             assets,
             credentials,
@@ -252,7 +253,7 @@ impl ControlPlane {
     /// etcd does not answer.
     pub async fn etcd_revision(&self) -> Result<u64, ControlPlaneError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct RangeResponse {
             header: Header,
         }
         #[derive(Deserialize)]
@@ -268,7 +269,7 @@ impl ControlPlane {
         let request = Request::post("/v3/kv/range")
             .body(br#"{"key":"AA==","count_only":true}"#.to_vec())
             .map_err(|_| ControlPlaneError::Answer { what })?;
-        let answer: Answer = asked(what, client.request(request)).await?;
+        let answer: RangeResponse = asked(what, client.request(request)).await?;
         answer.header.revision.parse().map_err(|_| ControlPlaneError::Answer { what })
     }
 

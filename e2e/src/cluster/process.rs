@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::assets::Assets;
 use super::credentials::Credentials;
+use super::options::ApiPort;
 use super::port::{PortError, free_loopback_port};
-use super::start::ApiPort;
 use super::supervisor::ChildSpec;
 use super::tools::Tool;
 
@@ -42,17 +42,21 @@ impl Ports {
         };
         Ok(Self { api, etcd: free_loopback_port()?, etcd_peer: free_loopback_port()? })
     }
+
+    pub(super) fn server_url(self) -> String {
+        format!("https://127.0.0.1:{}", self.api)
+    }
 }
 
 /// One attempt: where its data is, which ports it has.
-pub(super) struct Layout<'a> {
+pub(super) struct PlaneLayout<'a> {
     pub(super) assets: &'a Assets,
     pub(super) credentials: &'a Credentials,
     pub(super) directory: &'a Path,
     pub(super) ports: Ports,
 }
 
-impl Layout<'_> {
+impl PlaneLayout<'_> {
     pub(super) fn audit_log(&self) -> PathBuf {
         self.directory.join("audit.log")
     }

@@ -3,56 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Request;
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::{Api, Client};
-use tokio::time::{Instant, sleep, timeout};
+use kube::Client;
 
 use super::assets::Assets;
 use super::credentials::Credentials;
 use super::failure::ControlPlaneError;
 use super::kubeconfig::{self, Proof};
-use super::plane::{ControlPlane, Parts};
-use super::process::{Layout, Ports};
-use super::supervisor::{Child, ChildError, Supervisor};
+use super::options::{ApiPort, StartOptions};
+use super::plane::{ControlPlane, Started};
+use super::process::{PlaneLayout, Ports};
+use super::ready::{wait_ready, wait_service_account};
+use super::supervisor::{Child, Supervisor};
 
-/// 2 to 3 s on an idle machine; tests start while compilers run.
-const START_DEADLINE: Duration = Duration::from_secs(90);
-/// For one question whether it is ready.
-const ASK_DEADLINE: Duration = Duration::from_secs(3);
-const ASK_EVERY: Duration = Duration::from_millis(50);
 const STOP_GRACE: Duration = Duration::from_secs(3);
 /// Between choosing a free port and listening on it another process may take it.
 const ATTEMPTS: usize = 3;
-
-/// Which port the API server listens on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ApiPort {
-    /// Any that is free; another one is taken when it is lost in between.
-    #[default]
-    Free,
-    /// This one, or an error.
-    Fixed(u16),
-}
-
-/// How to start a control plane.
-#[derive(Clone, Debug)]
-pub struct StartOptions {
-    /// The programs.
-    pub assets: Assets,
-    /// The API server's port.
-    pub api_port: ApiPort,
-    /// The beginning of the name of the run's folder.
-    pub name: String,
-}
-
-impl StartOptions {
-    /// These programs, any free port.
-    #[must_use]
-    pub fn new(assets: Assets) -> Self {
-        Self { assets, api_port: ApiPort::Free, name: "plane".into() }
-    }
-}
 
 impl ControlPlane {
     /// Starts etcd, the API server and the controller manager, and waits until they work: 2 to 3 s.
@@ -89,12 +54,12 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn run(&self, number: usize) -> Result<Parts, ControlPlaneError> {
+    async fn run(&self, number: usize) -> Result<Started, ControlPlaneError> {
         let directory = self.supervisor.directory().join(format!("plane-{number}"));
         std::fs::create_dir_all(&directory)?;
         let ports = Ports::choose(self.options.api_port)?;
         let layout =
-            Layout { assets: &self.options.assets, credentials: self.credentials, directory: &directory, ports };
+            PlaneLayout { assets: &self.options.assets, credentials: self.credentials, directory: &directory, ports };
         layout.write_audit_policy()?;
         let kubeconfig = self.write_kubeconfigs(&layout)?;
         let config = kubeconfig::config(&kubeconfig.text).await?;
@@ -107,7 +72,7 @@ impl Attempt<'_> {
         }
         let controller_manager = self.supervisor.spawn(layout.controller_manager()).await?;
         wait_service_account(&client, &[&etcd, &api_server, &controller_manager]).await?;
-        Ok(Parts {
+        Ok(Started {
             kubeconfig: kubeconfig.path,
             config,
             ports,
@@ -119,7 +84,7 @@ impl Attempt<'_> {
         })
     }
 
-    fn write_kubeconfigs(&self, layout: &Layout<'_>) -> Result<WrittenKubeconfig, ControlPlaneError> {
+    fn write_kubeconfigs(&self, layout: &PlaneLayout<'_>) -> Result<WrittenKubeconfig, ControlPlaneError> {
         let server = layout.ports.server_url();
         let of = |user, identity| {
             kubeconfig::text(&server, &self.credentials.ca, user, "default", &Proof::Certificate(identity))
@@ -136,63 +101,6 @@ impl Attempt<'_> {
 struct WrittenKubeconfig {
     path: PathBuf,
     text: String,
-}
-
-impl Ports {
-    pub(super) fn server_url(self) -> String {
-        format!("https://127.0.0.1:{}", self.api)
-    }
-}
-
-/// Waits until the API server says that it is ready, or one of the processes has died.
-pub(super) async fn wait_ready(client: &Client, children: &[&Child], ports: Ports) -> Result<(), ControlPlaneError> {
-    poll("the API server is ready", children, async || is_ready(client).await)
-        .await
-        .map_err(|error| port_taken(error, ports))
-}
-
-/// The controller manager makes a ServiceAccount in each namespace: when the first is there, it works.
-async fn wait_service_account(client: &Client, children: &[&Child]) -> Result<(), ControlPlaneError> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
-    poll("the controller manager made the first ServiceAccount", children, async || {
-        matches!(timeout(ASK_DEADLINE, accounts.get_opt("default")).await, Ok(Ok(Some(_))))
-    })
-    .await
-}
-
-async fn poll(what: &'static str, children: &[&Child], holds: impl AsyncFn() -> bool) -> Result<(), ControlPlaneError> {
-    let deadline = Instant::now() + START_DEADLINE;
-    while !holds().await {
-        for child in children {
-            child.check()?;
-        }
-        if Instant::now() > deadline {
-            let logs = children.iter().map(|child| format!("{}:\n{}", child.name(), child.log_tail(8)));
-            return Err(ControlPlaneError::NotReady {
-                what,
-                within: START_DEADLINE,
-                logs: Vec::from_iter(logs).join("\n"),
-            });
-        }
-        sleep(ASK_EVERY).await;
-    }
-    Ok(())
-}
-
-async fn is_ready(client: &Client) -> bool {
-    let Ok(request) = Request::get("/readyz").body(Vec::new()) else { return false };
-    matches!(timeout(ASK_DEADLINE, client.request_text(request)).await, Ok(Ok(answer)) if answer == "ok")
-}
-
-/// A process that died for want of its port, told apart from one that died otherwise.
-fn port_taken(error: ControlPlaneError, ports: Ports) -> ControlPlaneError {
-    match error {
-        ControlPlaneError::Child(ChildError::Ended { name, tail, .. }) if tail.contains("address already in use") => {
-            let of_it = if name == "etcd" { vec![ports.etcd, ports.etcd_peer] } else { vec![ports.api] };
-            ControlPlaneError::PortTaken { name, ports: of_it, tail }
-        }
-        other => other,
-    }
 }
 
 /// Makes room for the next attempt. What does not end now ends with the supervisor.

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use super::cluster::{Cluster, asked};
 use super::failure::ScenarioError;
 use super::install::{OPERATOR_NAMESPACE, RELEASE};
-use super::live::Preset;
+use super::preset::Preset;
 use super::say::Say;
 
 /// A namespace goes once its controllers emptied it.

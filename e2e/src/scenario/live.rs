@@ -23,13 +23,12 @@ use super::failure::ScenarioError;
 use super::install::{self, OPERATOR_NAMESPACE, SERVICE_ACCOUNT};
 use super::journal::Journal;
 use super::operator::{Listens, Operator, OperatorOrder};
+use super::preset::Preset;
 use super::say::Say;
 use super::shelf::Shelf;
 use super::simulated::Simulated;
 use super::uplink::{Destinations, Uplink};
 use crate::site::Layout;
-use crate::site::plan::SitePlan;
-use crate::site::preset;
 use crate::site::report::DeviceReport;
 
 /// Beats are ten times as frequent as by default.
@@ -43,36 +42,6 @@ const POLL: Duration = Duration::from_millis(200);
 const ENROL_AT_ONCE: usize = 4;
 /// Name of the operator's Lease.
 const LEASE: &str = "kalong-operator";
-
-/// Which site.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Preset {
-    /// A small gate: 44 devices behind two boxes.
-    L0,
-    /// Mong Cai in phase 1: 311 devices behind fourteen boxes.
-    #[default]
-    L1,
-}
-
-impl Preset {
-    /// Its plan.
-    #[must_use]
-    pub fn plan(self) -> SitePlan {
-        match self {
-            Self::L0 => preset::l0(),
-            Self::L1 => preset::l1(),
-        }
-    }
-
-    /// Its name on command lines.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::L0 => "l0",
-            Self::L1 => "l1",
-        }
-    }
-}
 
 /// Everything that runs. Dropping it ends every process and removes the folder of the run.
 pub struct LiveSite {

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::binaries::{Binaries, Binary};
 use super::failure::ScenarioError;
-use super::live::Preset;
+use super::preset::Preset;
 use crate::site::report::{DeviceReport, HealthOrders};
 use crate::site::{ControlClient, Site, SiteOptions};
 

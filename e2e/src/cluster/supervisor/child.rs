@@ -10,7 +10,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::handle::{Line, SupervisorError};
+use super::failure::SupervisorError;
+use super::pipe::{ChildState, Pipe};
 use super::protocol::{ChildId, Exit, Request, Signal};
 
 /// After SIGKILL.
@@ -19,15 +20,6 @@ const KILL_DEADLINE: Duration = Duration::from_secs(5);
 const TAIL_BYTES: u64 = 64 * 1024;
 /// How much of a log an error carries.
 const TAIL_LINES: usize = 20;
-
-/// What the supervisor last said of a child.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Asked,
-    Running { pid: u32 },
-    Failed { message: String },
-    Ended { exit: Exit },
-}
 
 /// What went wrong with a process.
 #[derive(Debug, Error)]
@@ -78,8 +70,8 @@ pub struct Child {
     pub(super) name: String,
     pub(super) log: PathBuf,
     pub(super) pid: u32,
-    pub(super) state: watch::Receiver<State>,
-    pub(super) line: Weak<Line>,
+    pub(super) state: watch::Receiver<ChildState>,
+    pub(super) pipe: Weak<Pipe>,
 }
 
 impl Child {
@@ -105,8 +97,8 @@ impl Child {
     #[must_use]
     pub fn exited(&self) -> Option<Exit> {
         match &*self.state.borrow() {
-            State::Ended { exit } => Some(*exit),
-            State::Asked | State::Running { .. } | State::Failed { .. } => None,
+            ChildState::Ended { exit } => Some(*exit),
+            ChildState::Asked | ChildState::Running { .. } | ChildState::Failed { .. } => None,
         }
     }
 
@@ -123,8 +115,8 @@ impl Child {
     /// # Errors
     /// The supervisor is gone.
     pub fn signal(&self, signal: Signal) -> Result<(), ChildError> {
-        let line = self.line.upgrade().ok_or(SupervisorError::Gone)?;
-        Ok(line.send(&Request::Signal { id: self.id, signal })?)
+        let pipe = self.pipe.upgrade().ok_or(SupervisorError::Gone)?;
+        Ok(pipe.send(&Request::Signal { id: self.id, signal })?)
     }
 
     /// Waits until it has ended.
@@ -134,8 +126,8 @@ impl Child {
     pub async fn wait(&self, within: Duration) -> Result<Exit, ChildError> {
         let mut state = self.state.clone();
         let ended = async {
-            match state.wait_for(|state| matches!(state, State::Ended { .. })).await.as_deref() {
-                Ok(State::Ended { exit }) => *exit,
+            match state.wait_for(|state| matches!(state, ChildState::Ended { .. })).await.as_deref() {
+                Ok(ChildState::Ended { exit }) => *exit,
                 _ => Exit::Unknown,
             }
         };

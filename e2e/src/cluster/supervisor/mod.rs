@@ -8,16 +8,20 @@
 //! - `protocol`: what parent and supervisor say to each other, a line of JSON each;
 //! - `process`: the supervisor itself;
 //! - `handle`: the parent's side, [`Supervisor`];
+//! - `pipe`: what both handles share, requests down and states up;
 //! - `child`: one process of it, [`Child`];
 //! - `run`: the folder of a run, and the removal of those that a killed supervisor left.
 
 mod child;
+mod failure;
 mod handle;
+mod pipe;
 mod process;
 mod protocol;
 mod run;
 
 pub use child::{Child, ChildError};
-pub use handle::{Supervisor, SupervisorError};
+pub use failure::SupervisorError;
+pub use handle::Supervisor;
 pub use process::main;
 pub use protocol::{ChildSpec, Exit, Signal};

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kalong_crds::device_model::{Access, DeviceModelSpec, Property, PropertyType, ProtocolName};
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::well_known;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::board::Board;
-use super::lane::Passed;
+use super::passed::Passed;
 use super::slots::{Image, Slots};
 use crate::site::image::{self, Behaviour};
 use crate::site::layout::Placed;
@@ -188,8 +189,7 @@ impl Device {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        // A panic while the state was held is a bug of one request; the site goes on.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub fn board(&self) -> Option<&Arc<Board>> {

@@ -1,37 +1,11 @@
-//! What a device is for its lane: what it counts, what guards it, and what it writes down.
+//! What a device is for its lane: what guards it, and what it writes down.
 
-use std::collections::BTreeMap;
-
-use kalong_crds::lane::CargoClass;
 use kalong_crds::units::Value;
-use kalong_crds::well_known;
 
 use super::device::{Device, State};
 use crate::site::model::Shape;
 use crate::site::report::InterlockState;
 use crate::site::traffic::TouchKind;
-
-/// What passed since the instrument was made: it survives its restarts.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Passed {
-    pub passages: i64,
-    pub by_class: BTreeMap<CargoClass, i64>,
-    pub gate_tenths: i64,
-    pub clearance_seconds: i64,
-}
-
-impl Passed {
-    pub fn property(&self, name: &str) -> Option<Value> {
-        let of_class = |class| self.by_class.get(class).copied().unwrap_or_default();
-        let number = match name {
-            well_known::PASSAGES => self.passages,
-            well_known::GATE_TENTHS => self.gate_tenths,
-            well_known::CLEARANCE_SECONDS => self.clearance_seconds,
-            _ => well_known::PASSAGES_BY_CLASS.iter().find(|(n, _)| *n == name).map(|(_, class)| of_class(class))?,
-        };
-        Some(Value::Integer(number))
-    }
-}
 
 /// What guards people from a device, or a device from people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

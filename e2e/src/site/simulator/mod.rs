@@ -15,6 +15,7 @@ mod lane;
 mod listen;
 mod modbus;
 mod onvif;
+mod passed;
 mod peer;
 mod power;
 mod slots;
