@@ -6,7 +6,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -157,12 +158,12 @@ impl Throttle {
     /// From now on every request is refused as by a server with too much to do, which asks to come again after so many seconds.
     /// Watches that are open stay open.
     pub fn refuse(&self, seconds: u64) {
-        *lock(&self.state.refusing) = Some(seconds);
+        *self.state.refusing.lock() = Some(seconds);
     }
 
     /// Requests pass again.
     pub fn admit(&self) {
-        *lock(&self.state.refusing) = None;
+        *self.state.refusing.lock() = None;
     }
 
     /// Tears down every connection, and takes none until it is opened again.
@@ -183,14 +184,14 @@ impl Throttle {
     pub fn hold(&self, method: Method, part: &str) -> Held {
         let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let holding = Holding { method, part: part.to_owned(), arrived: Arc::clone(&arrived), go: Arc::clone(&go) };
-        *lock(&self.state.holding) = Some(holding);
+        *self.state.holding.lock() = Some(holding);
         Held { arrived, go }
     }
 
     /// Every request so far, oldest first.
     #[must_use]
     pub fn passed(&self) -> Vec<Passed> {
-        lock(&self.state.passed).clone()
+        self.state.passed.lock().clone()
     }
 }
 
@@ -264,7 +265,7 @@ async fn answer(
         arrived.notify_one();
         go.notified().await;
     }
-    let refusing = *lock(&state.refusing);
+    let refusing = *state.refusing.lock();
     if let Some(seconds) = refusing {
         state.answered(number, StatusCode::TOO_MANY_REQUESTS);
         return Ok(too_many(seconds));
@@ -291,21 +292,21 @@ fn too_many(seconds: u64) -> Response<Body> {
 
 impl State {
     fn note(&self, request: &Request<Incoming>) -> usize {
-        let mut passed = lock(&self.passed);
+        let mut passed = self.passed.lock();
         let (method, uri) = (request.method().clone(), request.uri().to_string());
         passed.push(Passed { at: Instant::now(), method, uri, status: None });
         passed.len() - 1
     }
 
     fn answered(&self, number: usize, status: StatusCode) {
-        if let Some(passed) = lock(&self.passed).get_mut(number) {
+        if let Some(passed) = self.passed.lock().get_mut(number) {
             passed.status = Some(status);
         }
     }
 
     /// The order to hold this very request, which is then carried out.
     fn held(&self, request: &Request<Incoming>) -> Option<Holding> {
-        let mut holding = lock(&self.holding);
+        let mut holding = self.holding.lock();
         let meant = |h: &Holding| h.method == *request.method() && request.uri().path().contains(&h.part);
         if holding.as_ref().is_some_and(meant) { holding.take() } else { None }
     }
@@ -327,8 +328,4 @@ fn identity() -> Result<(TlsAcceptor, String), ScenarioError> {
         .with_single_cert(vec![certificate.der().clone()], key)
         .map_err(|e| ScenarioError::shape("the door's identity", e))?;
     Ok((TlsAcceptor::from(Arc::new(config)), authority.pem()))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kube::{Api, Resource, ResourceExt};
 use kube_runtime::watcher;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -76,7 +77,7 @@ where
             while let Some(event) = stream.next().await {
                 match event {
                     Ok(event) => {
-                        lock(&shared).note(event);
+                        shared.lock().note(event);
                         sender.send_modify(|count| *count += 1);
                     }
                     // Not the default backoff: it would grow to half a minute while the API server is away.
@@ -90,25 +91,25 @@ where
     /// What is there now.
     #[must_use]
     pub fn present(&self) -> Present<K> {
-        lock(&self.notes).present.clone()
+        self.notes.lock().present.clone()
     }
 
     /// One of them.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<K>> {
-        lock(&self.notes).present.get(name).cloned()
+        self.notes.lock().present.get(name).cloned()
     }
 
     /// Every version of this object that was seen, oldest first.
     #[must_use]
     pub fn history(&self, name: &str) -> Vec<Sighting<K>> {
-        lock(&self.notes).history.get(name).cloned().unwrap_or_default()
+        self.notes.lock().history.get(name).cloned().unwrap_or_default()
     }
 
     /// Every version of every object that was seen since then.
     #[must_use]
     pub fn since(&self, when: Instant) -> Vec<Sighting<K>> {
-        let notes = lock(&self.notes);
+        let notes = self.notes.lock();
         notes.history.values().flatten().filter(|sighting| sighting.at >= when).cloned().collect()
     }
 
@@ -128,7 +129,7 @@ where
         loop {
             changed.borrow_and_update();
             let missing = {
-                let notes = lock(&self.notes);
+                let notes = self.notes.lock();
                 match look(&notes.present) {
                     Ok(found) if notes.listed => return Ok(found),
                     Ok(_) => "nothing was listed yet".to_owned(),
@@ -183,8 +184,4 @@ impl<K: Resource + Clone> Notes<K> {
 /// The resource version as a number: comparable since Kubernetes 1.35.
 pub fn version<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
-}
-
-fn lock<K>(notes: &Mutex<Notes<K>>) -> MutexGuard<'_, Notes<K>> {
-    notes.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,8 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::cluster::{Child, ChildSpec, Supervisor, free_loopback_port};
 
@@ -113,7 +114,7 @@ impl Operator {
     /// Its process, the newest one.
     #[must_use]
     pub fn child(&self) -> Child {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.child.lock().clone()
     }
 
     /// What it was told.
@@ -146,7 +147,7 @@ impl Operator {
     /// It cannot be started.
     pub async fn restart(&self, supervisor: &Supervisor) -> Result<(), ScenarioError> {
         let child = supervisor.spawn(self.order.spec()).await?;
-        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = child;
+        *self.child.lock() = child;
         Ok(())
     }
 }

@@ -1,7 +1,9 @@
 //! Progress: one line whenever something new is built, awaited or reached.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Two lines about the same wait are at least this far apart.
 const EVERY: Duration = Duration::from_secs(1);
@@ -33,7 +35,7 @@ impl Say {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, String)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Option<(Instant, String)>> {
+        self.last.lock()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, RANGE};
@@ -13,6 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
@@ -71,7 +72,7 @@ impl Shelf {
 
     /// Puts a file there under a name, which is a digest's 64 digits unless somebody cheats.
     pub fn put(&self, name: &str, bytes: impl Into<Bytes>) {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), bytes.into());
+        self.files.lock().insert(name.to_owned(), bytes.into());
     }
 }
 
@@ -120,7 +121,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, files: Files) {
 
 fn answer(request: &Request<Incoming>, files: &Files) -> Response<Full<Bytes>> {
     let name = request.uri().path().strip_prefix(FOLDER).unwrap_or_default();
-    let file = files.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+    let file = files.lock().get(name).cloned();
     let plain = |status| {
         let mut response = Response::new(Full::default());
         *response.status_mut() = status;

@@ -2,7 +2,7 @@
 //! order, so that afterwards a loss, a reversal or a ghost shows.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kalong_crds::Device;
@@ -11,6 +11,7 @@ use kalong_crds::device_model::{ProtocolName, Severity};
 use kalong_crds::units::Value;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as OrderedMutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -203,7 +204,7 @@ impl Traffic {
             let what = "the last patches".to_owned();
             return Err(ScenarioError::Deadline { what, within: DRAIN_DEADLINE, seen: "they are refused".into() });
         }
-        Ok(lock(&self.done).clone())
+        Ok(self.done.lock().clone())
     }
 }
 
@@ -235,7 +236,7 @@ impl Worker {
         let from = Instant::now();
         // The control port is on this machine and has no reason to refuse; a change that was not made is not noted.
         if self.control.health(&player.name, &codes).await.is_ok() {
-            lock(&self.done).entry(player.name.clone()).or_default().health.push(Set { codes, from });
+            self.done.lock().entry(player.name.clone()).or_default().health.push(Set { codes, from });
         }
     }
 
@@ -252,11 +253,7 @@ impl Worker {
                 sleep(PATCH_AGAIN).await;
             }
             *number = next;
-            lock(&done).entry(player.name).or_default().numbers.push(next);
+            done.lock().entry(player.name).or_default().numbers.push(next);
         });
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -114,9 +115,9 @@ impl Uplink {
 
     /// Connections of this process are that agent's. Said again after the agent was started anew.
     pub fn knows(&self, agent: &str, pid: u32) {
-        let mut lines = lock(&self.state.lines);
+        let mut lines = self.state.lines.lock();
         let (state, meter) = match lines.get(agent) {
-            Some(old) => (old.state.clone(), lock(&old.meter).clone()),
+            Some(old) => (old.state.clone(), old.meter.lock().clone()),
             None => (watch::Sender::new(LineState::default()), Meter::default()),
         };
         lines.insert(agent.to_owned(), Arc::new(Line { pid, state, meter: Mutex::new(meter) }));
@@ -138,17 +139,17 @@ impl Uplink {
     /// What passed on this agent's line to the gateway.
     #[must_use]
     pub fn meter(&self, agent: &str) -> Meter {
-        lock(&self.state.lines).get(agent).map(|line| lock(&line.meter).clone()).unwrap_or_default()
+        self.state.lines.lock().get(agent).map(|line| line.meter.lock().clone()).unwrap_or_default()
     }
 
     /// The same of every agent.
     #[must_use]
     pub fn meters(&self) -> BTreeMap<String, Meter> {
-        lock(&self.state.lines).iter().map(|(name, line)| (name.clone(), lock(&line.meter).clone())).collect()
+        self.state.lines.lock().iter().map(|(name, line)| (name.clone(), line.meter.lock().clone())).collect()
     }
 
     fn change(&self, agent: &str, change: impl FnOnce(&mut LineState)) {
-        if let Some(line) = lock(&self.state.lines).get(agent) {
+        if let Some(line) = self.state.lines.lock().get(agent) {
             line.state.send_modify(change);
         }
     }
@@ -179,7 +180,7 @@ impl State {
     async fn line_of(&self, peer: SocketAddr, local: SocketAddr, kind: Kind) -> Option<Arc<Line>> {
         let begun = Instant::now();
         loop {
-            let lines = lock(&self.lines).clone();
+            let lines = self.lines.lock().clone();
             if let Some(name) = owner(peer, local, lines.iter().map(|(name, line)| (name.as_str(), line.pid))) {
                 return lines.get(name).cloned();
             }
@@ -212,7 +213,7 @@ async fn carry(stream: TcpStream, target: SocketAddr, kind: Kind, line: Option<A
     let _ = (stream.set_nodelay(true), there.set_nodelay(true));
     let counted = (kind == Kind::Gateway).then(|| Arc::clone(&line));
     if let Some(line) = &counted {
-        let mut meter = lock(&line.meter);
+        let mut meter = line.meter.lock();
         meter.sessions += 1;
         meter.open += 1;
         meter.since = Some(Instant::now());
@@ -221,7 +222,7 @@ async fn carry(stream: TcpStream, target: SocketAddr, kind: Kind, line: Option<A
     let (from_operator, to_operator) = there.into_split();
     let up = pump(from_agent, to_operator, line.state.subscribe(), torn, |bytes, records| {
         if let Some(line) = &counted {
-            let mut meter = lock(&line.meter);
+            let mut meter = line.meter.lock();
             meter.bytes_up += length(bytes);
             meter.messages_up += records.messages_in(bytes);
             meter.last_up = Some(Instant::now());
@@ -229,7 +230,7 @@ async fn carry(stream: TcpStream, target: SocketAddr, kind: Kind, line: Option<A
     });
     let down = pump(from_operator, to_agent, line.state.subscribe(), torn, |bytes, _| {
         if let Some(line) = &counted {
-            lock(&line.meter).bytes_down += length(bytes);
+            line.meter.lock().bytes_down += length(bytes);
         }
     });
     // When one side is done, both are: no protocol here half-closes.
@@ -238,7 +239,7 @@ async fn carry(stream: TcpStream, target: SocketAddr, kind: Kind, line: Option<A
         () = down => {}
     }
     if let Some(line) = &counted {
-        let mut meter = lock(&line.meter);
+        let mut meter = line.meter.lock();
         meter.open = meter.open.saturating_sub(1);
     }
 }
@@ -284,10 +285,6 @@ async fn pump(
 
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The one site that all tests of this binary share: brought up by the first that needs it, taken down at the end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use kalong_e2e::cluster::ControlPlane;
 use kalong_e2e::scenario::{Cluster, LiveSite, Preset, Say, ScenarioError};
 use libtest_mimic::Failed;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Runtime;
 
 use crate::first;
@@ -42,7 +42,7 @@ impl Bench {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Result<(Runtime, LiveSite), String>>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,11 +1,12 @@
 //! A look at the devices themselves, three times a second: which numbers their settings held, in order.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kalong_e2e::scenario::Player;
 use kalong_e2e::site::ControlClient;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -29,7 +30,7 @@ impl Watched {
                     else {
                         continue;
                     };
-                    let mut seen = shared.lock().unwrap();
+                    let mut seen = shared.lock();
                     let numbers = seen.entry(report.name).or_default();
                     if numbers.last() != Some(&number) {
                         numbers.push(number);
@@ -44,7 +45,7 @@ impl Watched {
     /// The numbers of each device; they must never have fallen.
     pub fn never_fell(self) {
         self.task.abort();
-        for (name, numbers) in self.seen.lock().unwrap().iter() {
+        for (name, numbers) in self.seen.lock().iter() {
             assert!(numbers.is_sorted(), "{name} held {numbers:?}");
         }
     }

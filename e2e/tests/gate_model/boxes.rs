@@ -1,7 +1,7 @@
 //! The boxes of the model: what an agent does with a lane, said in the fewest words, behind the seam that the real gateway implements.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -15,6 +15,7 @@ use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::LaneOrder;
 use kalong_crds::wire::reported::{DeviceReport, DrainRefusal, ItemState, LaneReport, ReportedItem};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 /// What really happens at one lane.
@@ -56,7 +57,7 @@ pub struct Boxes {
 
 impl Boxes {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// A moment passes at the gate: vehicles leave, controllers do as they were told, and what changed is reported.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kalong_e2e::cluster::{ControlPlane, workspace_directory};
@@ -10,6 +9,7 @@ use kalong_e2e::scenario::{Binaries, Binary, Cluster, Say};
 use kalong_e2e::site::layout::Placed;
 use kalong_e2e::site::model::{Login, Shape};
 use kalong_e2e::site::{ControlClient, Layout, Site, SiteOptions, preset};
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
@@ -92,7 +92,7 @@ impl Ground {
     }
 
     fn take(&self, fits: impl Fn(&&Placed) -> bool) -> Option<&Placed> {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given = self.given.lock();
         let found = self.layout.devices.iter().filter(fits).find(|d| !given.contains(&d.name))?;
         given.insert(found.name.clone());
         Some(found)

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -18,6 +17,7 @@ use kalong_e2e::site::model::{Fixed, Shape};
 use kalong_e2e::site::report::DeviceReport;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -250,7 +250,7 @@ impl<'a> TestSite<'a> {
             .unset("KALONG_LOG")
             .env("NO_COLOR", "1");
         let child = self.cluster.supervisor().spawn(spec).await.unwrap();
-        self.boxes.lock().unwrap().insert(agent.to_owned(), child);
+        self.boxes.lock().insert(agent.to_owned(), child);
     }
 
     /// Declares, enrols and runs a box.
@@ -261,7 +261,7 @@ impl<'a> TestSite<'a> {
     }
 
     pub fn process_of(&self, agent: &str) -> Child {
-        self.boxes.lock().unwrap()[agent].clone()
+        self.boxes.lock()[agent].clone()
     }
 
     pub async fn stop_box(&self, agent: &str) {

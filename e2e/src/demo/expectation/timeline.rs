@@ -1,9 +1,10 @@
 //! What the simulated devices really ran, moment by moment: what any statement about a version is held against.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -41,7 +42,7 @@ impl Timeline {
                 for device in &devices {
                     let asked = Instant::now();
                     if let Ok(report) = control.device(device).await {
-                        note(lock(&shared).entry(report.name).or_default(), report.version, asked);
+                        note(shared.lock().entry(report.name).or_default(), report.version, asked);
                     }
                 }
                 sleep(EVERY).await;
@@ -53,14 +54,14 @@ impl Timeline {
     /// Whether the device ran this version at some moment between these two.
     pub(super) fn ran(&self, device: &str, version: &str, from: Instant, to: Instant) -> bool {
         let slack = EVERY * 2;
-        let seen = lock(&self.seen);
+        let seen = self.seen.lock();
         let spans = seen.get(device).map_or(&[][..], Vec::as_slice);
         spans.iter().any(|span| span.version == version && span.from <= to + slack && span.to + slack >= from)
     }
 
     /// When the device was first seen to run this version.
     pub(super) fn since(&self, device: &str, version: &str) -> Option<Instant> {
-        lock(&self.seen).get(device)?.iter().find(|span| span.version == version).map(|span| span.from)
+        self.seen.lock().get(device)?.iter().find(|span| span.version == version).map(|span| span.from)
     }
 }
 
@@ -69,8 +70,4 @@ fn note(spans: &mut Vec<Span>, version: String, at: Instant) {
         Some(last) if last.version == version => last.to = Instant::now(),
         _ => spans.push(Span { version, from: at, to: Instant::now() }),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

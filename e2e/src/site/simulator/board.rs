@@ -1,10 +1,10 @@
 //! What a lane's own controller writes down: its turns, and when a device of the lane was touched with how many inside.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kalong_crds::lane::LaneAdmission;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::site::traffic::{Touch, TouchKind, Turn};
 
@@ -39,7 +39,7 @@ impl Board {
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notes.lock()
     }
 
     /// The lane does this now, with so many inside.

@@ -1,12 +1,13 @@
 //! The simulated gateway of the other country: plain HTTP, a clock, and a count of whoever called.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{DATE, HeaderValue};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -23,7 +24,7 @@ pub(super) struct Peer {
 
 impl Peer {
     fn held(&self) -> MutexGuard<'_, (PeerOrder, PeerReport)> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     pub fn report(&self) -> PeerReport {

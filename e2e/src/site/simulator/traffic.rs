@@ -1,11 +1,12 @@
 //! Traffic on the simulated lanes: each lane's controller lets in and counts by itself, and nobody else is asked.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kalong_crds::lane::SlotRole;
 use kalong_crds::units::Value;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::board::{Board, now_millis};
@@ -84,7 +85,7 @@ impl Traffic {
     }
 
     fn run(&self) -> MutexGuard<'_, Option<Run>> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+        self.run.lock()
     }
 
     /// Moves the traffic for as long as the process runs; sleeps while there is none.
