@@ -36,7 +36,7 @@ const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A request that came to the door.
 #[derive(Clone, Debug)]
-pub struct Passed {
+pub struct ProxiedRequest {
     /// When it came.
     pub at: Instant,
     /// Its method.
@@ -47,7 +47,7 @@ pub struct Passed {
     pub status: Option<StatusCode>,
 }
 
-impl Passed {
+impl ProxiedRequest {
     /// Whether it asks for a change.
     #[must_use]
     pub fn is_write(&self) -> bool {
@@ -62,7 +62,7 @@ impl Passed {
 }
 
 /// Where a kubeconfig leads, and how it is trusted.
-struct Target {
+struct ProxyTarget {
     address: SocketAddr,
     tls: TlsConnector,
     name: ServerName<'static>,
@@ -75,7 +75,7 @@ struct Door {
     torn: u64,
 }
 
-struct Holding {
+struct HoldRule {
     method: Method,
     part: String,
     arrived: Arc<Notify>,
@@ -86,8 +86,8 @@ struct State {
     door: watch::Sender<Door>,
     /// Seconds that refusals name; none while nothing is refused.
     refusing: Mutex<Option<u64>>,
-    holding: Mutex<Option<Holding>>,
-    passed: Mutex<Vec<Passed>>,
+    holding: Mutex<Option<HoldRule>>,
+    passed: Mutex<Vec<ProxiedRequest>>,
 }
 
 /// The doorkeeper. Connections through it end when it is dropped.
@@ -99,12 +99,12 @@ pub struct Throttle {
 }
 
 /// A request that is stopped at the door.
-pub struct Held {
+pub struct HeldRequest {
     arrived: Arc<Notify>,
     go: Arc<Notify>,
 }
 
-impl Held {
+impl HeldRequest {
     /// Waits until the request is there.
     pub async fn arrived(&self) {
         self.arrived.notified().await;
@@ -122,7 +122,7 @@ impl Throttle {
     /// # Errors
     /// The address is not of that form, or no port is free.
     pub async fn start(server_url: &str, server_authority: &str) -> Result<Self, ScenarioError> {
-        let target = Arc::new(Target::parse(server_url, server_authority)?);
+        let target = Arc::new(ProxyTarget::parse(server_url, server_authority)?);
         let (acceptor, authority) = identity()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_loopback_port()?));
         let listener =
@@ -181,21 +181,21 @@ impl Throttle {
 
     /// The next request with this method whose path holds this part waits at the door.
     #[must_use]
-    pub fn hold(&self, method: Method, part: &str) -> Held {
+    pub fn hold(&self, method: Method, part: &str) -> HeldRequest {
         let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let holding = Holding { method, part: part.to_owned(), arrived: Arc::clone(&arrived), go: Arc::clone(&go) };
+        let holding = HoldRule { method, part: part.to_owned(), arrived: Arc::clone(&arrived), go: Arc::clone(&go) };
         *self.state.holding.lock() = Some(holding);
-        Held { arrived, go }
+        HeldRequest { arrived, go }
     }
 
     /// Every request so far, oldest first.
     #[must_use]
-    pub fn passed(&self) -> Vec<Passed> {
+    pub fn passed(&self) -> Vec<ProxiedRequest> {
         self.state.passed.lock().clone()
     }
 }
 
-impl Target {
+impl ProxyTarget {
     fn parse(url: &str, authority: &str) -> Result<Self, ScenarioError> {
         let bad = |why: String| ScenarioError::shape("the API server's address", why);
         let address: SocketAddr =
@@ -220,7 +220,7 @@ impl Target {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, target: Arc<Target>, state: Arc<State>) {
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, target: Arc<ProxyTarget>, state: Arc<State>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -235,7 +235,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, target: Arc<Target
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, target: Arc<Target>, state: Arc<State>) {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, target: Arc<ProxyTarget>, state: Arc<State>) {
     let mut door = state.door.subscribe();
     let now = *door.borrow_and_update();
     if now.closed {
@@ -252,16 +252,16 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, target: Arc<Target>, st
     }
 }
 
-type Body = Either<Incoming, Full<Bytes>>;
+type ProxyBody = Either<Incoming, Full<Bytes>>;
 
 async fn answer(
     request: Request<Incoming>,
     sender: &AsyncMutex<SendRequest<Incoming>>,
     state: &State,
-) -> Result<Response<Body>, hyper::Error> {
+) -> Result<Response<ProxyBody>, hyper::Error> {
     let number = state.note(&request);
     let held = state.held(&request);
-    if let Some(Holding { arrived, go, .. }) = held {
+    if let Some(HoldRule { arrived, go, .. }) = held {
         arrived.notify_one();
         go.notified().await;
     }
@@ -278,7 +278,7 @@ async fn answer(
     Ok(response.map(Either::Left))
 }
 
-fn too_many(seconds: u64) -> Response<Body> {
+fn too_many(seconds: u64) -> Response<ProxyBody> {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 429, "reason": "TooManyRequests",
         "message": "too many requests, please try again later", "details": {"retryAfterSeconds": seconds},
@@ -294,7 +294,7 @@ impl State {
     fn note(&self, request: &Request<Incoming>) -> usize {
         let mut passed = self.passed.lock();
         let (method, uri) = (request.method().clone(), request.uri().to_string());
-        passed.push(Passed { at: Instant::now(), method, uri, status: None });
+        passed.push(ProxiedRequest { at: Instant::now(), method, uri, status: None });
         passed.len() - 1
     }
 
@@ -305,9 +305,9 @@ impl State {
     }
 
     /// The order to hold this very request, which is then carried out.
-    fn held(&self, request: &Request<Incoming>) -> Option<Holding> {
+    fn held(&self, request: &Request<Incoming>) -> Option<HoldRule> {
         let mut holding = self.holding.lock();
-        let meant = |h: &Holding| h.method == *request.method() && request.uri().path().contains(&h.part);
+        let meant = |h: &HoldRule| h.method == *request.method() && request.uri().path().contains(&h.part);
         if holding.as_ref().is_some_and(meant) { holding.take() } else { None }
     }
 }

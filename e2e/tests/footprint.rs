@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use kalong_crds::Device;
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_e2e::cluster::{ControlPlane, target_directory, workspace_directory};
-use kalong_e2e::scenario::{Binary, Cluster, LiveSite, Present, Preset, Say};
+use kalong_e2e::scenario::{Binary, Cluster, LiveSite, Present, Preset, ProgressLog};
 
 /// Resident memory of a box that serves at most 60 devices, in kibibytes.
 const MEMORY_KIB: u64 = 12 * 1024;
@@ -88,14 +88,14 @@ async fn box_is_one_static_program_of_little_memory_and_little_work() {
     );
 
     let begun = Instant::now();
-    let say = Say::to(move |line| eprintln!("[{:6.1} s] {line}", begun.elapsed().as_secs_f64()));
+    let progress = ProgressLog::to(move |line| eprintln!("[{:6.1} s] {line}", begun.elapsed().as_secs_f64()));
     let cluster = Cluster::own(ControlPlane::default_assets().await.unwrap(), "footprint").await.unwrap();
-    let site = LiveSite::prepare(cluster, Preset::L1, &say).await.unwrap();
+    let site = LiveSite::prepare(cluster, Preset::L1, &progress).await.unwrap();
     let place = site.binaries.path(Binary::EdgeAgent);
     std::fs::remove_file(&place).unwrap();
     std::fs::copy(&program, &place).unwrap();
     let site = site.with_agents().await.unwrap();
-    site.devices.until("devices", READY_DEADLINE, &say, all_ready).await.unwrap();
+    site.devices.until("devices", READY_DEADLINE, &progress, all_ready).await.unwrap();
 
     let pids: BTreeMap<&String, u32> = site.agents.iter().map(|(name, agent)| (name, agent.child().pid())).collect();
     let before: BTreeMap<_, f64> = pids.iter().map(|(name, pid)| (*name, processor_seconds(*pid))).collect();

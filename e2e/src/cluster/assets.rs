@@ -103,7 +103,7 @@ impl Assets {
         };
         let mut paths = given.as_deref().map(ready_binaries).transpose()?.unwrap_or_default();
         let wanted: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| !paths.contains_key(tool)).collect();
-        paths.extend(Workshop::new(assets_directory(), modules_directory(), "go").provide(&wanted, progress)?);
+        paths.extend(BuildDir::new(assets_directory(), modules_directory(), "go").provide(&wanted, progress)?);
         Ok(Self { paths })
     }
 
@@ -129,14 +129,14 @@ fn ready_binaries(folder: &Path) -> Result<BTreeMap<Tool, PathBuf>, AssetsError>
 }
 
 /// The folder in which tools are built. Its name is that of the versions, so that a new pin never meets an old file.
-struct Workshop {
+struct BuildDir {
     root: PathBuf,
     bin: PathBuf,
     modules: PathBuf,
     go: &'static str,
 }
 
-impl Workshop {
+impl BuildDir {
     fn new(root: PathBuf, modules: PathBuf, go: &'static str) -> Self {
         let bin = root.join(versions_name()).join("bin");
         Self { root, bin, modules, go }
@@ -257,60 +257,61 @@ mod tests {
         folder
     }
 
-    /// A workshop with a Go that writes a word where a program should be.
-    fn workshop(name: &str) -> Workshop {
+    /// A build folder with a Go that writes a word where a program should be.
+    fn build_dir(name: &str) -> BuildDir {
         let root = scratch(name);
         let modules = root.join("modules");
         for module in MODULES {
             fs::create_dir_all(modules.join(module.folder)).unwrap();
             fs::write(modules.join(module.folder).join("version"), "go1.26.0\n").unwrap();
         }
-        Workshop::new(root, modules, FAKE_GO)
+        BuildDir::new(root, modules, FAKE_GO)
     }
 
-    fn builds(workshop: &Workshop) -> usize {
-        fs::read_to_string(workshop.modules.join("etcd/builds")).unwrap_or_default().lines().count()
+    fn builds(build_dir: &BuildDir) -> usize {
+        fs::read_to_string(build_dir.modules.join("etcd/builds")).unwrap_or_default().lines().count()
     }
 
     #[test]
     fn broken_off_build_is_never_taken_for_a_whole_one() {
-        let workshop = workshop("broken-off");
-        let fails = workshop.modules.join("etcd/fails");
+        let build_dir = build_dir("broken-off");
+        let fails = build_dir.modules.join("etcd/fails");
         fs::write(&fails, "").unwrap();
-        let error = workshop.provide(&[Tool::Etcd], &|_| {}).unwrap_err();
+        let error = build_dir.provide(&[Tool::Etcd], &|_| {}).unwrap_err();
         assert!(error.to_string().contains("the compiler gave up"), "{error}");
-        assert_eq!(workshop.missing(&[Tool::Etcd]), [Tool::Etcd]);
+        assert_eq!(build_dir.missing(&[Tool::Etcd]), [Tool::Etcd]);
 
         fs::remove_file(fails).unwrap();
-        let etcd = workshop.provide(&[Tool::Etcd], &|_| {}).unwrap();
+        let etcd = build_dir.provide(&[Tool::Etcd], &|_| {}).unwrap();
         assert_eq!(fs::read_to_string(&etcd[&Tool::Etcd]).unwrap(), "whole\n");
     }
 
     #[test]
     fn built_program_is_not_built_again() {
-        let workshop = workshop("again");
-        workshop.provide(&[Tool::Etcd], &|_| {}).unwrap();
-        workshop.provide(&[Tool::Etcd], &|line| panic!("{line}")).unwrap();
-        assert_eq!(builds(&workshop), 1);
+        let build_dir = build_dir("again");
+        build_dir.provide(&[Tool::Etcd], &|_| {}).unwrap();
+        build_dir.provide(&[Tool::Etcd], &|line| panic!("{line}")).unwrap();
+        assert_eq!(builds(&build_dir), 1);
     }
 
     #[test]
     fn second_process_waits_says_so_and_builds_nothing() {
-        let workshop = workshop("second");
-        create_directory(&workshop.bin).unwrap();
-        let first = workshop.lock(&|_| {}).unwrap();
+        let build_dir = build_dir("second");
+        create_directory(&build_dir.bin).unwrap();
+        let first = build_dir.lock(&|_| {}).unwrap();
         let (said, heard) = mpsc::channel();
         let said = Mutex::new(said);
         thread::scope(|scope| {
-            let second = scope
-                .spawn(|| workshop.provide(&[Tool::Etcd], &|line| said.lock().unwrap().send(line.to_owned()).unwrap()));
+            let second = scope.spawn(|| {
+                build_dir.provide(&[Tool::Etcd], &|line| said.lock().unwrap().send(line.to_owned()).unwrap())
+            });
             let line = heard.recv_timeout(Duration::from_secs(30)).unwrap();
             assert!(line.contains("another process builds the control plane"), "{line}");
-            fs::write(workshop.bin.join("etcd"), "by the first").unwrap();
+            fs::write(build_dir.bin.join("etcd"), "by the first").unwrap();
             drop(first);
             second.join().unwrap().unwrap();
         });
-        assert_eq!(builds(&workshop), 0);
+        assert_eq!(builds(&build_dir), 0);
     }
 
     #[test]

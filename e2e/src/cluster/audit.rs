@@ -166,7 +166,7 @@ impl AuditLog {
         let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
         let mut entries = Vec::new();
         for line in lines {
-            let event: Event =
+            let event: AuditEvent =
                 serde_json::from_slice(line).map_err(|source| AuditError::Line { path: self.path.clone(), source })?;
             // A watch is logged at its start as well; a request counts once, when it is over.
             if event.stage == "ResponseComplete" {
@@ -234,7 +234,7 @@ impl AuditLog {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Event {
+struct AuditEvent {
     stage: String,
     verb: String,
     user: User,
@@ -271,10 +271,18 @@ struct ResponseStatus {
     code: u16,
 }
 
-impl From<Event> for AuditEntry {
-    fn from(event: Event) -> Self {
-        let Event { stage: _, verb, user, user_agent, uri, object_ref, response_status, request_received_timestamp } =
-            event;
+impl From<AuditEvent> for AuditEntry {
+    fn from(event: AuditEvent) -> Self {
+        let AuditEvent {
+            stage: _,
+            verb,
+            user,
+            user_agent,
+            uri,
+            object_ref,
+            response_status,
+            request_received_timestamp,
+        } = event;
         let ObjectRef { api_group, resource, subresource, namespace, name } = object_ref;
         Self {
             user: user.username,

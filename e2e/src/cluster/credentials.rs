@@ -32,7 +32,7 @@ pub enum CredentialError {
 
 /// A certificate and its key, as PEM.
 #[derive(Clone)]
-pub(super) struct Identity {
+pub(super) struct CertificatePair {
     pub(super) certificate: String,
     pub(super) key: String,
 }
@@ -42,9 +42,9 @@ pub(super) struct Credentials {
     directory: PathBuf,
     pub(super) ca: String,
     pub(super) etcd_ca: String,
-    pub(super) admin: Identity,
-    pub(super) controller_manager: Identity,
-    pub(super) etcd_client: Identity,
+    pub(super) admin: CertificatePair,
+    pub(super) controller_manager: CertificatePair,
+    pub(super) etcd_client: CertificatePair,
 }
 
 impl Credentials {
@@ -77,7 +77,7 @@ impl Credentials {
         self.directory.join(name).display().to_string()
     }
 
-    fn write_identity(&self, name: &str, identity: &Identity) -> Result<(), CredentialError> {
+    fn write_identity(&self, name: &str, identity: &CertificatePair) -> Result<(), CredentialError> {
         self.write(&format!("{name}.crt"), &identity.certificate)?;
         self.write(&format!("{name}.key"), &identity.key)
     }
@@ -106,7 +106,7 @@ fn client(
     ca: &CertifiedIssuer<'static, KeyPair>,
     name: &str,
     group: Option<&str>,
-) -> Result<Identity, CredentialError> {
+) -> Result<CertificatePair, CredentialError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     if let Some(group) = group {
@@ -117,7 +117,7 @@ fn client(
 }
 
 /// For a server that also dials its own kind, as an etcd peer does.
-fn server(ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> Result<Identity, CredentialError> {
+fn server(ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> Result<CertificatePair, CredentialError> {
     let names =
         ["localhost", "127.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", SERVICE_ADDRESS];
     let mut params = CertificateParams::new(names.map(String::from).to_vec())?;
@@ -126,9 +126,12 @@ fn server(ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> Result<Identity
     issue(ca, params)
 }
 
-fn issue(ca: &CertifiedIssuer<'static, KeyPair>, mut params: CertificateParams) -> Result<Identity, CredentialError> {
+fn issue(
+    ca: &CertifiedIssuer<'static, KeyPair>,
+    mut params: CertificateParams,
+) -> Result<CertificatePair, CredentialError> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
-    Ok(Identity { certificate: params.signed_by(&key, ca)?.pem(), key: key.serialize_pem() })
+    Ok(CertificatePair { certificate: params.signed_by(&key, ca)?.pem(), key: key.serialize_pem() })
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use thiserror::Error;
 
-use super::credentials::{Identity, write_private};
+use super::credentials::{CertificatePair, write_private};
 
 /// Why a kubeconfig could not be written or used.
 #[derive(Debug, Error)]
@@ -28,7 +28,7 @@ pub enum KubeconfigError {
 
 /// How the user proves who it is.
 pub(super) enum Proof<'a> {
-    Certificate(&'a Identity),
+    Certificate(&'a CertificatePair),
     Token(&'a str),
 }
 

@@ -254,10 +254,10 @@ impl ControlPlane {
     pub async fn etcd_revision(&self) -> Result<u64, ControlPlaneError> {
         #[derive(Deserialize)]
         struct RangeResponse {
-            header: Header,
+            header: RangeHeader,
         }
         #[derive(Deserialize)]
-        struct Header {
+        struct RangeHeader {
             revision: String,
         }
         let what = "the revision of etcd";

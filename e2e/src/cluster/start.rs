@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use kube::Client;
 
-use super::assets::Assets;
 use super::credentials::Credentials;
 use super::failure::ControlPlaneError;
 use super::kubeconfig::{self, Proof};

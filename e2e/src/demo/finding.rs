@@ -11,7 +11,7 @@ const SHOWN: usize = 8;
 /// Whether an expectation held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Outcome {
+pub enum ExpectationOutcome {
     /// It held.
     Held,
     /// It did not.
@@ -66,13 +66,13 @@ impl Finding {
 /// An expectation with what came of it, as printed and as written to the file.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Verdict {
+pub struct ExpectationResult {
     /// Its number in the list of the demo.
     pub number: usize,
     /// What was expected.
     pub title: &'static str,
     /// Whether it held.
-    pub outcome: Outcome,
+    pub outcome: ExpectationOutcome,
     /// The measured figure in words.
     pub measured: String,
     /// The figures.
@@ -84,12 +84,12 @@ pub struct Verdict {
     pub took_seconds: f64,
 }
 
-impl Verdict {
+impl ExpectationResult {
     /// Of a look that came to an end.
     #[must_use]
     pub fn of(number: usize, title: &'static str, finding: Finding, took: Duration) -> Self {
         let Finding { words, measures, problems } = finding;
-        let outcome = if problems.is_empty() { Outcome::Held } else { Outcome::Failed };
+        let outcome = if problems.is_empty() { ExpectationOutcome::Held } else { ExpectationOutcome::Failed };
         let measured = words.join(", ");
         Self { number, title, outcome, measured, figures: measures, problems, took_seconds: took.as_secs_f64() }
     }
@@ -105,19 +105,19 @@ impl Verdict {
     #[must_use]
     pub fn not_run(number: usize, title: &'static str, why: &str) -> Self {
         let finding = Finding { words: vec![why.to_owned()], ..Finding::default() };
-        Self { outcome: Outcome::NotRun, ..Self::of(number, title, finding, Duration::ZERO) }
+        Self { outcome: ExpectationOutcome::NotRun, ..Self::of(number, title, finding, Duration::ZERO) }
     }
 
     /// One line, and one more for each problem.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mark = match self.outcome {
-            Outcome::Held => "✔",
-            Outcome::Failed => "✖",
-            Outcome::NotRun => "–",
+            ExpectationOutcome::Held => "✔",
+            ExpectationOutcome::Failed => "✖",
+            ExpectationOutcome::NotRun => "–",
         };
         let words = if self.measured.is_empty() { String::new() } else { format!(": {}", self.measured) };
-        let aside = if self.outcome == Outcome::NotRun { " (not run)" } else { "" };
+        let aside = if self.outcome == ExpectationOutcome::NotRun { " (not run)" } else { "" };
         let mut lines =
             vec![format!("{mark} {} {}{aside}{words} [{:.1} s]", self.number, self.title, self.took_seconds)];
         lines.extend(self.problems.iter().take(SHOWN).map(|problem| format!("    {problem}")));
@@ -139,8 +139,8 @@ mod tests {
         finding.require(true, || unreachable!());
         assert!(finding.holds());
         finding.require(false, || "a camera is dark".into());
-        let verdict = Verdict::of(1, "all Ready", finding, Duration::from_secs(2));
-        assert_eq!(verdict.outcome, Outcome::Failed);
+        let verdict = ExpectationResult::of(1, "all Ready", finding, Duration::from_secs(2));
+        assert_eq!(verdict.outcome, ExpectationOutcome::Failed);
         assert_eq!(verdict.lines(), ["✖ 1 all Ready: 311 of 311 Ready [2.0 s]", "    a camera is dark"]);
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use options::Options;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use finding::{Finding, Outcome, Verdict};
+pub use finding::{ExpectationOutcome, ExpectationResult, Finding};
 
 /// After everything was taken down nothing is worth waiting for.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 use crate::scenario::Preset;
 
@@ -26,28 +26,10 @@ pub struct Options {
     pub kubeconfig: Option<PathBuf>,
     /// The site: l0 is a small gate, l1 is Mong Cai in phase 1
     #[arg(long, value_enum, default_value = "l1")]
-    pub preset: Site,
+    pub preset: Preset,
     /// Folder with etcd, kube-apiserver and kubectl, instead of building them; KUBEBUILDER_ASSETS does the same
     #[arg(long, value_name = "DIR")]
     pub assets: Option<PathBuf>,
-}
-
-/// The presets by their names.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Site {
-    /// A small gate: 44 devices behind two boxes.
-    L0,
-    /// Mong Cai in phase 1: 311 devices behind fourteen boxes.
-    L1,
-}
-
-impl From<Site> for Preset {
-    fn from(site: Site) -> Self {
-        match site {
-            Site::L0 => Self::L0,
-            Site::L1 => Self::L1,
-        }
-    }
 }
 
 impl Options {

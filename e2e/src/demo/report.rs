@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::finding::{Outcome, Verdict};
+use super::finding::{ExpectationOutcome, ExpectationResult};
 use crate::scenario::ScenarioError;
 
 /// Everything that was found.
@@ -18,14 +18,18 @@ pub(super) struct Report {
     /// Name of the preset.
     pub(super) preset: &'static str,
     /// The expectations.
-    pub(super) expectations: Vec<Verdict>,
+    pub(super) expectations: Vec<ExpectationResult>,
     /// Figures of the whole run.
     pub(super) figures: BTreeMap<&'static str, f64>,
 }
 
 impl Report {
-    pub(super) fn of(preset: &'static str, expectations: Vec<Verdict>, figures: BTreeMap<&'static str, f64>) -> Self {
-        let held = expectations.iter().all(|verdict| verdict.outcome == Outcome::Held);
+    pub(super) fn of(
+        preset: &'static str,
+        expectations: Vec<ExpectationResult>,
+        figures: BTreeMap<&'static str, f64>,
+    ) -> Self {
+        let held = expectations.iter().all(|verdict| verdict.outcome == ExpectationOutcome::Held);
         Self { held, preset, expectations, figures }
     }
 
@@ -36,7 +40,7 @@ impl Report {
 
     /// One line over all.
     pub(super) fn line(&self) -> String {
-        let held = self.expectations.iter().filter(|verdict| verdict.outcome == Outcome::Held).count();
+        let held = self.expectations.iter().filter(|verdict| verdict.outcome == ExpectationOutcome::Held).count();
         let all: Vec<String> = self.figures.iter().map(|(name, value)| format!("{name} {value:.1}")).collect();
         format!("{held} of {} expectations held. {}", self.expectations.len(), all.join(", "))
     }

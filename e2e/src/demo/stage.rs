@@ -10,7 +10,7 @@ use super::expectation;
 use super::options::Options;
 use super::report::Report;
 use crate::cluster::{AssetSource, Assets, Tool, target_directory};
-use crate::scenario::{Binaries, Cluster, GRACE, HEARTBEAT, LiveSite, Preset, Say, ScenarioError, given};
+use crate::scenario::{Binaries, Cluster, GRACE, HEARTBEAT, LiveSite, ProgressLog, ScenarioError, existing_cluster};
 use crate::site::model::DEMO_SOAK_SECONDS;
 
 /// Where logs are kept when something went wrong; the folder of the run itself goes.
@@ -21,11 +21,11 @@ const END_DEADLINE: Duration = Duration::from_secs(240);
 /// Runs the demo until it is done or asked to end.
 pub(super) async fn run(options: Options, asked_to_end: impl Future<Output = ()>) -> ExitCode {
     let begun = Instant::now();
-    let say = Say::to(move |line| eprintln!("[{:6.1} s] {line}", begun.elapsed().as_secs_f64()));
+    let progress = ProgressLog::to(move |line| eprintln!("[{:6.1} s] {line}", begun.elapsed().as_secs_f64()));
     let mut ending = std::pin::pin!(asked_to_end);
     let mut figures = Figures::default();
     let cluster = tokio::select! {
-        cluster = prepare(&options, &say, &mut figures) => cluster,
+        cluster = prepare(&options, &progress, &mut figures) => cluster,
         () = &mut ending => return interrupted(),
     };
     let cluster = match cluster {
@@ -33,17 +33,18 @@ pub(super) async fn run(options: Options, asked_to_end: impl Future<Output = ()>
         Err(error) => return failed(&error),
     };
     // From here on there is something to take down in a cluster that is not ours.
-    let given = options.kubeconfig.is_some();
-    let undo = given::Undo::of(&cluster, Preset::from(options.preset));
+    let on_existing = options.kubeconfig.is_some();
+    let undo = existing_cluster::Undo::of(&cluster, options.preset);
     let held = tokio::select! {
-        held = perform(&options, cluster, &say, &mut figures, begun) => held,
+        held = perform(&options, cluster, &progress, &mut figures, begun) => held,
         () = &mut ending => {
             eprintln!("\nending");
             Ok(!options.exit)
         }
     };
-    if given
-        && let Err(error) = tokio::time::timeout(END_DEADLINE, undo.run(&say)).await.unwrap_or_else(|_| Err(late()))
+    if on_existing
+        && let Err(error) =
+            tokio::time::timeout(END_DEADLINE, undo.run(&progress)).await.unwrap_or_else(|_| Err(late()))
     {
         eprintln!("kalong-demo: removing what was made in your cluster: {error}");
         return ExitCode::FAILURE;
@@ -80,17 +81,17 @@ impl Figures {
 }
 
 /// Builds what is missing, and starts or finds the cluster.
-async fn prepare(options: &Options, say: &Say, figures: &mut Figures) -> Result<Cluster, ScenarioError> {
+async fn prepare(options: &Options, progress: &ProgressLog, figures: &mut Figures) -> Result<Cluster, ScenarioError> {
     let begun = Instant::now();
-    say.line("building Kalong, where something is missing");
-    Binaries::obtain(say).await?;
+    progress.line("building Kalong, where something is missing");
+    Binaries::obtain(progress).await?;
     figures.seconds("buildKalongSeconds", begun);
     let begun = Instant::now();
-    say.line(
+    progress.line(
         "building the control plane from its Go modules, where something is missing (about 6 minutes the first time)",
     );
     let source = options.assets.clone().map_or_else(AssetSource::default, AssetSource::Directory);
-    let told = say.clone();
+    let told = progress.clone();
     let assets = tokio::task::spawn_blocking(move || Assets::obtain(source, &|line| told.line(line)))
         .await
         .map_err(|e| ScenarioError::shape("the runtime", e))?
@@ -99,13 +100,13 @@ async fn prepare(options: &Options, say: &Say, figures: &mut Figures) -> Result<
     let begun = Instant::now();
     let cluster = match &options.kubeconfig {
         Some(kubeconfig) => {
-            say.line(&format!("using the cluster of {}", kubeconfig.display()));
-            let cluster = Cluster::given(assets, kubeconfig).await?;
-            given::refuse_if_occupied(&cluster, Preset::from(options.preset)).await?;
+            progress.line(&format!("using the cluster of {}", kubeconfig.display()));
+            let cluster = Cluster::existing(assets, kubeconfig).await?;
+            existing_cluster::refuse_if_occupied(&cluster, options.preset).await?;
             cluster
         }
         None => {
-            say.line("starting etcd, kube-apiserver and kube-controller-manager");
+            progress.line("starting etcd, kube-apiserver and kube-controller-manager");
             Cluster::own(assets, "demo").await?
         }
     };
@@ -117,18 +118,18 @@ async fn prepare(options: &Options, say: &Say, figures: &mut Figures) -> Result<
 async fn perform(
     options: &Options,
     cluster: Cluster,
-    say: &Say,
+    progress: &ProgressLog,
     figures: &mut Figures,
     begun: Instant,
 ) -> Result<bool, ScenarioError> {
-    let preset = Preset::from(options.preset);
+    let preset = options.preset;
     let logs = cluster.directory().to_owned();
-    say.line(&format!(
+    progress.line(&format!(
         "heartbeat {} s instead of 30 s, so grace {} s; soak of every model {DEMO_SOAK_SECONDS} s instead of 10 min",
         HEARTBEAT.as_secs(),
         GRACE.as_secs()
     ));
-    let site = LiveSite::start(cluster, preset, say).await;
+    let site = LiveSite::start(cluster, preset, progress).await;
     let mut site = site.inspect_err(|_| keep_logs(&logs))?;
     figures.seconds("upSeconds", begun);
     if !options.exit {

@@ -27,7 +27,7 @@ pub struct Agent {
 
 /// What `kubectl kalong enrol -o json` prints.
 #[derive(Deserialize)]
-struct Enrolment {
+struct EnrolOutput {
     command: String,
 }
 
@@ -47,7 +47,7 @@ pub async fn enrol(cluster: &Cluster, binaries: &Binaries, namespace: &str, agen
         .args([state.as_os_str()])
         .run(ENROL_DEADLINE)
         .await?;
-    let enrolment: Enrolment =
+    let enrolment: EnrolOutput =
         serde_json::from_str(&text).map_err(|e| ScenarioError::shape("what `kubectl kalong enrol` printed", e))?;
     // The very line, in a shell. It holds the token, so errors do not quote it.
     Program::new("/bin/sh")

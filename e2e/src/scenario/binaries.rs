@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::failure::ScenarioError;
-use super::say::Say;
+use super::progress::ProgressLog;
 use crate::cluster::{target_directory, workspace_directory};
 
 /// A build of everything from nothing takes about 6 min on 2 cores.
@@ -60,9 +60,9 @@ impl Binaries {
     ///
     /// # Errors
     /// Cargo is missing, or the build fails, with the end of what the compiler says.
-    pub async fn obtain(say: &Say) -> Result<&'static Self, ScenarioError> {
+    pub async fn obtain(progress: &ProgressLog) -> Result<&'static Self, ScenarioError> {
         static BUILT: OnceCell<Binaries> = OnceCell::const_new();
-        BUILT.get_or_try_init(async || build(say).await).await
+        BUILT.get_or_try_init(async || build(progress).await).await
     }
 
     /// The same programs in a folder of the run: a build that comes meanwhile must not change what runs half-way through.
@@ -95,7 +95,7 @@ impl Binaries {
     }
 }
 
-async fn build(say: &Say) -> Result<Binaries, ScenarioError> {
+async fn build(progress: &ProgressLog) -> Result<Binaries, ScenarioError> {
     let release = is_release();
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--workspace", "--bins", "--color=never"]).current_dir(workspace_directory());
@@ -116,7 +116,7 @@ async fn build(say: &Say) -> Result<Binaries, ScenarioError> {
     let title = "cargo build --workspace --bins";
     let stderr = child.stderr.take();
     let follow = async {
-        let lines = follow(stderr, say).await;
+        let lines = follow(stderr, progress).await;
         (lines, child.wait().await)
     };
     let (lines, status) = timeout(BUILD_DEADLINE, follow)
@@ -137,7 +137,7 @@ fn is_release() -> bool {
 }
 
 /// Says which crates are built, and keeps the last lines.
-async fn follow(pipe: Option<tokio::process::ChildStderr>, say: &Say) -> Vec<String> {
+async fn follow(pipe: Option<tokio::process::ChildStderr>, progress: &ProgressLog) -> Vec<String> {
     let mut last: Vec<String> = Vec::new();
     let Some(pipe) = pipe else { return last };
     let (mut lines, mut compiled) = (BufReader::new(pipe).lines(), 0_usize);
@@ -145,9 +145,9 @@ async fn follow(pipe: Option<tokio::process::ChildStderr>, say: &Say) -> Vec<Str
         if let Some(name) = line.trim().strip_prefix("Compiling ") {
             compiled += 1;
             let name = name.split(' ').next().unwrap_or_default();
-            say.now_and_then(&format!("building Kalong: {name}, crate {compiled}"));
+            progress.now_and_then(&format!("building Kalong: {name}, crate {compiled}"));
         } else if line.contains("Blocking waiting for file lock") {
-            say.now_and_then("building Kalong: another cargo is at work, waiting for it");
+            progress.now_and_then("building Kalong: another cargo is at work, waiting for it");
         }
         if last.len() == COMPLAINT_LINES {
             last.remove(0);

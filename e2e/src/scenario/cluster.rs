@@ -22,15 +22,15 @@ const TOKEN_LIFE: &str = "--duration=24h";
 
 /// A cluster, a cluster-admin's way into it, and somebody who holds our processes.
 pub struct Cluster {
-    held: Held,
+    held: ProcessHolder,
     assets: Assets,
     kubeconfig: PathBuf,
     config: Config,
 }
 
-enum Held {
+enum ProcessHolder {
     Own(Box<ControlPlane>),
-    Given(Supervisor),
+    Existing(Supervisor),
 }
 
 impl Cluster {
@@ -44,14 +44,14 @@ impl Cluster {
         let plane = ControlPlane::start(options).await?;
         let kubeconfig = plane.kubeconfig().to_owned();
         let config = read_config(&kubeconfig).await?;
-        Ok(Self { held: Held::Own(Box::new(plane)), assets, kubeconfig, config })
+        Ok(Self { held: ProcessHolder::Own(Box::new(plane)), assets, kubeconfig, config })
     }
 
     /// The one that a kubeconfig leads to.
     ///
     /// # Errors
     /// The kubeconfig cannot be read, or no supervisor starts.
-    pub async fn given(assets: Assets, kubeconfig: &Path) -> Result<Self, ScenarioError> {
+    pub async fn existing(assets: Assets, kubeconfig: &Path) -> Result<Self, ScenarioError> {
         // Fails only where a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let kubeconfig = std::path::absolute(kubeconfig)
@@ -60,15 +60,15 @@ impl Cluster {
         let supervisor = tokio::task::spawn_blocking(|| Supervisor::start("demo"))
             .await
             .map_err(|e| ScenarioError::shape("the runtime", e))??;
-        Ok(Self { held: Held::Given(supervisor), assets, kubeconfig, config })
+        Ok(Self { held: ProcessHolder::Existing(supervisor), assets, kubeconfig, config })
     }
 
     /// Our own control plane, with its audit log; none where the user's cluster is used.
     #[must_use]
     pub fn plane(&self) -> Option<&ControlPlane> {
         match &self.held {
-            Held::Own(plane) => Some(plane),
-            Held::Given(_) => None,
+            ProcessHolder::Own(plane) => Some(plane),
+            ProcessHolder::Existing(_) => None,
         }
     }
 
@@ -76,8 +76,8 @@ impl Cluster {
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
         match &self.held {
-            Held::Own(plane) => plane.supervisor(),
-            Held::Given(supervisor) => supervisor,
+            ProcessHolder::Own(plane) => plane.supervisor(),
+            ProcessHolder::Existing(supervisor) => supervisor,
         }
     }
 
@@ -185,8 +185,8 @@ impl Cluster {
     /// It took too long; then they were killed.
     pub async fn stop(self) -> Result<(), ScenarioError> {
         match self.held {
-            Held::Own(plane) => Ok((*plane).stop().await?),
-            Held::Given(supervisor) => Ok(supervisor.stop().await?),
+            ProcessHolder::Own(plane) => Ok((*plane).stop().await?),
+            ProcessHolder::Existing(supervisor) => Ok(supervisor.stop().await?),
         }
     }
 }

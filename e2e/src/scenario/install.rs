@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::artifact_shelf::ArtifactShelf;
 use super::cluster::Cluster;
 use super::failure::ScenarioError;
-use super::shelf::Shelf;
 use super::simulated::Simulated;
 use crate::cluster::workspace_directory;
 use crate::site::manifests::{KEY_DOCUMENT, models_in_use};
@@ -28,7 +28,7 @@ pub(super) async fn install(
     cluster: &Cluster,
     layout: &Layout,
     simulated: &Simulated,
-    shelf: &Shelf,
+    shelf: &ArtifactShelf,
 ) -> Result<PathBuf, ScenarioError> {
     let render = Render { network: simulated.network(), artifacts: shelf.base(), namespace: None };
     let folder = cluster.directory().join("site");

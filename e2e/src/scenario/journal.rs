@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout_at};
 
 use super::failure::ScenarioError;
-use super::say::Say;
+use super::progress::ProgressLog;
 
 /// After a watch that failed: the API server is away, and we want to see it come back.
 const RETRY: Duration = Duration::from_millis(200);
@@ -38,12 +38,12 @@ pub type Present<K> = BTreeMap<String, Arc<K>>;
 
 /// A watcher's notes.
 pub struct Journal<K> {
-    notes: Arc<Mutex<Notes<K>>>,
+    notes: Arc<Mutex<JournalState<K>>>,
     changed: watch::Receiver<u64>,
     task: JoinHandle<()>,
 }
 
-struct Notes<K> {
+struct JournalState<K> {
     listed: bool,
     present: Present<K>,
     history: BTreeMap<String, Vec<Sighting<K>>>,
@@ -64,7 +64,7 @@ where
     /// Watches from now on.
     #[must_use]
     pub fn start(api: Api<K>) -> Self {
-        let notes = Arc::new(Mutex::new(Notes {
+        let notes = Arc::new(Mutex::new(JournalState {
             listed: false,
             present: BTreeMap::new(),
             history: BTreeMap::new(),
@@ -121,7 +121,7 @@ where
         &self,
         what: &str,
         within: Duration,
-        say: &Say,
+        progress: &ProgressLog,
         mut look: impl FnMut(&Present<K>) -> Result<T, String>,
     ) -> Result<T, ScenarioError> {
         let deadline = tokio::time::Instant::now() + within;
@@ -136,7 +136,7 @@ where
                     Err(missing) => missing,
                 }
             };
-            say.now_and_then(&format!("{what}: {missing}"));
+            progress.now_and_then(&format!("{what}: {missing}"));
             if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
                 return Err(ScenarioError::Deadline { what: what.to_owned(), within, seen: missing });
             }
@@ -144,7 +144,7 @@ where
     }
 }
 
-impl<K: Resource + Clone> Notes<K> {
+impl<K: Resource + Clone> JournalState<K> {
     fn note(&mut self, event: watcher::Event<K>) {
         match event {
             watcher::Event::Init => self.relisted.clear(),

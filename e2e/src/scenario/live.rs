@@ -17,6 +17,7 @@ use kube::api::ListParams;
 use tokio::time::sleep;
 
 use super::agents::{Agent, enrol};
+use super::artifact_shelf::ArtifactShelf;
 use super::binaries::{Binaries, Binary};
 use super::cluster::{Cluster, asked};
 use super::failure::ScenarioError;
@@ -24,12 +25,11 @@ use super::install::{self, OPERATOR_NAMESPACE, SERVICE_ACCOUNT};
 use super::journal::Journal;
 use super::operator::{Listens, Operator, OperatorOrder};
 use super::preset::Preset;
-use super::say::Say;
-use super::shelf::Shelf;
+use super::progress::ProgressLog;
 use super::simulated::Simulated;
-use super::uplink::{Destinations, Uplink};
+use super::uplink::{Destinations, UplinkProxy};
 use crate::site::Layout;
-use crate::site::report::DeviceReport;
+use crate::site::report::DeviceSnapshot;
 
 /// Beats are ten times as frequent as by default.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -68,9 +68,9 @@ pub struct LiveSite {
     /// What was planned.
     pub layout: Layout,
     /// The lines between boxes and operator.
-    pub uplink: Uplink,
+    pub uplink: UplinkProxy,
     /// The file server of the authors.
-    pub shelf: Shelf,
+    pub shelf: ArtifactShelf,
     /// The devices themselves.
     pub simulated: Simulated,
     /// The operator.
@@ -82,7 +82,7 @@ pub struct LiveSite {
     /// The programs.
     pub binaries: Binaries,
     /// Where progress goes.
-    pub say: Say,
+    pub progress: ProgressLog,
     /// When the site was declared, boxes included.
     pub declared: Instant,
 }
@@ -92,25 +92,25 @@ impl LiveSite {
     ///
     /// # Errors
     /// Whatever part did not come up.
-    pub async fn start(cluster: Cluster, preset: Preset, say: &Say) -> Result<Self, ScenarioError> {
-        Self::prepare(cluster, preset, say).await?.with_agents().await
+    pub async fn start(cluster: Cluster, preset: Preset, progress: &ProgressLog) -> Result<Self, ScenarioError> {
+        Self::prepare(cluster, preset, progress).await?.with_agents().await
     }
 
     /// Everything but the boxes: devices that nobody looks at yet, and an operator that leads.
     ///
     /// # Errors
     /// Whatever part did not come up.
-    pub async fn prepare(cluster: Cluster, preset: Preset, say: &Say) -> Result<Self, ScenarioError> {
-        let binaries = Binaries::obtain(say).await?.pinned(cluster.directory())?;
+    pub async fn prepare(cluster: Cluster, preset: Preset, progress: &ProgressLog) -> Result<Self, ScenarioError> {
+        let binaries = Binaries::obtain(progress).await?.pinned(cluster.directory())?;
         let layout = Layout::of(preset.plan())?;
-        say.line(&format!("starting the simulated site: {} devices", layout.devices.len()));
+        progress.line(&format!("starting the simulated site: {} devices", layout.devices.len()));
         let simulated = Simulated::start(&binaries, preset).await?;
-        let shelf = Shelf::start(cluster.directory()).await?;
-        say.line("installing Kalong with Helm and declaring the site");
+        let shelf = ArtifactShelf::start(cluster.directory()).await?;
+        progress.line("installing Kalong with Helm and declaring the site");
         let keys = install::install(&cluster, &layout, &simulated, &shelf).await?;
         let declared = Instant::now();
         let listens = Listens::choose()?;
-        let uplink = Uplink::start(Destinations { gateway: listens.mqtt, https: listens.https }).await?;
+        let uplink = UplinkProxy::start(Destinations { gateway: listens.mqtt, https: listens.https }).await?;
         let order = OperatorOrder {
             program: binaries.path(Binary::Operator),
             kubeconfig: cluster.service_account_kubeconfig(OPERATOR_NAMESPACE, SERVICE_ACCOUNT).await?,
@@ -124,7 +124,7 @@ impl LiveSite {
             release_keys: keys,
             heartbeat: HEARTBEAT,
         };
-        say.line("starting the operator as its ServiceAccount");
+        progress.line("starting the operator as its ServiceAccount");
         let operator = Operator::start(cluster.supervisor(), order).await?;
         let (client, namespace) = (cluster.client()?, layout.plan.site.clone());
         let site = Self {
@@ -146,7 +146,7 @@ impl LiveSite {
             agents: BTreeMap::new(),
             cluster,
             binaries,
-            say: say.clone(),
+            progress: progress.clone(),
             declared,
         };
         site.wait_leader().await?;
@@ -219,7 +219,7 @@ impl LiveSite {
                     seen,
                 });
             }
-            self.say.now_and_then("waiting until the operator leads");
+            self.progress.now_and_then("waiting until the operator leads");
             sleep(POLL).await;
         }
         Ok(())
@@ -228,7 +228,7 @@ impl LiveSite {
     async fn enrol_all(&mut self) -> Result<(), ScenarioError> {
         let names = self.live_boxes();
         let (cluster, binaries, namespace) = (&self.cluster, &self.binaries, self.namespace());
-        let (uplink, say, total) = (&self.uplink, &self.say, names.len());
+        let (uplink, progress, total) = (&self.uplink, &self.progress, names.len());
         let mut started = futures::stream::iter(names)
             .map(|name| async move {
                 enrol(cluster, binaries, namespace, &name).await?;
@@ -240,7 +240,7 @@ impl LiveSite {
         let mut agents = BTreeMap::new();
         while let Some(agent) = started.try_next().await? {
             agents.insert(agent.name().to_owned(), agent);
-            say.line(&format!("enrolled and started {} of {total} edge agents", agents.len()));
+            progress.line(&format!("enrolled and started {} of {total} edge agents", agents.len()));
         }
         drop(started);
         self.agents = agents;
@@ -296,7 +296,7 @@ impl LiveSite {
     ///
     /// # Errors
     /// The simulator does not answer.
-    pub async fn truth(&self) -> Result<BTreeMap<String, DeviceReport>, ScenarioError> {
+    pub async fn truth(&self) -> Result<BTreeMap<String, DeviceSnapshot>, ScenarioError> {
         self.simulated.devices().await
     }
 

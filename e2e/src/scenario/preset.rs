@@ -1,10 +1,12 @@
 //! The sites that a scenario can be run on.
 
+use clap::ValueEnum;
+
 use crate::site::plan::SitePlan;
 use crate::site::preset;
 
 /// Which site.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Preset {
     /// A small gate: 44 devices behind two boxes.
     L0,

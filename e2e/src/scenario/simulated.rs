@@ -6,8 +6,8 @@ use std::hash::{BuildHasher, RandomState};
 use super::binaries::{Binaries, Binary};
 use super::failure::ScenarioError;
 use super::preset::Preset;
-use crate::site::report::{DeviceReport, HealthOrders};
-use crate::site::{ControlClient, Site, SiteOptions};
+use crate::site::report::{DeviceSnapshot, HealthOrders};
+use crate::site::{ControlClient, SiteOptions, SiteProcess};
 
 /// Second numbers of loopback addresses that a scenario may take; the checked-in manifests have their own.
 const FIRST_NETWORK: u8 = 30;
@@ -17,7 +17,7 @@ const ATTEMPTS: usize = 4;
 
 /// A running simulator. Its process ends when it is dropped.
 pub struct Simulated {
-    site: Site,
+    site: SiteProcess,
 }
 
 impl Simulated {
@@ -35,7 +35,7 @@ impl Simulated {
                 binary: Some(binaries.path(Binary::Site)),
                 ..SiteOptions::default()
             };
-            match Site::start(options).await {
+            match SiteProcess::start(options).await {
                 Ok(site) => return Ok(Self { site }),
                 Err(error) if attempt >= ATTEMPTS => return Err(error.into()),
                 Err(_) => {}
@@ -59,7 +59,7 @@ impl Simulated {
     ///
     /// # Errors
     /// The simulator does not answer.
-    pub async fn devices(&self) -> Result<BTreeMap<String, DeviceReport>, ScenarioError> {
+    pub async fn devices(&self) -> Result<BTreeMap<String, DeviceSnapshot>, ScenarioError> {
         let devices = self.control().devices().await?;
         Ok(devices.into_iter().map(|device| (device.name.clone(), device)).collect())
     }

@@ -34,7 +34,7 @@ const ROOM: i64 = 20;
 
 /// What was done to one device, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Done {
+pub struct ChangesDone {
     /// Health codes, with the moments between which they were set.
     pub health: Vec<Set>,
     /// Numbers of the setting that were accepted by the API server, always rising.
@@ -52,7 +52,7 @@ pub struct Set {
 
 /// A device that takes part.
 #[derive(Clone, Debug)]
-pub struct Player {
+pub struct FaultActor {
     /// Name of the device.
     pub name: String,
     /// Name of its box.
@@ -101,13 +101,13 @@ impl Dial {
     }
 }
 
-impl Player {
+impl FaultActor {
     /// The devices of a site that take part: all whose health can be switched. What a weighbridge complains of follows from its
     /// stream, so those do not.
     #[must_use]
     pub fn all(site: &LiveSite) -> Vec<Self> {
         let able = site.layout.live().filter(|device| device.model.protocol != ProtocolName::ToledoContinuous);
-        able.map(Self::of).filter(|player| player.mild.is_some() || player.grave.is_some()).collect()
+        able.map(Self::of).filter(|actor| actor.mild.is_some() || actor.grave.is_some()).collect()
     }
 
     fn of(device: &Placed) -> Self {
@@ -153,42 +153,42 @@ impl Player {
 }
 
 /// Changes under way.
-pub struct Traffic {
-    done: Arc<Mutex<BTreeMap<String, Done>>>,
+pub struct ChangeTraffic {
+    done: Arc<Mutex<BTreeMap<String, ChangesDone>>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-struct Worker {
-    players: Vec<Player>,
+struct ChangeWorker {
+    actors: Vec<FaultActor>,
     /// Those of them that have a dial.
-    dials: Vec<Player>,
+    dials: Vec<FaultActor>,
     control: ControlClient,
     devices: Api<Device>,
-    done: Arc<Mutex<BTreeMap<String, Done>>>,
+    done: Arc<Mutex<BTreeMap<String, ChangesDone>>>,
     /// A device's patches are made in order, also when the first has to wait.
     turns: BTreeMap<String, Arc<OrderedMutex<i64>>>,
 }
 
-impl Traffic {
+impl ChangeTraffic {
     /// Starts twenty changes of health and twenty of configuration a second, in turn over these devices.
     ///
     /// # Errors
     /// There is no client for the cluster.
-    pub fn start(site: &LiveSite, players: Vec<Player>) -> Result<Self, ScenarioError> {
+    pub fn start(site: &LiveSite, actors: Vec<FaultActor>) -> Result<Self, ScenarioError> {
         let declared = site.devices.present();
-        let turn = |player: &Player| {
-            let now = player.number(&declared.get(&player.name)?.spec.config)?;
-            Some((player.name.clone(), Arc::new(OrderedMutex::new(now))))
+        let turn = |actor: &FaultActor| {
+            let now = actor.number(&declared.get(&actor.name)?.spec.config)?;
+            Some((actor.name.clone(), Arc::new(OrderedMutex::new(now))))
         };
-        let done: Arc<Mutex<BTreeMap<String, Done>>> = Arc::default();
-        let worker = Worker {
-            turns: players.iter().filter_map(turn).collect(),
+        let done: Arc<Mutex<BTreeMap<String, ChangesDone>>> = Arc::default();
+        let worker = ChangeWorker {
+            turns: actors.iter().filter_map(turn).collect(),
             control: site.simulated.control(),
             devices: Api::namespaced(site.cluster.client()?, site.namespace()),
             done: Arc::clone(&done),
-            dials: players.iter().filter(|player| player.dial.is_some()).cloned().collect(),
-            players,
+            dials: actors.iter().filter(|actor| actor.dial.is_some()).cloned().collect(),
+            actors,
         };
         let (stop, stopping) = watch::channel(false);
         Ok(Self { done, stop, task: tokio::spawn(worker.run(stopping)) })
@@ -198,7 +198,7 @@ impl Traffic {
     ///
     /// # Errors
     /// Patches go on for ever: the API server is away.
-    pub async fn stop(self) -> Result<BTreeMap<String, Done>, ScenarioError> {
+    pub async fn stop(self) -> Result<BTreeMap<String, ChangesDone>, ScenarioError> {
         let _ = self.stop.send(true);
         if timeout(DRAIN_DEADLINE, self.task).await.is_err() {
             let what = "the last patches".to_owned();
@@ -208,12 +208,12 @@ impl Traffic {
     }
 }
 
-impl Worker {
+impl ChangeWorker {
     async fn run(self, mut stopping: watch::Receiver<bool>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut patches = JoinSet::new();
-        let (count, dials) = (self.players.len().max(1), self.dials.len().max(1));
+        let (count, dials) = (self.actors.len().max(1), self.dials.len().max(1));
         for step in 0_usize.. {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -221,39 +221,39 @@ impl Worker {
             }
             while patches.try_join_next().is_some() {}
             // Half a round apart, so that the two changes of a device do not meet.
-            if let Some(player) = self.players.get(step % count) {
-                self.ail(player, step / count + 1).await;
+            if let Some(actor) = self.actors.get(step % count) {
+                self.ail(actor, step / count + 1).await;
             }
-            if let Some(player) = self.dials.get((step + dials / 2) % dials) {
-                self.turn(player, &mut patches);
+            if let Some(actor) = self.dials.get((step + dials / 2) % dials) {
+                self.turn(actor, &mut patches);
             }
         }
         while patches.join_next().await.is_some() {}
     }
 
-    async fn ail(&self, player: &Player, step: usize) {
-        let codes = player.codes(step);
+    async fn ail(&self, actor: &FaultActor, step: usize) {
+        let codes = actor.codes(step);
         let from = Instant::now();
         // The control port is on this machine and has no reason to refuse; a change that was not made is not noted.
-        if self.control.health(&player.name, &codes).await.is_ok() {
-            self.done.lock().entry(player.name.clone()).or_default().health.push(Set { codes, from });
+        if self.control.health(&actor.name, &codes).await.is_ok() {
+            self.done.lock().entry(actor.name.clone()).or_default().health.push(Set { codes, from });
         }
     }
 
     /// Raises the setting by one, as soon as the earlier patches of this device are in.
-    fn turn(&self, player: &Player, patches: &mut JoinSet<()>) {
-        let (Some(turn), Some(dial)) = (self.turns.get(&player.name).cloned(), player.dial) else { return };
-        let (player, devices, done) = (player.clone(), self.devices.clone(), Arc::clone(&self.done));
+    fn turn(&self, actor: &FaultActor, patches: &mut JoinSet<()>) {
+        let (Some(turn), Some(dial)) = (self.turns.get(&actor.name).cloned(), actor.dial) else { return };
+        let (actor, devices, done) = (actor.clone(), self.devices.clone(), Arc::clone(&self.done));
         patches.spawn(async move {
             let mut number = turn.lock().await;
             let next = *number + 1;
             let patch = serde_json::json!({"spec": {"config": {dial.setting: dial.value(next)}}});
             let (patch, params) = (Patch::Merge(patch), PatchParams::default());
-            while !matches!(timeout(PATCH_DEADLINE, devices.patch(&player.name, &params, &patch)).await, Ok(Ok(_))) {
+            while !matches!(timeout(PATCH_DEADLINE, devices.patch(&actor.name, &params, &patch)).await, Ok(Ok(_))) {
                 sleep(PATCH_AGAIN).await;
             }
             *number = next;
-            done.lock().entry(player.name).or_default().numbers.push(next);
+            done.lock().entry(actor.name).or_default().numbers.push(next);
         });
     }
 }

@@ -1,8 +1,8 @@
 //! The lines between the boxes and the operator: every connection of an agent goes through here, can be counted and can be cut.
 //!
 //! A cut line is silent, as a cut cable is: nothing arrives, nobody is told. Connections that were open wait; new ones are taken
-//! and lead nowhere. When the line is back, what waited goes on ([`Mend::Resume`]), or is torn down as a router without memory
-//! does ([`Mend::Reset`]).
+//! and lead nowhere. When the line is back, what waited goes on ([`Reconnect::Resume`]), or is torn down as a router without memory
+//! does ([`Reconnect::Reset`]).
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,7 +33,7 @@ const PIECE: usize = 16 * 1024;
 
 /// What becomes of connections that waited while their line was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mend {
+pub enum Reconnect {
     /// They go on where they stood, as over a cable that was plugged in again.
     Resume,
     /// They are torn down, as by a router that forgot them.
@@ -50,7 +50,7 @@ pub struct Destinations {
 }
 
 /// The lines of all agents. They are gone when it is dropped.
-pub struct Uplink {
+pub struct UplinkProxy {
     state: Arc<State>,
     gateway: SocketAddr,
     https: SocketAddr,
@@ -64,7 +64,7 @@ struct LineState {
     torn: u64,
 }
 
-struct Line {
+struct AgentLine {
     pid: u32,
     state: watch::Sender<LineState>,
     meter: Mutex<Meter>,
@@ -72,7 +72,7 @@ struct Line {
 
 #[derive(Default)]
 struct State {
-    lines: Mutex<BTreeMap<String, Arc<Line>>>,
+    lines: Mutex<BTreeMap<String, Arc<AgentLine>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ enum Kind {
     Https,
 }
 
-impl Uplink {
+impl UplinkProxy {
     /// Listens on two free ports of loopback.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Uplink {
             Some(old) => (old.state.clone(), old.meter.lock().clone()),
             None => (watch::Sender::new(LineState::default()), Meter::default()),
         };
-        lines.insert(agent.to_owned(), Arc::new(Line { pid, state, meter: Mutex::new(meter) }));
+        lines.insert(agent.to_owned(), Arc::new(AgentLine { pid, state, meter: Mutex::new(meter) }));
     }
 
     /// From now on nothing passes between this agent and the operator, in both directions.
@@ -129,10 +129,10 @@ impl Uplink {
     }
 
     /// The line is back.
-    pub fn mend(&self, agent: &str, mend: Mend) {
+    pub fn reconnect(&self, agent: &str, how: Reconnect) {
         self.change(agent, |line| {
             line.cut = false;
-            line.torn += u64::from(mend == Mend::Reset);
+            line.torn += u64::from(how == Reconnect::Reset);
         });
     }
 
@@ -177,7 +177,7 @@ async fn accept(listener: TcpListener, kind: Kind, target: SocketAddr, state: Ar
 
 impl State {
     /// The line that a connection belongs to; none for a box that enrols, which is no agent yet.
-    async fn line_of(&self, peer: SocketAddr, local: SocketAddr, kind: Kind) -> Option<Arc<Line>> {
+    async fn line_of(&self, peer: SocketAddr, local: SocketAddr, kind: Kind) -> Option<Arc<AgentLine>> {
         let begun = Instant::now();
         loop {
             let lines = self.lines.lock().clone();
@@ -193,7 +193,7 @@ impl State {
 }
 
 /// Carries one connection to its end.
-async fn carry(stream: TcpStream, target: SocketAddr, kind: Kind, line: Option<Arc<Line>>) {
+async fn carry(stream: TcpStream, target: SocketAddr, kind: Kind, line: Option<Arc<AgentLine>>) {
     let Some(line) = line else {
         if let (Kind::Https, Ok(Ok(mut there)), mut stream) =
             (kind, timeout(DIAL_DEADLINE, TcpStream::connect(target)).await, stream)
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     /// An operator that sends back what it gets, and an uplink to it on which this process is the agent `a`.
-    async fn echoing() -> (Uplink, JoinSet<()>) {
+    async fn echoing() -> (UplinkProxy, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
@@ -304,7 +304,7 @@ mod tests {
                 });
             }
         });
-        let uplink = Uplink::start(Destinations { gateway: address, https: address }).await.unwrap();
+        let uplink = UplinkProxy::start(Destinations { gateway: address, https: address }).await.unwrap();
         uplink.knows("a", std::process::id());
         (uplink, tasks)
     }
@@ -325,7 +325,7 @@ mod tests {
         uplink.cut("a");
         stream.write_all(&[2]).await.unwrap();
         assert_eq!(answer(&mut stream, SILENCE).await, None);
-        uplink.mend("a", Mend::Resume);
+        uplink.reconnect("a", Reconnect::Resume);
         assert_eq!(answer(&mut stream, SOON).await, Some(2));
         let meter = uplink.meter("a");
         assert_eq!((meter.sessions, meter.open, meter.bytes_up, meter.bytes_down), (1, 1, 2, 2));
@@ -341,7 +341,7 @@ mod tests {
         let mut during = TcpStream::connect(uplink.gateway()).await.unwrap();
         during.write_all(&[2]).await.unwrap();
         assert_eq!(answer(&mut during, SILENCE).await, None);
-        uplink.mend("a", Mend::Reset);
+        uplink.reconnect("a", Reconnect::Reset);
         assert!(timeout(SOON, old.read_u8()).await.unwrap().is_err(), "the old connection has ended");
         let mut new = TcpStream::connect(uplink.gateway()).await.unwrap();
         new.write_all(&[3]).await.unwrap();

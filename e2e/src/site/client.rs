@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::report::{
-    Counts, DeviceReport, Fault, FaultOrder, GuardOrder, HealthOrder, HealthOrders, InterlockState, Load,
-    OccupancyOrder, PeerOrder, PeerReport, Refused, Switch, VehicleOrder, VehicleOrdered, VehicleReport, YardOrder,
+    ControlRefusal, Counts, DeviceSnapshot, Fault, FaultOrder, GuardOrder, HealthOrder, HealthOrders, InterlockState,
+    Load, OccupancyOrder, PeerOrder, PeerReport, Switch, VehicleOrder, VehicleOrdered, VehicleReport, YardOrder,
 };
 use super::traffic::{TrafficOrder, TrafficReport};
 
@@ -36,7 +36,7 @@ pub enum ControlError {
     Timeout,
     /// It says no.
     #[error("the simulated site refused: {0}")]
-    Refused(String),
+    ControlRefusal(String),
     /// It speaks another language.
     #[error(
         "the simulated site's answer is not understood; run `cargo build -p kalong-e2e --bins`, it may be of another build"
@@ -50,7 +50,7 @@ impl ControlError {
         match self {
             Self::Unreachable(..) => "unreachable",
             Self::Timeout => "timeout",
-            Self::Refused(_) => "refused",
+            Self::ControlRefusal(_) => "refused",
             Self::Answer(_) => "answer",
         }
     }
@@ -77,7 +77,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn devices(&self) -> Result<Vec<DeviceReport>, ControlError> {
+    pub async fn devices(&self) -> Result<Vec<DeviceSnapshot>, ControlError> {
         self.call(Method::GET, "/devices", &()).await
     }
 
@@ -85,7 +85,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn device(&self, name: &str) -> Result<DeviceReport, ControlError> {
+    pub async fn device(&self, name: &str) -> Result<DeviceSnapshot, ControlError> {
         self.call(Method::GET, &format!("/devices/{name}"), &()).await
     }
 
@@ -101,7 +101,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn fault(&self, name: &str, fault: Fault, state: Switch) -> Result<DeviceReport, ControlError> {
+    pub async fn fault(&self, name: &str, fault: Fault, state: Switch) -> Result<DeviceSnapshot, ControlError> {
         self.order(name, "faults", &FaultOrder { fault, state }).await
     }
 
@@ -109,7 +109,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn health(&self, name: &str, codes: &[&str]) -> Result<DeviceReport, ControlError> {
+    pub async fn health(&self, name: &str, codes: &[&str]) -> Result<DeviceSnapshot, ControlError> {
         let codes = codes.iter().map(|c| (*c).to_owned()).collect();
         self.order(name, "health", &HealthOrder { codes }).await
     }
@@ -126,7 +126,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn occupancy(&self, name: &str, count: i64) -> Result<DeviceReport, ControlError> {
+    pub async fn occupancy(&self, name: &str, count: i64) -> Result<DeviceSnapshot, ControlError> {
         self.order(name, "occupancy", &OccupancyOrder { count }).await
     }
 
@@ -134,7 +134,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn load(&self, name: &str, load: Load) -> Result<DeviceReport, ControlError> {
+    pub async fn load(&self, name: &str, load: Load) -> Result<DeviceSnapshot, ControlError> {
         self.order(name, "load", &load).await
     }
 
@@ -142,7 +142,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn tamper(&self, name: &str, settings: &BTreeMap<String, Value>) -> Result<DeviceReport, ControlError> {
+    pub async fn tamper(&self, name: &str, settings: &BTreeMap<String, Value>) -> Result<DeviceSnapshot, ControlError> {
         self.order(name, "settings", settings).await
     }
 
@@ -150,7 +150,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn service(&self, name: &str) -> Result<DeviceReport, ControlError> {
+    pub async fn service(&self, name: &str) -> Result<DeviceSnapshot, ControlError> {
         self.order(name, "service", &()).await
     }
 
@@ -158,7 +158,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn interlock(&self, name: &str, state: InterlockState) -> Result<DeviceReport, ControlError> {
+    pub async fn interlock(&self, name: &str, state: InterlockState) -> Result<DeviceSnapshot, ControlError> {
         self.order(name, "interlock", &GuardOrder { state }).await
     }
 
@@ -166,7 +166,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn seal(&self, name: &str, state: InterlockState) -> Result<DeviceReport, ControlError> {
+    pub async fn seal(&self, name: &str, state: InterlockState) -> Result<DeviceSnapshot, ControlError> {
         self.order(name, "seal", &GuardOrder { state }).await
     }
 
@@ -252,7 +252,7 @@ impl ControlClient {
         self.call(Method::POST, "/peer", &order).await
     }
 
-    async fn order(&self, name: &str, what: &str, order: &impl Serialize) -> Result<DeviceReport, ControlError> {
+    async fn order(&self, name: &str, what: &str, order: &impl Serialize) -> Result<DeviceSnapshot, ControlError> {
         self.call(Method::POST, &format!("/devices/{name}/{what}"), order).await
     }
 
@@ -269,8 +269,8 @@ impl ControlClient {
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(ControlError::Answer);
         }
-        let refused: Refused = serde_json::from_slice(&bytes).map_err(ControlError::Answer)?;
-        Err(ControlError::Refused(refused.error))
+        let refused: ControlRefusal = serde_json::from_slice(&bytes).map_err(ControlError::Answer)?;
+        Err(ControlError::ControlRefusal(refused.error))
     }
 
     async fn exchange(

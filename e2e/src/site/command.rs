@@ -14,7 +14,7 @@ use super::image::{self, Behaviour};
 use super::manifests::{DEFAULT_ARTIFACTS, DEFAULT_NETWORK, Manifest, ManifestError, Render, manifests};
 use super::plan::SitePlan;
 use super::preset::{self, Counts};
-use super::simulator::{self, Simulation, SimulationError, Timing};
+use super::simulator::{self, DeviceTiming, Simulation, SimulationError};
 
 #[derive(Parser)]
 #[command(name = "kalong-site", about = "A simulated border gate whose devices speak their real protocols")]
@@ -206,7 +206,7 @@ impl Run {
             network: self.network,
             control: self.control,
             seed: self.seed,
-            timing: Timing { boot: Duration::from_millis(self.boot_millis), ..Timing::default() },
+            timing: DeviceTiming { boot: Duration::from_millis(self.boot_millis), ..DeviceTiming::default() },
         };
         if self.attached {
             thread::spawn(end_with_parent);

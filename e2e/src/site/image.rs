@@ -36,7 +36,7 @@ const WORDS: [(Behaviour, &str); 6] = [
 
 /// What an image says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct ImageHeader {
     /// Name of the model that it is made for.
     pub model: String,
     /// Version that it is.
@@ -98,7 +98,7 @@ pub fn build(model: &str, version: &str, behaviour: &[Behaviour], size: usize) -
 ///
 /// # Errors
 /// The bytes do not begin with one.
-pub fn parse(image: &[u8]) -> Result<Header, ImageError> {
+pub fn parse(image: &[u8]) -> Result<ImageHeader, ImageError> {
     let start = image.get(..image.len().min(HEADER_LIMIT)).unwrap_or_default();
     let end = start.windows(2).position(|w| w == b"\n\n").ok_or(ImageError::NoHeader)?;
     let text = start.get(..end).and_then(|b| std::str::from_utf8(b).ok()).ok_or(ImageError::NoHeader)?;
@@ -106,7 +106,7 @@ pub fn parse(image: &[u8]) -> Result<Header, ImageError> {
     if lines.next() != Some(MAGIC) {
         return Err(ImageError::NoHeader);
     }
-    let mut header = Header { model: String::new(), version: String::new(), behaviour: BTreeSet::new() };
+    let mut header = ImageHeader { model: String::new(), version: String::new(), behaviour: BTreeSet::new() };
     for line in lines {
         let bad = || ImageError::Line(line.chars().take(80).collect());
         match line.split_once(':').map(|(key, value)| (key, value.trim())).ok_or_else(bad)? {

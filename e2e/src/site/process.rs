@@ -1,4 +1,4 @@
-//! The simulated site as a process of tests and the demo: started, asked, and ended with its [`Site`].
+//! The simulated site as a process of tests and the demo: started, asked, and ended with its [`SiteProcess`].
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -44,7 +44,7 @@ impl Default for SiteOptions {
             preset: "l1".into(),
             network: DEFAULT_NETWORK,
             seed: 1,
-            boot: super::simulator::Timing::default().boot,
+            boot: super::simulator::DeviceTiming::default().boot,
             binary: None,
         }
     }
@@ -96,14 +96,14 @@ impl SiteError {
 
 /// A running site. Dropping it ends the process; the process also ends when ours does, however that comes.
 #[derive(Debug)]
-pub struct Site {
+pub struct SiteProcess {
     child: Child,
     network: u8,
     ready: ReadyLine,
     control: ControlClient,
 }
 
-impl Site {
+impl SiteProcess {
     /// Starts the process and waits until every device listens.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ impl Site {
     }
 }
 
-impl Drop for Site {
+impl Drop for SiteProcess {
     fn drop(&mut self) {
         end(&mut self.child);
     }

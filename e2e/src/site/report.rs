@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What one simulated device holds and has been through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DeviceReport {
+pub struct DeviceSnapshot {
     /// Name of the Device.
     pub name: String,
     /// Name of its model.
@@ -34,7 +34,7 @@ pub struct DeviceReport {
     /// Settings as they are in force.
     pub settings: BTreeMap<String, Value>,
     /// What it does as the one that runs a lane.
-    pub lane: Option<LaneReport>,
+    pub lane: Option<LaneSnapshot>,
     /// Active health codes, sorted.
     pub health: Vec<String>,
     /// Whether it answers.
@@ -46,7 +46,7 @@ pub struct DeviceReport {
 /// What a lane's controller does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LaneReport {
+pub struct LaneSnapshot {
     /// What it was last told.
     pub admission: String,
     /// What it does.
@@ -236,7 +236,7 @@ pub enum Motion {
 
 /// Why an order was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct ControlRefusal {
     /// What is wrong and what to do.
     pub error: String,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kalong_crds::DELETE_IN_SERVICE;
 use kalong_crds::device_model::ProtocolName;
 use kalong_crds::units::Value;
-use kalong_e2e::scenario::{LiveSite, Player};
+use kalong_e2e::scenario::{FaultActor, LiveSite};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -20,11 +20,11 @@ pub async fn right_on_return(site: &mut LiveSite) {
     settled(site).await;
     let operator = site.operator.child().pid();
     let agent = site.live_boxes().into_iter().next().unwrap();
-    let behind: Vec<_> = Player::all(site).into_iter().filter(|player| player.agent == agent).collect();
+    let behind: Vec<_> = FaultActor::all(site).into_iter().filter(|actor| actor.agent == agent).collect();
     let outside_lanes =
-        |player: &&Player| site.layout.live().any(|device| device.name == player.name && device.slot.is_none());
+        |actor: &&FaultActor| site.layout.live().any(|device| device.name == actor.name && device.slot.is_none());
     let goes = behind.iter().find(outside_lanes).unwrap().clone();
-    let changes = behind.iter().find(|player| player.name != goes.name && player.dial.is_some()).unwrap().clone();
+    let changes = behind.iter().find(|actor| actor.name != goes.name && actor.dial.is_some()).unwrap().clone();
     let dial = changes.dial.unwrap();
     // An instrument that stands there and that nobody has declared to be live yet.
     let comes = site.layout.devices.iter().find(|d| !d.is_live() && d.model.protocol == ProtocolName::GenericHttp);
@@ -53,7 +53,7 @@ pub async fn right_on_return(site: &mut LiveSite) {
         Some(device) => Err(format!("{:?}", device.metadata.finalizers)),
     })
     .await;
-    let shown = site.devices.until("the new device", DEADLINE, &site.say, |seen| {
+    let shown = site.devices.until("the new device", DEADLINE, &site.progress, |seen| {
         let status = seen.get(&new).and_then(|device| device.status.clone()).unwrap_or_default();
         let codes = status.health.unwrap_or_default().codes;
         if codes == [code] { Ok(()) } else { Err(format!("its first report is not shown: {codes:?}")) }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::device::HealthState;
-use kalong_e2e::scenario::{Done, LiveSite, Player, happening, happenings};
+use kalong_e2e::scenario::{ChangesDone, FaultActor, LiveSite, incident, incidents};
 use tokio::time::sleep;
 
 /// After a storm: agents that back off, controllers that do, and a machine that is busy.
@@ -24,7 +24,7 @@ pub async fn eventually(what: &str, mut look: impl FnMut() -> Result<(), String>
 /// Waits until every live device is Ready as declared now.
 pub async fn settled(site: &LiveSite) {
     let names: Vec<_> = site.layout.live().map(|device| device.name.clone()).collect();
-    let ready = site.devices.until("devices", CONVERGE, &site.say, |seen| {
+    let ready = site.devices.until("devices", CONVERGE, &site.progress, |seen| {
         let missing = names.iter().filter(|name| {
             !seen.get(*name).is_some_and(|device| {
                 let current = device.condition(ConditionType::Ready).and_then(|ready| ready.observed_generation);
@@ -41,44 +41,44 @@ pub async fn settled(site: &LiveSite) {
 }
 
 /// Waits until each object shows the last thing that was done to its device, and each device holds the last thing declared.
-pub async fn converged(site: &LiveSite, players: &[Player], done: &BTreeMap<String, Done>) -> Duration {
+pub async fn converged(site: &LiveSite, actors: &[FaultActor], done: &BTreeMap<String, ChangesDone>) -> Duration {
     let begun = Instant::now();
     settled(site).await;
-    let shown = site.devices.until("last values", CONVERGE, &site.say, |seen| {
-        let wrong: Vec<_> = players
+    let shown = site.devices.until("last values", CONVERGE, &site.progress, |seen| {
+        let wrong: Vec<_> = actors
             .iter()
-            .filter_map(|player| {
-                let (device, last) = (seen.get(&player.name)?, done.get(&player.name)?.health.last()?);
+            .filter_map(|actor| {
+                let (device, last) = (seen.get(&actor.name)?, done.get(&actor.name)?.health.last()?);
                 let status = device.status.as_ref()?;
                 let codes = status.health.clone().unwrap_or_default().codes;
                 let applied = Some(status.applied) == device.metadata.generation;
                 (codes != last.codes || !applied)
-                    .then(|| format!("{} shows {codes:?}, not {:?}", player.name, last.codes))
+                    .then(|| format!("{} shows {codes:?}, not {:?}", actor.name, last.codes))
             })
             .collect();
         match wrong.first() {
             None => Ok(()),
-            Some(first) => Err(format!("{} of {} are behind: {first}", wrong.len(), players.len())),
+            Some(first) => Err(format!("{} of {} are behind: {first}", wrong.len(), actors.len())),
         }
     });
     shown.await.unwrap();
     let truth = site.truth().await.unwrap();
-    for player in players {
-        let Some(last) = done.get(&player.name).and_then(|done| done.numbers.last()) else { continue };
-        let held = player.number(&truth[&player.name].settings);
-        assert_eq!(held, Some(*last), "{}: {:?}", player.name, player.dial);
+    for actor in actors {
+        let Some(last) = done.get(&actor.name).and_then(|done| done.numbers.last()) else { continue };
+        let held = actor.number(&truth[&actor.name].settings);
+        assert_eq!(held, Some(*last), "{}: {:?}", actor.name, actor.dial);
     }
     begun.elapsed()
 }
 
 /// No object ever showed an older state after a newer one: what was seen is in the order of what was done.
-pub fn never_went_back(site: &LiveSite, players: &[Player], done: &BTreeMap<String, Done>, since: Instant) {
-    for player in players {
-        let Some(done) = done.get(&player.name) else { continue };
+pub fn never_went_back(site: &LiveSite, actors: &[FaultActor], done: &BTreeMap<String, ChangesDone>, since: Instant) {
+    for actor in actors {
+        let Some(done) = done.get(&actor.name) else { continue };
         let (mut place, mut applied) = (0, 0);
-        for sighting in site.devices.history(&player.name).into_iter().filter(|sighting| sighting.at >= since) {
+        for sighting in site.devices.history(&actor.name).into_iter().filter(|sighting| sighting.at >= since) {
             let Some(status) = &sighting.object.status else { continue };
-            assert!(status.applied >= applied, "{}: generation {} after {applied}", player.name, status.applied);
+            assert!(status.applied >= applied, "{}: generation {} after {applied}", actor.name, status.applied);
             applied = status.applied;
             // Nothing is stated of a device that cannot be heard.
             let Some(health) = &status.health else { continue };
@@ -93,7 +93,7 @@ pub fn never_went_back(site: &LiveSite, players: &[Player], done: &BTreeMap<Stri
             });
             let told: Vec<_> = done.health.iter().map(|set| &set.codes).collect();
             let Some(next) = next else {
-                panic!("{} showed {:?} after change {place} of {told:?}", player.name, health.codes);
+                panic!("{} showed {:?} after change {place} of {told:?}", actor.name, health.codes);
             };
             place = next;
         }
@@ -110,7 +110,7 @@ pub async fn told(site: &LiveSite) -> BTreeMap<String, Vec<String>> {
         else {
             continue;
         };
-        let by_a_box = ids.iter().any(|id| happening(&event, id).is_some());
+        let by_a_box = ids.iter().any(|id| incident(&event, id).is_some());
         if by_a_box && about_health.contains(&reason.as_str()) {
             told.entry(about).or_default().push(reason);
         }
@@ -137,13 +137,12 @@ pub async fn told_that_everyone_is_well(site: &LiveSite) -> BTreeMap<String, Vec
 /// Every change of how well a device is was told once and in order, and no box left a gap.
 pub async fn told_once_and_in_order(
     site: &LiveSite,
-    players: &[Player],
-    done: &BTreeMap<String, Done>,
+    actors: &[FaultActor],
+    done: &BTreeMap<String, ChangesDone>,
     before: &BTreeMap<String, Vec<String>>,
 ) -> usize {
     let begun = Instant::now();
-    let expected: BTreeMap<_, _> =
-        players.iter().map(|player| (player.name.clone(), transitions(player, done))).collect();
+    let expected: BTreeMap<_, _> = actors.iter().map(|actor| (actor.name.clone(), transitions(actor, done))).collect();
     let wrong = loop {
         let now = told(site).await;
         let wrong: Vec<_> = expected
@@ -167,7 +166,7 @@ pub async fn told_once_and_in_order(
     );
     let events = site.events().await.unwrap();
     for agent in site.agents.keys() {
-        for pair in happenings(&events, &site.agent_id(agent)).windows(2) {
+        for pair in incidents(&events, &site.agent_id(agent)).windows(2) {
             let follows = (pair[1].epoch == pair[0].epoch && pair[1].seq == pair[0].seq + 1)
                 || (pair[1].epoch > pair[0].epoch && pair[1].seq == 1);
             assert!(follows, "{agent}: {:?} is followed by {:?}", pair[0], pair[1]);
@@ -177,11 +176,11 @@ pub async fn told_once_and_in_order(
 }
 
 /// What a box has to tell of what was done to a device that was well.
-fn transitions(player: &Player, done: &BTreeMap<String, Done>) -> Vec<String> {
+fn transitions(actor: &FaultActor, done: &BTreeMap<String, ChangesDone>) -> Vec<String> {
     let mut state = HealthState::OK;
     let mut told = Vec::new();
-    for set in done.get(&player.name).map(|done| done.health.clone()).unwrap_or_default() {
-        let next = player.state(&set.codes);
+    for set in done.get(&actor.name).map(|done| done.health.clone()).unwrap_or_default() {
+        let next = actor.state(&set.codes);
         if next != state {
             let reason = match next {
                 HealthState::OK => Reason::DeviceRecovered,

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use kalong_e2e::cluster::ControlPlane;
-use kalong_e2e::scenario::{Cluster, LiveSite, Preset, Say, ScenarioError};
+use kalong_e2e::scenario::{Cluster, LiveSite, Preset, ProgressLog, ScenarioError};
 use libtest_mimic::Failed;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Runtime;
@@ -54,10 +54,10 @@ fn start() -> Result<(Runtime, LiveSite), String> {
 
 async fn bring_up() -> Result<LiveSite, ScenarioError> {
     let begun = Instant::now();
-    let say = Say::to(move |line| eprintln!("[{:6.1} s] {line}", begun.elapsed().as_secs_f64()));
+    let progress = ProgressLog::to(move |line| eprintln!("[{:6.1} s] {line}", begun.elapsed().as_secs_f64()));
     let assets = ControlPlane::default_assets().await?;
     let cluster = Cluster::own(assets, "faults").await?;
-    let site = LiveSite::prepare(cluster, Preset::L1, &say).await?;
+    let site = LiveSite::prepare(cluster, Preset::L1, &progress).await?;
     // Before any box runs: what is wrong from the start is in the first report and in no other.
     site.simulated.health(&first::ailing(&site)).await?;
     site.with_agents().await

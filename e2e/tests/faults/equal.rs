@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kalong_e2e::scenario::{LiveSite, Mend};
+use kalong_e2e::scenario::{LiveSite, Reconnect};
 use tokio::time::sleep;
 
 use crate::after::{eventually, settled};
@@ -18,7 +18,7 @@ pub async fn writes_nothing(site: &mut LiveSite) {
     let before = site.uplink.meters();
     for agent in before.keys() {
         site.uplink.cut(agent);
-        site.uplink.mend(agent, Mend::Reset);
+        site.uplink.reconnect(agent, Reconnect::Reset);
     }
     eventually("every box has a new session and has reported", || {
         let now = site.uplink.meters();

@@ -24,7 +24,7 @@ pub async fn counts(site: &mut LiveSite) {
     let ailing = ailing(site);
     assert!(ailing.len() > 90, "{} devices are ill", ailing.len());
     settled(site).await;
-    let shown = site.devices.until("first reports", DEADLINE, &site.say, |seen| {
+    let shown = site.devices.until("first reports", DEADLINE, &site.progress, |seen| {
         let shows = |name: &String, codes: &Vec<String>| {
             let health = seen.get(name).and_then(|device| device.status.as_ref()?.health.as_ref());
             health.is_some_and(|health| health.codes == *codes)

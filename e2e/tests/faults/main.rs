@@ -20,7 +20,7 @@ mod watched;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalong_e2e::scenario::{GRACE, LiveSite, Mend};
+use kalong_e2e::scenario::{GRACE, LiveSite, Reconnect};
 use libtest_mimic::{Arguments, Trial};
 
 use bench::Bench;
@@ -46,7 +46,7 @@ fn main() {
         trial(&bench, "uplink_cut_for_longer_than_grace_loses_no_change", async |site| {
             assert!(CUT > GRACE);
             let agent = largest(site);
-            let script = vec![(CALM, Act::Cut(agent.clone())), (CALM + CUT, Act::Mend(agent, Mend::Resume))];
+            let script = vec![(CALM, Act::Cut(agent.clone())), (CALM + CUT, Act::Reconnect(agent, Reconnect::Resume))];
             storm::ride(site, 2 * CALM + CUT, script).await;
         }),
         trial(&bench, "api_server_away_for_30_s_loses_no_change", async |site| {
@@ -60,7 +60,7 @@ fn main() {
                 (CALM + Duration::from_secs(2), Act::StopApiServer),
                 (CALM + Duration::from_secs(6), Act::KillOperator),
                 (CALM + Duration::from_secs(2) + API_AWAY, Act::StartApiServer),
-                (CALM + Duration::from_secs(4) + API_AWAY, Act::Mend(agent, Mend::Reset)),
+                (CALM + Duration::from_secs(4) + API_AWAY, Act::Reconnect(agent, Reconnect::Reset)),
             ];
             storm::ride(site, 3 * CALM + API_AWAY, script).await;
         }),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kalong_e2e::scenario::{LiveSite, Mend, Player, Traffic};
+use kalong_e2e::scenario::{ChangeTraffic, FaultActor, LiveSite, Reconnect};
 use tokio::time::sleep;
 
 use crate::after;
@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// A Pod that ends is started again after a moment.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// What is promised is promised for sites of this size.
-const LEAST_PLAYERS: usize = 300;
+const LEAST_ACTORS: usize = 300;
 
 /// A trouble.
 pub enum Act {
@@ -21,7 +21,7 @@ pub enum Act {
     /// The line of a box.
     Cut(String),
     /// It is back.
-    Mend(String, Mend),
+    Reconnect(String, Reconnect),
     /// The API server ends.
     StopApiServer,
     /// It is there again, with its data.
@@ -30,14 +30,14 @@ pub enum Act {
 
 /// Lets changes flow for so long while these things happen, and proves that nothing came of it.
 pub async fn ride(site: &LiveSite, lasting: Duration, script: Vec<(Duration, Act)>) {
-    let players = Player::all(site);
-    assert!(players.len() >= LEAST_PLAYERS, "{} devices take part", players.len());
-    everyone_well(site, &players).await;
+    let actors = FaultActor::all(site);
+    assert!(actors.len() >= LEAST_ACTORS, "{} devices take part", actors.len());
+    everyone_well(site, &actors).await;
     let told_before = after::told_that_everyone_is_well(site).await;
     let counts_before = site.truth().await.unwrap();
     let begun = Instant::now();
-    let watched = Watched::start(site.simulated.control(), &players);
-    let traffic = Traffic::start(site, players.clone()).unwrap();
+    let watched = Watched::start(site.simulated.control(), &actors);
+    let traffic = ChangeTraffic::start(site, actors.clone()).unwrap();
 
     let mut script = script.into_iter().peekable();
     while begun.elapsed() < lasting || script.peek().is_some() {
@@ -56,36 +56,36 @@ pub async fn ride(site: &LiveSite, lasting: Duration, script: Vec<(Duration, Act
     let rate = f64::from(u32::try_from(changes).unwrap()) / flowed.as_secs_f64();
 
     let took = tokio::select! {
-        took = after::converged(site, &players, &done) => took,
+        took = after::converged(site, &actors, &done) => took,
         () = kept(site) => unreachable!("for ever"),
     };
-    after::never_went_back(site, &players, &done, begun);
-    let events = after::told_once_and_in_order(site, &players, &done, &told_before).await;
+    after::never_went_back(site, &actors, &done, begun);
+    let events = after::told_once_and_in_order(site, &actors, &done, &told_before).await;
     watched.never_fell();
     let truth = site.truth().await.unwrap();
-    for player in &players {
-        let counts = truth[&player.name].counts.since(&counts_before[&player.name].counts);
-        let wanted = done.get(&player.name).map_or(0, |done| done.numbers.len());
+    for actor in &actors {
+        let counts = truth[&actor.name].counts.since(&counts_before[&actor.name].counts);
+        let wanted = done.get(&actor.name).map_or(0, |done| done.numbers.len());
         assert!(
             usize::try_from(counts.setting_writes).unwrap() <= wanted,
             "{}: {} writes for {wanted} changes",
-            player.name,
+            actor.name,
             counts.setting_writes
         );
-        assert_eq!((counts.reboots, counts.uploads), (0, 0), "{}", player.name);
+        assert_eq!((counts.reboots, counts.uploads), (0, 0), "{}", actor.name);
     }
     eprintln!(
         "{} devices, {changes} changes at {rate:.1}/s, whole again {:.1} s after the last, {events} events once and in order",
-        players.len(),
+        actors.len(),
         took.as_secs_f64()
     );
 }
 
-async fn everyone_well(site: &LiveSite, players: &[Player]) {
-    let well = players.iter().map(|player| (player.name.clone(), vec![])).collect();
+async fn everyone_well(site: &LiveSite, actors: &[FaultActor]) {
+    let well = actors.iter().map(|actor| (actor.name.clone(), vec![])).collect();
     site.simulated.health(&well).await.unwrap();
     after::settled(site).await;
-    let shown = site.devices.until("everyone well", Duration::from_secs(60), &site.say, |seen| {
+    let shown = site.devices.until("everyone well", Duration::from_secs(60), &site.progress, |seen| {
         let ill = seen.values().filter(|device| {
             device
                 .status
@@ -106,7 +106,7 @@ async fn perform(site: &LiveSite, act: Act) {
             site.operator.restart(site.cluster.supervisor()).await.unwrap();
         }
         Act::Cut(agent) => site.uplink.cut(&agent),
-        Act::Mend(agent, mend) => site.uplink.mend(&agent, mend),
+        Act::Reconnect(agent, how) => site.uplink.reconnect(&agent, how),
         Act::StopApiServer => site.cluster.plane().unwrap().stop_api_server().await.unwrap(),
         Act::StartApiServer => site.cluster.plane().unwrap().start_api_server().await.unwrap(),
     }

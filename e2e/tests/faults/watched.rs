@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalong_e2e::scenario::Player;
+use kalong_e2e::scenario::FaultActor;
 use kalong_e2e::site::ControlClient;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -19,15 +19,14 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn start(control: ControlClient, players: &[Player]) -> Self {
-        let players: BTreeMap<_, _> = players.iter().map(|player| (player.name.clone(), player.clone())).collect();
+    pub fn start(control: ControlClient, actors: &[FaultActor]) -> Self {
+        let actors: BTreeMap<_, _> = actors.iter().map(|actor| (actor.name.clone(), actor.clone())).collect();
         let seen: Arc<Mutex<BTreeMap<String, Vec<i64>>>> = Arc::default();
         let shared = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             loop {
                 for report in control.devices().await.unwrap_or_default() {
-                    let Some(number) = players.get(&report.name).and_then(|player| player.number(&report.settings))
-                    else {
+                    let Some(number) = actors.get(&report.name).and_then(|actor| actor.number(&report.settings)) else {
                         continue;
                     };
                     let mut seen = shared.lock();

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::{Device, EdgeAgent};
-use kalong_e2e::throttle::{Passed, Throttle};
+use kalong_e2e::throttle::{ProxiedRequest, Throttle};
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::ground::{SOON, cluster, ground, holds, until};
+use super::fixture::{SOON, cluster, fixture, holds, until};
 use super::home::Home;
 use super::site::declared;
 
@@ -19,7 +19,7 @@ const RETRY_AFTER: u64 = 6;
 /// Long enough for three refusals of one request.
 const BUSY: Duration = Duration::from_secs(15);
 
-fn refused(passed: &[Passed]) -> BTreeMap<(String, String), Vec<Instant>> {
+fn refused(passed: &[ProxiedRequest]) -> BTreeMap<(String, String), Vec<Instant>> {
     let mut tries: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for request in passed.iter().filter(|p| !p.is_lease()) {
         tries.entry((request.method.to_string(), request.uri.clone())).or_default().push(request.at);
@@ -29,10 +29,10 @@ fn refused(passed: &[Passed]) -> BTreeMap<(String, String), Vec<Instant>> {
 
 #[tokio::test]
 async fn retry_after_is_obeyed_to_the_second_and_a_second_writer_only_delays() {
-    let ground = ground().await;
-    let home = Home::new(&ground.cluster, "busy", &["busy"]).await;
+    let fixture = fixture().await;
+    let home = Home::new(&fixture.cluster, "busy", &["busy"]).await;
     let site = home.site("busy");
-    let plane = ground.cluster.plane().unwrap();
+    let plane = fixture.cluster.plane().unwrap();
     let door = Throttle::start(plane.server_url(), plane.ca_pem()).await.unwrap();
     let mut operator = home.operator("only");
     operator.kubeconfig = door.kubeconfig(home.kubeconfig(), operator.directory.join("kubeconfig")).unwrap();
@@ -93,7 +93,7 @@ async fn retry_after_is_obeyed_to_the_second_and_a_second_writer_only_delays() {
 
 #[tokio::test]
 async fn watch_that_the_api_server_has_forgotten_is_followed_by_a_right_list() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let cluster = cluster("forgetful").await;
     let plane = cluster.plane().unwrap();
     let home = Home::new(&cluster, "forgetful", &["forgetful"]).await;
@@ -103,7 +103,7 @@ async fn watch_that_the_api_server_has_forgotten_is_followed_by_a_right_list() {
     operator.kubeconfig = door.kubeconfig(home.kubeconfig(), operator.directory.join("kubeconfig")).unwrap();
     operator.start().await;
     operator.serves().await;
-    let [changed, gone, new] = [0, 1, 2].map(|n| &ground.layout.devices[n]);
+    let [changed, gone, new] = [0, 1, 2].map(|n| &fixture.layout.devices[n]);
     site.agent("gate").await;
     for placed in [changed, gone] {
         site.device(placed, "gate").await;
@@ -119,7 +119,7 @@ async fn watch_that_the_api_server_has_forgotten_is_followed_by_a_right_list() {
     site.patch::<Device>(&gone.name, json!({"spec": {"admin": "Disabled"}, "metadata": {"finalizers": null}})).await;
     site.delete::<Device>(&gone.name).await.unwrap();
     site.gone::<Device>(&gone.name).await;
-    site.create(&declared(ground, new, "nobody")).await;
+    site.create(&declared(fixture, new, "nobody")).await;
     plane.kill_api_server().await.unwrap();
     plane.start_api_server().await.unwrap();
     let before = door.passed().len();
@@ -130,8 +130,8 @@ async fn watch_that_the_api_server_has_forgotten_is_followed_by_a_right_list() {
         assert!(say.contains("EdgeAgent nobody"), "{say}");
     }
     let after = door.passed().split_off(before);
-    let devices = |p: &&Passed| p.uri.contains("/devices?");
-    let watches = |p: &Passed| p.uri.contains("watch=");
+    let devices = |p: &&ProxiedRequest| p.uri.contains("/devices?");
+    let watches = |p: &ProxiedRequest| p.uri.contains("watch=");
     let of_devices: Vec<_> = after.iter().filter(devices).collect();
     assert!(watches(of_devices[0]), "first the old watch is taken up again: {of_devices:?}");
     assert!(of_devices.iter().any(|p| !watches(p)), "then everything is listed anew: {of_devices:?}");

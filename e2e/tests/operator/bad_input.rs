@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use kube::{Api, Resource};
 use serde_json::{Value, json};
 
-use super::ground::{SOON, ground, holds, until};
+use super::fixture::{SOON, fixture, holds, until};
 use super::home::{Home, shared_site};
 use super::site::{TestSite, declared, number};
 
@@ -19,7 +19,7 @@ const CRD: &str = "crd/devices.kalong.dev";
 const CONNECTION: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/connection";
 
 async fn counts(name: &str) -> Counts {
-    ground().await.control().device(name).await.unwrap().counts
+    fixture().await.control().device(name).await.unwrap().counts
 }
 
 /// Reasons of the Events about a device.
@@ -32,9 +32,9 @@ async fn events(site: &TestSite<'_>, device: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn contradictory_objects_stall_at_once_with_the_next_step_and_what_runs_goes_on() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let site = shared_site("contradictions").await;
-    let (running, other) = (ground.device(), ground.device());
+    let (running, other) = (fixture.device(), fixture.device());
     site.working_box("gate").await;
     for placed in [running, other] {
         site.device(placed, "gate").await;
@@ -45,7 +45,7 @@ async fn contradictory_objects_stall_at_once_with_the_next_step_and_what_runs_go
     let before = counts(&running.name).await;
 
     // A model that nobody declared.
-    let mut unknown = declared(ground, running, "gate");
+    let mut unknown = declared(fixture, running, "gate");
     (unknown.metadata.name, unknown.spec.model_ref) = (Some("unknown-model".into()), "never-made".into());
     site.create(&unknown).await;
     let say = site.stalled::<Device>("unknown-model", "MissingReference", AT_ONCE).await;
@@ -109,13 +109,13 @@ async fn replace_schema(site: &TestSite<'_>, schema: &Value) {
 
 #[tokio::test]
 async fn object_that_cannot_be_read_stalls_alone_and_its_device_stays_as_it_is() {
-    let ground = ground().await;
-    let home = Home::new(&ground.cluster, "unreadable", &["unreadable"]).await;
+    let fixture = fixture().await;
+    let home = Home::new(&fixture.cluster, "unreadable", &["unreadable"]).await;
     let site = home.site("unreadable");
     let mut operator = home.operator("only");
     operator.start().await;
     operator.serves().await;
-    let (good, bad) = (ground.device(), ground.device());
+    let (good, bad) = (fixture.device(), fixture.device());
     site.working_box("gate").await;
     for placed in [good, bad] {
         site.device(placed, "gate").await;
@@ -168,7 +168,7 @@ async fn object_that_cannot_be_read_stalls_alone_and_its_device_stays_as_it_is()
         .await;
     }
 
-    let endpoint = bad.endpoint(ground.network()).to_string();
+    let endpoint = bad.endpoint(fixture.network()).to_string();
     let right = json!({"spec": {"connection": {"endpoint": endpoint}}}).to_string();
     let args = ["-n", &site.name, "patch", "device", &bad.name, "--type", "merge", "-p", &right];
     until("the schema is back", SOON, async || site.cluster().kubectl(args).await.map_err(|e| e.to_string())).await;

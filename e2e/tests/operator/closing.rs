@@ -6,7 +6,7 @@ use kalong_crds::{Crossing, Device, Lane, LaneDrain};
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::ground::{SOON, ground};
+use super::fixture::{SOON, fixture};
 use super::home::Home;
 use super::site::TestSite;
 
@@ -29,13 +29,13 @@ async fn says<K: super::site::Kind + Conditioned>(site: &TestSite<'_>, name: &st
 
 #[tokio::test]
 async fn open_lane_closes_and_loses_a_device_only_when_it_is_empty_and_the_floors_allow_it() {
-    let ground = ground().await;
-    let home = Home::new(&ground.cluster, "closing", &["closing"]).await;
+    let fixture = fixture().await;
+    let home = Home::new(&fixture.cluster, "closing", &["closing"]).await;
     let site = home.site("closing");
     let mut operator = home.operator("only");
     operator.start().await;
     operator.serves().await;
-    let plc = ground.device_of("lane-plc");
+    let plc = fixture.device_of("lane-plc");
     site.working_box("gate").await;
     site.crossing("bridge").await;
     site.device(plc, "gate").await;
@@ -56,7 +56,7 @@ async fn open_lane_closes_and_loses_a_device_only_when_it_is_empty_and_the_floor
 
     // Without the floor it goes, but not before the last one left; a new operator finds the claim and keeps it.
     floor(&site, 0).await;
-    ground.control().occupancy(&plc.name, 1).await.unwrap();
+    fixture.control().occupancy(&plc.name, 1).await.unwrap();
     site.patch::<Lane>("lane", json!({"spec": {"admission": "Closed"}})).await;
     admission(&site, LaneAdmission::Draining).await;
     let claim: LaneDrain = site.get(CLOSING).await;
@@ -68,7 +68,7 @@ async fn open_lane_closes_and_loses_a_device_only_when_it_is_empty_and_the_floor
     })
     .await;
     assert_eq!(site.get::<LaneDrain>(CLOSING).await.uid(), claim.uid(), "the claim that stands is not made anew");
-    ground.control().occupancy(&plc.name, 0).await.unwrap();
+    fixture.control().occupancy(&plc.name, 0).await.unwrap();
     admission(&site, LaneAdmission::Closed).await;
     site.gone::<LaneDrain>(CLOSING).await;
     site.ready::<Lane>("lane").await;

@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
 
-use super::ground::{SOON, ground};
+use super::fixture::{SOON, fixture};
 use super::home::{shared, shared_site};
 use super::site::{TestSite, declared};
 
@@ -43,15 +43,15 @@ fn holding(folder: &Path, bytes: &[u8]) -> Vec<String> {
 
 #[tokio::test]
 async fn password_reaches_the_device_and_is_found_nowhere_else() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let site = shared_site("credentials").await;
-    let placed = ground.device_of("plate-camera");
+    let placed = fixture.device_of("plate-camera");
     const WRONG: &str = "not-the-password-of-anything";
     secret(&site, "loose", DEMO_PASSWORD, None).await;
     secret(&site, "login-1", WRONG, Some(true)).await;
     site.working_box("gate").await;
     site.model_of(placed).await;
-    let mut device = declared(ground, placed, "gate");
+    let mut device = declared(fixture, placed, "gate");
     device.spec.connection.secret_ref = Some("loose".into());
     site.create(&device).await;
     let say = site.stalled::<Device>(&placed.name, "MissingReference", AT_ONCE).await;
@@ -69,7 +69,7 @@ async fn password_reaches_the_device_and_is_found_nowhere_else() {
     assert!(say.contains("Secret login-2 does not exist"), "{say}");
     secret(&site, "login-2", DEMO_PASSWORD, Some(true)).await;
     site.ready::<Device>(&placed.name).await;
-    let report = ground.control().device(&placed.name).await.unwrap();
+    let report = fixture.control().device(&placed.name).await.unwrap();
     let declared = device.spec.config.iter().all(|(name, value)| report.settings.get(name) == Some(value));
     assert!(declared, "{report:?}");
 

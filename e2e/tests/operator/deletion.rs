@@ -5,15 +5,15 @@ use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::{DELETE_IN_SERVICE, Device, EdgeAgent};
 use serde_json::json;
 
-use super::ground::{SOON, ground, holds, until};
+use super::fixture::{SOON, fixture, holds, until};
 use super::home::{Home, shared_site};
 use super::site::declared;
 
 #[tokio::test]
 async fn device_goes_once_it_is_out_of_service_and_its_box_let_go_of_it() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let site = shared_site("deletion").await;
-    let (here, away) = (ground.device(), ground.device());
+    let (here, away) = (fixture.device(), fixture.device());
     site.working_box("here").await;
     site.working_box("away").await;
     site.device(here, "here").await;
@@ -21,7 +21,7 @@ async fn device_goes_once_it_is_out_of_service_and_its_box_let_go_of_it() {
     for placed in [here, away] {
         site.ready::<Device>(&placed.name).await;
     }
-    let counts = async |name: &str| ground.control().device(name).await.unwrap().counts;
+    let counts = async |name: &str| fixture.control().device(name).await.unwrap().counts;
     let before = counts(&here.name).await;
 
     let refusal = site.delete::<Device>(&here.name).await.unwrap_err();
@@ -52,13 +52,13 @@ async fn device_goes_once_it_is_out_of_service_and_its_box_let_go_of_it() {
 
 #[tokio::test]
 async fn device_that_vanished_from_the_cluster_goes_on_as_an_orphan_and_is_adopted_untouched() {
-    let ground = ground().await;
-    let home = Home::new(&ground.cluster, "orphans", &["orphans"]).await;
+    let fixture = fixture().await;
+    let home = Home::new(&fixture.cluster, "orphans", &["orphans"]).await;
     let site = home.site("orphans");
     let mut operator = home.operator("only");
     operator.start().await;
     operator.serves().await;
-    let (placed, other) = (ground.device(), ground.device());
+    let (placed, other) = (fixture.device(), fixture.device());
     site.working_box("gate").await;
     for device in [placed, other] {
         site.device(device, "gate").await;
@@ -66,7 +66,7 @@ async fn device_that_vanished_from_the_cluster_goes_on_as_an_orphan_and_is_adopt
     for device in [placed, other] {
         site.ready::<Device>(&device.name).await;
     }
-    let counts = async || ground.control().device(&placed.name).await.unwrap().counts;
+    let counts = async || fixture.control().device(&placed.name).await.unwrap().counts;
     let before = counts().await;
 
     // A store that was replaced: the object is gone, and no finalizer ever sent a tombstone.
@@ -88,7 +88,7 @@ async fn device_that_vanished_from_the_cluster_goes_on_as_an_orphan_and_is_adopt
     let reported = site.get::<EdgeAgent>("gate").await;
     assert!(reported.status.unwrap().orphans.contains(&orphan), "a change of another device takes nothing away");
 
-    site.create(&declared(ground, placed, "gate")).await;
+    site.create(&declared(fixture, placed, "gate")).await;
     site.ready::<Device>(&placed.name).await;
     let adopted = |a: &EdgeAgent| a.status.as_ref().is_some_and(|s| s.orphans.is_empty());
     site.until::<EdgeAgent>("gate", "has no orphan any more", SOON, adopted).await;

@@ -11,7 +11,7 @@ use kalong_e2e::site::manifests::DEFAULT_NETWORK;
 use kalong_e2e::site::preset;
 use serde_json::json;
 
-use super::ground::{Ground, SOON, ground, holds, until};
+use super::fixture::{Fixture, SOON, fixture, holds, until};
 use super::home::shared;
 use super::site::TestSite;
 
@@ -27,20 +27,20 @@ fn blocks(page: &str) -> Vec<(&str, &str)> {
 
 /// A newcomer's shell, in a folder of its own, with the real kubectl and our programs on its path.
 struct Shell<'a> {
-    ground: &'a Ground,
+    fixture: &'a Fixture,
     folder: std::path::PathBuf,
     state: String,
 }
 
 impl Shell<'_> {
     async fn run(&self, line: &str) -> Result<String, String> {
-        let kubectl = self.ground.cluster.tool(Tool::Kubectl).parent().unwrap();
-        let path = [kubectl, self.ground.programs.as_path(), Path::new("/usr/bin"), Path::new("/bin")];
+        let kubectl = self.fixture.cluster.tool(Tool::Kubectl).parent().unwrap();
+        let path = [kubectl, self.fixture.programs.as_path(), Path::new("/usr/bin"), Path::new("/bin")];
         let line = format!("cd {} && {}", self.folder.display(), line.replace(STATE, &self.state));
         Program::new("/bin/sh")
             .args(["-c", &line])
             .env("PATH", std::env::join_paths(path).unwrap())
-            .env("KUBECONFIG", self.ground.cluster.kubeconfig())
+            .env("KUBECONFIG", self.fixture.cluster.kubeconfig())
             .run(COMMAND)
             .await
             .map_err(|e| e.to_string())
@@ -49,15 +49,15 @@ impl Shell<'_> {
 
 #[tokio::test]
 async fn first_lane_comes_to_be_as_its_page_says() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let (home, _) = shared().await;
     let site: TestSite<'_> = home.site("mong-cai");
     let page = std::fs::read_to_string(workspace_directory().join(PAGE)).unwrap();
     // The page's gate is the first barrier of the small one, in the network of the checked-in manifests.
-    let barrier = ground.device_named("tb-trad-1-entry-barrier");
+    let barrier = fixture.device_named("tb-trad-1-entry-barrier");
     let written = format!("127.{DEFAULT_NETWORK}.{}.{}:5020", barrier.address.0, barrier.address.1);
     assert!(page.contains(&written), "the page speaks of {written}, the first barrier of {}", preset::l0().site);
-    let page = page.replace(&written, &barrier.endpoint(ground.network()).to_string());
+    let page = page.replace(&written, &barrier.endpoint(fixture.network()).to_string());
     let blocks = blocks(&page);
     let manifests: Vec<&str> =
         blocks.iter().filter(|(language, _)| *language == "yaml").map(|(_, text)| *text).collect();
@@ -69,12 +69,12 @@ async fn first_lane_comes_to_be_as_its_page_says() {
         .collect();
     let [model, agent, device, lane] = manifests[..] else { panic!("four manifests") };
 
-    let folder = ground.cluster.directory().join("newcomer");
+    let folder = fixture.cluster.directory().join("newcomer");
     std::fs::create_dir_all(&folder).unwrap();
     for (file, text) in [("barrier-arm.yaml", model), ("my-box.yaml", agent), ("my-barrier.yaml", device)] {
         std::fs::write(folder.join(file), text).unwrap();
     }
-    let shell = Shell { ground, folder, state: site.state_of("my-box").display().to_string() };
+    let shell = Shell { fixture, folder, state: site.state_of("my-box").display().to_string() };
     // As in the page, with the operator of this test.
     let operator = format!(" --operator-namespace {}", home.namespace);
     let mut refused = 0;
@@ -102,7 +102,7 @@ async fn first_lane_comes_to_be_as_its_page_says() {
     assert_eq!(refused, 1);
 
     // 4. What was changed is in the barrier; what the model forbids is not.
-    let report = async || ground.control().device(&barrier.name).await.unwrap();
+    let report = async || fixture.control().device(&barrier.name).await.unwrap();
     let opening = async || report().await.settings["openingTimeMillis"].clone();
     until("the barrier has the new time", SOON, async || holds(opening().await == 1800.into(), "")).await;
     site.ready::<Device>("my-barrier").await;
@@ -112,9 +112,9 @@ async fn first_lane_comes_to_be_as_its_page_says() {
     site.patch::<Device>("my-barrier", json!({"spec": {"config": {"openingTimeMillis": 1800}}})).await;
 
     // 5. A lane of it, with a controller of the small gate.
-    let plc = ground.device_named("tb-trad-1-plc");
+    let plc = fixture.device_named("tb-trad-1-plc");
     site.model_of(plc).await;
-    let mut controller = super::site::declared(ground, plc, "my-box");
+    let mut controller = super::site::declared(fixture, plc, "my-box");
     controller.metadata.name = Some("my-plc".into());
     site.create(&controller).await;
     std::fs::write(shell.folder.join("my-lane.yaml"), lane).unwrap();

@@ -12,7 +12,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::OnceCell;
 
-use super::ground::{SOON, ground, holds, program, until};
+use super::fixture::{SOON, fixture, holds, program, until};
 use super::site::TestSite;
 use kalong_e2e::scenario::plain_http;
 
@@ -149,14 +149,14 @@ impl Operator<'_> {
     }
 
     fn cluster_program(&self) -> PathBuf {
-        // The ground is there: whoever has an operator has waited for it.
+        // The fixture is there: whoever has an operator has waited for it.
         PROGRAM.get().cloned().unwrap_or_default()
     }
 
     /// Starts the process.
     pub async fn start(&mut self) {
-        let ground = ground().await;
-        let _ = PROGRAM.set(program(ground, Binary::Operator));
+        let fixture = fixture().await;
+        let _ = PROGRAM.set(program(fixture, Binary::Operator));
         self.child = Some(self.cluster.supervisor().spawn(self.spec()).await.unwrap());
     }
 
@@ -219,7 +219,7 @@ pub async fn shared() -> &'static (Home<'static>, Operator<'static>) {
     static SHARED: OnceCell<(Home<'static>, Operator<'static>)> = OnceCell::const_new();
     SHARED
         .get_or_init(async || {
-            let home = Home::new(&ground().await.cluster, "shared", &SHARED_SITES).await;
+            let home = Home::new(&fixture().await.cluster, "shared", &SHARED_SITES).await;
             let mut operator = home.operator("shared");
             operator.start().await;
             operator.serves().await;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::{Device, EdgeAgent};
 use kalong_e2e::cluster::Exit;
-use kalong_e2e::throttle::{Passed, Throttle};
+use kalong_e2e::throttle::{ProxiedRequest, Throttle};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::ground::{SOON, ground, holds, until};
+use super::fixture::{SOON, fixture, holds, until};
 use super::home::Home;
 use kalong_e2e::scenario::plain_http::listens;
 
@@ -21,16 +21,16 @@ const AT_ONCE: Duration = Duration::from_secs(15);
 const NEXT_RENEWAL: Duration = Duration::from_secs(20);
 const LEASE: &str = "kalong-operator";
 
-fn writes(front: &Throttle) -> Vec<Passed> {
-    front.passed().into_iter().filter(Passed::is_write).collect()
+fn writes(front: &Throttle) -> Vec<ProxiedRequest> {
+    front.passed().into_iter().filter(ProxiedRequest::is_write).collect()
 }
 
 #[tokio::test]
 async fn only_the_leader_writes_and_listens_and_a_standby_takes_over_when_it_may() {
-    let ground = ground().await;
-    let home = Home::new(&ground.cluster, "lease", &["lease"]).await;
+    let fixture = fixture().await;
+    let home = Home::new(&fixture.cluster, "lease", &["lease"]).await;
     let site = home.site("lease");
-    let plane = ground.cluster.plane().unwrap();
+    let plane = fixture.cluster.plane().unwrap();
     let mut doors = Vec::new();
     let mut operators = Vec::new();
     for name in ["first", "second"] {
@@ -77,8 +77,8 @@ async fn only_the_leader_writes_and_listens_and_a_standby_takes_over_when_it_may
 
 #[tokio::test]
 async fn same_instance_leads_again_at_once_and_a_lost_lease_ends_the_process() {
-    let ground = ground().await;
-    let home = Home::new(&ground.cluster, "again", &["again"]).await;
+    let fixture = fixture().await;
+    let home = Home::new(&fixture.cluster, "again", &["again"]).await;
     let mut operator = home.operator("only");
     operator.start().await;
     operator.serves().await;
@@ -93,7 +93,7 @@ async fn same_instance_leads_again_at_once_and_a_lost_lease_ends_the_process() {
     assert_eq!(home.term().await, term + 1, "a restart is another holder");
 
     // Somebody edits the Lease by hand: this process must not go on as if it led.
-    let leases = home.leases(ground.cluster.client().unwrap());
+    let leases = home.leases(fixture.cluster.client().unwrap());
     let foreign = json!({"spec": {"holderIdentity": "somebody/else"}});
     leases.patch(LEASE, &PatchParams::default(), &Patch::Merge(&foreign)).await.unwrap();
     let exit = operator.child().wait(NEXT_RENEWAL).await.unwrap();
@@ -115,20 +115,20 @@ async fn same_instance_leads_again_at_once_and_a_lost_lease_ends_the_process() {
 
 #[tokio::test]
 async fn lease_that_was_restored_with_a_low_term_is_raised_above_what_an_agent_verified() {
-    let ground = ground().await;
-    let home = Home::new(&ground.cluster, "restored", &["restored"]).await;
+    let fixture = fixture().await;
+    let home = Home::new(&fixture.cluster, "restored", &["restored"]).await;
     let site = home.site("restored");
     let mut operator = home.operator("only");
     operator.start().await;
     operator.serves().await;
-    let placed = ground.device();
+    let placed = fixture.device();
     site.working_box("gate").await;
     site.device(placed, "gate").await;
     site.ready::<Device>(&placed.name).await;
     let verified = home.term().await;
 
     operator.kill().await;
-    let leases = home.leases(ground.cluster.client().unwrap());
+    let leases = home.leases(fixture.cluster.client().unwrap());
     // Not too low: what is more than a year of seconds away is not believed.
     let low = json!({"spec": {"leaseTransitions": verified - 1000}});
     leases.patch(LEASE, &PatchParams::default(), &Patch::Merge(&low)).await.unwrap();

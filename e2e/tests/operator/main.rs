@@ -10,7 +10,7 @@ mod deletion;
 mod door;
 mod enrolment;
 mod first_lane;
-mod ground;
+mod fixture;
 mod home;
 mod lease;
 mod metrics;

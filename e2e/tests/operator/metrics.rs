@@ -7,7 +7,7 @@ use kalong_crds::{Device, EdgeAgent};
 use kalong_e2e::cluster::workspace_directory;
 use serde_json::json;
 
-use super::ground::{SOON, ground, holds, until};
+use super::fixture::{SOON, fixture, holds, until};
 use super::home::{Home, shared};
 use super::site::number;
 use kalong_e2e::scenario::plain_http::get;
@@ -92,11 +92,11 @@ fn documented() -> BTreeSet<String> {
 
 #[tokio::test]
 async fn what_is_scraped_is_documented_small_and_names_nobody() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let (home, operator): &(Home<'_>, _) = shared().await;
     let site = home.site("metrics");
     let http = operator.listens.http;
-    let placed = ground.device();
+    let placed = fixture.device();
     site.working_box("gate").await;
     site.device(placed, "gate").await;
     site.ready::<Device>(&placed.name).await;

@@ -9,7 +9,7 @@ use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::{Device, EdgeAgent};
 use serde_json::json;
 
-use super::ground::{SOON, ground, holds, until};
+use super::fixture::{SOON, fixture, holds, until};
 use super::home::shared_site;
 
 /// Whether this process has a connection to this address.
@@ -36,17 +36,17 @@ fn as_the_kernel_writes(address: SocketAddrV4) -> String {
 
 #[tokio::test]
 async fn device_that_moves_is_taken_from_its_old_box_and_served_by_the_new_one() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let site = shared_site("moves").await;
-    let placed = ground.device_of("barrier");
-    let endpoint = SocketAddr::V4(placed.endpoint(ground.network()));
+    let placed = fixture.device_of("barrier");
+    let endpoint = SocketAddr::V4(placed.endpoint(fixture.network()));
     site.working_box("old").await;
     site.working_box("new").await;
     site.device(placed, "old").await;
     site.ready::<Device>(&placed.name).await;
     let (old, new) = (site.process_of("old").pid(), site.process_of("new").pid());
     until("the old box reads it", SOON, async || holds(talks(old, endpoint), "")).await;
-    let before = ground.control().device(&placed.name).await.unwrap().counts;
+    let before = fixture.control().device(&placed.name).await.unwrap().counts;
 
     site.patch::<Device>(&placed.name, json!({"spec": {"agentRef": "new"}})).await;
     site.ready::<Device>(&placed.name).await;
@@ -61,7 +61,7 @@ async fn device_that_moves_is_taken_from_its_old_box_and_served_by_the_new_one()
         })
         .await;
     }
-    let after = ground.control().device(&placed.name).await.unwrap().counts;
+    let after = fixture.control().device(&placed.name).await.unwrap().counts;
     assert_eq!(after.setting_writes, before.setting_writes, "it holds already what is declared");
     let change = site.change(placed).await;
     site.holds(placed, &change).await;

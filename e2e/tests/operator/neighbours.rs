@@ -8,12 +8,12 @@ use kalong_crds::{BilateralLink, IGV, InspectionStation, Lane, LaneDrain};
 use kalong_e2e::site::fleet::MANUFACTURER;
 use kalong_e2e::site::layout::{broker_endpoint, peer_endpoint};
 use kalong_e2e::site::report::{InterlockState, VehicleOrder};
-use kalong_e2e::site::{Site, SiteOptions};
+use kalong_e2e::site::{SiteOptions, SiteProcess};
 use kube::api::ListParams;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::ground::{SOON, ground};
+use super::fixture::{SOON, fixture};
 use super::home::shared_site;
 use super::site::{TestSite, declared};
 
@@ -22,17 +22,17 @@ const TWO_LOOKS: Duration = Duration::from_secs(21);
 
 #[tokio::test]
 async fn open_interlock_closes_the_lanes_that_need_the_station_and_gives_them_back() {
-    let (ground, site) = (ground().await, shared_site("station").await);
+    let (fixture, site) = (fixture().await, shared_site("station").await);
     // A gate of its own: the controllers of lanes of the shared one are few.
     let options = SiteOptions { preset: "l0".into(), ..SiteOptions::default() };
-    let yard = Site::start_on_free_network(options).await.unwrap();
-    let of = |model: &str| ground.layout.devices.iter().find(|d| d.model.name == model).unwrap();
+    let yard = SiteProcess::start_on_free_network(options).await.unwrap();
+    let of = |model: &str| fixture.layout.devices.iter().find(|d| d.model.name == model).unwrap();
     let (plc, sprayer) = (of("lane-plc"), of("disinfection"));
     site.working_box("gate").await;
     site.crossing("bridge").await;
     for placed in [plc, sprayer] {
         site.model_of(placed).await;
-        let mut device = declared(ground, placed, "gate");
+        let mut device = declared(fixture, placed, "gate");
         device.spec.connection.endpoint = placed.endpoint(yard.network()).to_string();
         site.create(&device).await;
     }
@@ -69,12 +69,12 @@ async fn shows(site: &TestSite<'_>, admission: LaneAdmission, reason: Reason) {
 
 #[tokio::test]
 async fn vehicle_is_heard_lost_and_no_longer_listened_to_when_suspended() {
-    let (ground, site) = (ground().await, shared_site("vehicle").await);
-    let plan = ground.layout.vehicles().first().unwrap();
+    let (fixture, site) = (fixture().await, shared_site("vehicle").await);
+    let plan = fixture.layout.vehicles().first().unwrap();
     site.working_box("yard").await;
     site.crossing("bridge").await;
     let spec = json!({"crossingRef": "bridge", "agentRef": "yard",
-        "broker": {"endpoint": broker_endpoint(ground.network()).to_string()},
+        "broker": {"endpoint": broker_endpoint(fixture.network()).to_string()},
         "vda5050": {"manufacturer": MANUFACTURER, "serialNumber": plan.serial}});
     site.create_json::<IGV>("vehicle", spec).await;
     connected(&site, Truth::True, Reason::VehicleOnline).await;
@@ -84,11 +84,11 @@ async fn vehicle_is_heard_lost_and_no_longer_listened_to_when_suspended() {
     })
     .await;
 
-    ground.control().vehicle(&plan.serial, VehicleOrder::Off).await.unwrap();
+    fixture.control().vehicle(&plan.serial, VehicleOrder::Off).await.unwrap();
     connected(&site, Truth::False, Reason::VehicleConnectionBroken).await;
     let lost: IGV = site.get("vehicle").await;
     assert!(lost.is(ConditionType::Ready), "what is declared is in force: the vehicle is only not there");
-    ground.control().vehicle(&plan.serial, VehicleOrder::On).await.unwrap();
+    fixture.control().vehicle(&plan.serial, VehicleOrder::On).await.unwrap();
     connected(&site, Truth::True, Reason::VehicleOnline).await;
 
     site.patch::<IGV>("vehicle", json!({"spec": {"suspend": true}})).await;
@@ -108,16 +108,16 @@ async fn connected(site: &TestSite<'_>, status: Truth, reason: Reason) {
 
 #[tokio::test]
 async fn link_is_silent_without_an_agreement_and_after_the_switch_was_thrown() {
-    let (ground, site) = (ground().await, shared_site("link").await);
+    let (fixture, site) = (fixture().await, shared_site("link").await);
     site.working_box("gateway").await;
     site.crossing("bridge").await;
-    let peer = peer_endpoint(ground.network()).to_string();
+    let peer = peer_endpoint(fixture.network()).to_string();
     let spec = json!({"crossingRef": "bridge", "agentRef": "gateway",
         "counterpart": {"country": "CN", "authority": "Customs", "crossing": "Dongxing"},
         "transport": {"profile": "Simulated", "endpoint": peer}});
     site.create_json::<BilateralLink>("link", spec).await;
     ready_as(&site, Reason::DryRun).await;
-    assert_eq!(ground.control().peer_calls().await.unwrap(), 0, "nothing is sent in dry run");
+    assert_eq!(fixture.control().peer_calls().await.unwrap(), 0, "nothing is sent in dry run");
 
     let agreement = json!({"name": "state", "dataset": "LaneState", "direction": "Outbound", "fields": ["lane"],
         "legalRef": "Framework agreement", "impactAssessmentRef": "DPIA-1", "validFrom": "2026-01-01", "validUntil": "2099-12-31"});
@@ -131,10 +131,10 @@ async fn link_is_silent_without_an_agreement_and_after_the_switch_was_thrown() {
 
     site.patch::<BilateralLink>("link", json!({"spec": {"suspend": true}})).await;
     ready_as(&site, Reason::Suspended).await;
-    let calls = ground.control().peer_calls().await.unwrap();
+    let calls = fixture.control().peer_calls().await.unwrap();
     assert!(calls > 0);
     sleep(TWO_LOOKS).await;
-    assert_eq!(ground.control().peer_calls().await.unwrap(), calls, "the peer was called after the switch was thrown");
+    assert_eq!(fixture.control().peer_calls().await.unwrap(), calls, "the peer was called after the switch was thrown");
 }
 
 async fn ready_as(site: &TestSite<'_>, reason: Reason) {

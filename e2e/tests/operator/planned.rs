@@ -8,10 +8,10 @@ use kalong_crds::lane::LaneAdmission;
 use kalong_crds::phase::{GateVerdict, PhaseState};
 use kalong_crds::{CHANGED_FOR_PHASE, Crossing, Device, EdgeAgent, Lane, Phase};
 use kalong_e2e::site::layout::Placed;
-use kalong_e2e::site::{ControlClient, Layout, Site, SiteOptions, preset};
+use kalong_e2e::site::{ControlClient, Layout, SiteOptions, SiteProcess, preset};
 use serde_json::json;
 
-use super::ground::{Ground, SOON, ground, holds, until};
+use super::fixture::{Fixture, SOON, fixture, holds, until};
 use super::home::Home;
 use super::moving::talks;
 use super::site::{Kind, TestSite, declared};
@@ -21,13 +21,13 @@ const FIRST: &str = "phase-1";
 const LATER: &str = "phase-2";
 
 /// A gate of its own: the controllers of lanes of the shared one are few.
-async fn yard() -> (Site, Layout) {
+async fn yard() -> (SiteProcess, Layout) {
     let options = SiteOptions { preset: "l0".into(), ..SiteOptions::default() };
-    (Site::start_on_free_network(options).await.unwrap(), Layout::of(preset::l0()).unwrap())
+    (SiteProcess::start_on_free_network(options).await.unwrap(), Layout::of(preset::l0()).unwrap())
 }
 
 /// A bridge with one device in service, and a lane with its own box that come later.
-async fn declare(ground: &Ground, yard: &Site, site: &TestSite<'_>, live: &Placed, later: &Placed) {
+async fn declare(fixture: &Fixture, yard: &SiteProcess, site: &TestSite<'_>, live: &Placed, later: &Placed) {
     site.create_json::<Phase>(FIRST, json!({"state": "Open", "crossings": ["bridge"]})).await;
     site.create_json::<Phase>(
         LATER,
@@ -43,7 +43,7 @@ async fn declare(ground: &Ground, yard: &Site, site: &TestSite<'_>, live: &Place
     site.model_of(later).await;
     site.model_of(live).await;
     for (placed, phase) in [(live, FIRST), (later, LATER)] {
-        let mut device = declared(ground, placed, "gate");
+        let mut device = declared(fixture, placed, "gate");
         device.spec.phase = Some(phase.into());
         if phase == LATER {
             device.spec.connection.endpoint = placed.endpoint(yard.network()).to_string();
@@ -95,16 +95,16 @@ async fn refused(site: &TestSite<'_>, missing: &str, stays: PhaseState) {
 
 #[tokio::test]
 async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_lanes() {
-    let ground = ground().await;
-    let home = Home::new(&ground.cluster, "planned", &["planned"]).await;
+    let fixture = fixture().await;
+    let home = Home::new(&fixture.cluster, "planned", &["planned"]).await;
     let site = home.site("planned");
     let mut operator = home.operator("only");
     operator.start().await;
     operator.serves().await;
     let (yard, layout) = yard().await;
-    let (live, later) = (ground.device(), layout.devices.iter().find(|d| d.model.name == "lane-plc").unwrap());
+    let (live, later) = (fixture.device(), layout.devices.iter().find(|d| d.model.name == "lane-plc").unwrap());
     site.working_box("gate").await;
-    declare(ground, &yard, &site, live, later).await;
+    declare(fixture, &yard, &site, live, later).await;
     let counts = async |control: ControlClient, placed: &Placed| control.device(&placed.name).await.unwrap().counts;
 
     // Planned: healthy, and nobody speaks to it.
@@ -146,7 +146,7 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
     ask(&site, "Open").await;
     refused(&site, "EdgeAgent/later", PhaseState::Commissioning).await;
     admission(&site, LaneAdmission::Closed).await;
-    let before = counts(ground.control(), live).await;
+    let before = counts(fixture.control(), live).await;
     site.enrol("later").await.unwrap();
     site.run("later").await;
     let open = in_force(&site, PhaseState::Open).await;
@@ -158,7 +158,7 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
         seen.eq([(1, 1)])
     })
     .await;
-    let after = counts(ground.control(), live).await;
+    let after = counts(fixture.control(), live).await;
     assert_eq!(after.setting_writes, before.setting_writes, "what was in service is not disturbed");
     assert_eq!(after.connections, before.connections, "what was in service is not disturbed");
 
@@ -190,7 +190,7 @@ async fn a_phase_opens_when_everything_is_proven_and_goes_back_by_emptying_its_l
 }
 
 /// Lanes are emptied while their devices are in contact; only then the box lets go of them.
-async fn goes_back(yard: &Site, site: &TestSite<'_>, later: &Placed) {
+async fn goes_back(yard: &SiteProcess, site: &TestSite<'_>, later: &Placed) {
     let (pid, endpoint) = (site.process_of("gate").pid(), SocketAddr::V4(later.endpoint(yard.network())));
     until("the box reads it", SOON, async || holds(talks(pid, endpoint), "no connection")).await;
     yard.control().occupancy(&later.name, 1).await.unwrap();

@@ -14,7 +14,7 @@ use kalong_e2e::cluster::{Child, ChildSpec, Signal};
 use kalong_e2e::scenario::{Binary, Cluster, Program, ScenarioError};
 use kalong_e2e::site::layout::Placed;
 use kalong_e2e::site::model::{Fixed, Shape};
-use kalong_e2e::site::report::DeviceReport;
+use kalong_e2e::site::report::DeviceSnapshot;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::ground::{Ground, SOON, ground, program, until};
+use super::fixture::{Fixture, SOON, fixture, program, until};
 
 const ENROL_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub struct TestSite<'a> {
 
 impl Drop for TestSite<'_> {
     fn drop(&mut self) {
-        for child in self.boxes.get_mut().unwrap().values() {
+        for child in self.boxes.get_mut().values() {
             let _ = child.signal(Signal::Kill);
         }
     }
@@ -128,7 +128,7 @@ impl<'a> TestSite<'a> {
     /// Declares a simulated device with its model, in no lane, with what the presets declare of it but its firmware.
     pub async fn device(&self, placed: &Placed, agent: &str) -> Device {
         self.model_of(placed).await;
-        let device = declared(ground().await, placed, agent);
+        let device = declared(fixture().await, placed, agent);
         self.create(&device).await
     }
 
@@ -196,8 +196,8 @@ impl<'a> TestSite<'a> {
     }
 
     /// Waits until the simulated device holds this setting.
-    pub async fn holds(&self, placed: &Placed, (name, value): &(String, Setting)) -> DeviceReport {
-        let control = ground().await.control();
+    pub async fn holds(&self, placed: &Placed, (name, value): &(String, Setting)) -> DeviceSnapshot {
+        let control = fixture().await.control();
         until(&format!("{} holds {name}={value:?}", placed.name), SOON, async || {
             let report = control.device(&placed.name).await.unwrap();
             if report.settings.get(name) == Some(value) { Ok(report) } else { Err(format!("{report:?}")) }
@@ -221,7 +221,7 @@ impl<'a> TestSite<'a> {
 
     /// The words of the command that `kubectl kalong enrol` prints.
     pub async fn ticket(&self, agent: &str) -> Vec<String> {
-        let plugin = program(ground().await, Binary::Plugin);
+        let plugin = program(fixture().await, Binary::Plugin);
         let state = self.state_of(agent).display().to_string();
         let text = Program::new(plugin)
             .args(["enrol", agent, "-n", &self.name, "--operator-namespace", &self.operator_namespace])
@@ -237,13 +237,13 @@ impl<'a> TestSite<'a> {
     /// Enrols a declared box as a person does.
     pub async fn enrol(&self, agent: &str) -> Result<String, ScenarioError> {
         let ticket = self.ticket(agent).await;
-        let program = program(ground().await, Binary::EdgeAgent);
+        let program = program(fixture().await, Binary::EdgeAgent);
         Program::new(program).args(ticket.into_iter().skip(1)).titled("enrol").run(ENROL_DEADLINE).await
     }
 
     /// Runs a box that has enrolled.
     pub async fn run(&self, agent: &str) {
-        let program = program(ground().await, Binary::EdgeAgent);
+        let program = program(fixture().await, Binary::EdgeAgent);
         let spec = ChildSpec::new(format!("box {}.{agent}", self.name), program, self.log_of(agent))
             .args(["run", "--state"])
             .arg(self.state_of(agent).display().to_string())
@@ -282,12 +282,12 @@ pub fn settled<K: Kind>(object: &K) -> bool {
 }
 
 /// A simulated device as the presets declare it, but in no lane, always live, and with whatever firmware it has.
-pub fn declared(ground: &Ground, placed: &Placed, agent: &str) -> Device {
+pub fn declared(fixture: &Fixture, placed: &Placed, agent: &str) -> Device {
     let model = placed.model;
     let config = model.settings.iter().map(|s| (s.name.to_owned(), Setting::from(s.declared))).collect();
     let mut spec: DeviceSpec = serde_json::from_value(json!({
         "modelRef": model.name, "agentRef": agent,
-        "connection": {"endpoint": placed.endpoint(ground.network()).to_string()},
+        "connection": {"endpoint": placed.endpoint(fixture.network()).to_string()},
     }))
     .unwrap();
     spec.config = config;

@@ -9,7 +9,7 @@ use kalong_crds::{ABANDON, Device, EdgeAgent};
 use serde_json::json;
 
 use super::door::{Door, request, token};
-use super::ground::{SOON, ground, holds, until};
+use super::fixture::{SOON, fixture, holds, until};
 use super::home::{shared, shared_site};
 use super::moving::talks;
 
@@ -18,10 +18,10 @@ const OUT_WITHIN: Duration = Duration::from_millis(1200);
 
 #[tokio::test]
 async fn suspension_ends_a_live_session_within_a_second_and_lifting_it_lets_the_box_back_in() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let site = shared_site("suspension").await;
     let listens = shared().await.1.listens;
-    let placed = ground.device();
+    let placed = fixture.device();
     site.working_box("gate").await;
     site.device(placed, "gate").await;
     site.ready::<Device>(&placed.name).await;
@@ -53,9 +53,9 @@ async fn suspension_ends_a_live_session_within_a_second_and_lifting_it_lets_the_
 
 #[tokio::test]
 async fn box_that_is_given_up_releases_its_devices_and_never_comes_back() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let site = shared_site("abandoned").await;
-    let placed = ground.device();
+    let placed = fixture.device();
     site.working_box("gate").await;
     site.device(placed, "gate").await;
     site.ready::<Device>(&placed.name).await;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kalong_e2e::site::report::DeviceReport;
-use kalong_e2e::site::{ControlClient, DEMO_PASSWORD, DEMO_USERNAME, Site, SiteOptions};
+use kalong_e2e::site::report::DeviceSnapshot;
+use kalong_e2e::site::{ControlClient, DEMO_PASSWORD, DEMO_USERNAME, SiteOptions, SiteProcess};
 use serde_json::Value;
 
 /// Nothing on loopback takes longer, even beside a compiler.
@@ -17,19 +17,19 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub struct Bench {
     pub control: ControlClient,
-    pub site: Site,
+    pub site: SiteProcess,
 }
 
 /// The small site, with devices that start quickly.
 pub async fn bench() -> Bench {
     let binary = Some(env!("CARGO_BIN_EXE_kalong-site").into());
     let options = SiteOptions { preset: "l0".into(), boot: Duration::from_millis(300), binary, ..Default::default() };
-    let site = Site::start_on_free_network(options).await.unwrap();
+    let site = SiteProcess::start_on_free_network(options).await.unwrap();
     Bench { control: site.control(), site }
 }
 
 impl Bench {
-    pub async fn device(&self, name: &str) -> DeviceReport {
+    pub async fn device(&self, name: &str) -> DeviceSnapshot {
         self.control.device(name).await.unwrap()
     }
 
@@ -38,7 +38,7 @@ impl Bench {
     }
 
     /// The first report of the device that is as wanted.
-    pub async fn until(&self, name: &str, wanted: impl Fn(&DeviceReport) -> bool) -> DeviceReport {
+    pub async fn until(&self, name: &str, wanted: impl Fn(&DeviceSnapshot) -> bool) -> DeviceSnapshot {
         let end = Instant::now() + PATIENCE;
         loop {
             let report = self.device(name).await;

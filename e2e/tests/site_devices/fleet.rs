@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use kalong_e2e::site::layout::broker_endpoint;
 use kalong_e2e::site::report::{Switch, VehicleOrder};
-use kalong_e2e::site::{Site, SiteOptions};
+use kalong_e2e::site::{SiteOptions, SiteProcess};
 use serde_json::Value;
 
 use crate::bench::{Bench, PATIENCE, bench, connect};
@@ -230,7 +230,7 @@ async fn vehicle_that_is_lost_says_so_at_once() {
 async fn one_of_the_five_vehicles_of_l1_is_not_there() {
     let binary = Some(env!("CARGO_BIN_EXE_kalong-site").into());
     let options = SiteOptions { preset: "l1".into(), binary, ..Default::default() };
-    let site = Site::start_on_free_network(options).await.unwrap();
+    let site = SiteProcess::start_on_free_network(options).await.unwrap();
     let control = site.control();
     let bench = Bench { control, site };
     assert_eq!(bench.control.vehicles().await.unwrap().len(), 5);

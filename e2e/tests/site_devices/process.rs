@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use kalong_e2e::site::layout::Layout;
-use kalong_e2e::site::{Site, SiteError, SiteOptions, preset};
+use kalong_e2e::site::{SiteError, SiteOptions, SiteProcess, preset};
 
 use crate::bench::{PATIENCE, bench};
 
@@ -16,7 +16,7 @@ fn options(preset: &str, network: u8) -> SiteOptions {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_device_of_l1_listens_and_nothing_was_done_to_it() {
-    let site = Site::start_on_free_network(options("l1", 0)).await.unwrap();
+    let site = SiteProcess::start_on_free_network(options("l1", 0)).await.unwrap();
     let reports = site.control().devices().await.unwrap();
     let layout = Layout::of(preset::l1()).unwrap();
     assert_eq!(site.devices(), layout.devices.len());
@@ -34,7 +34,7 @@ async fn every_device_of_l1_listens_and_nothing_was_done_to_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn taken_address_is_named_with_its_device_and_what_to_do() {
     let bench = bench().await;
-    let second = Site::start(options("l0", bench.site.network())).await;
+    let second = SiteProcess::start(options("l0", bench.site.network())).await;
     let Err(SiteError::Ended(said)) = second else { panic!("{second:?}") };
     let address = bench.address("tb-trad-1-plc").await.to_string();
     for word in ["tb-trad-1-plc", address.as_str(), "--network"] {

@@ -31,7 +31,7 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
         None => finding.say("this cluster's API server is not ours to stop"),
     }
     let (from, first) = at_the_gate(site).await?;
-    site.say.line("operator, gateway and API server are gone for a minute");
+    site.progress.line("operator, gateway and API server are gone for a minute");
     sleep(AWAY).await;
     let (to, last) = at_the_gate(site).await?;
     if let Some(plane) = site.cluster.plane() {
@@ -88,7 +88,7 @@ fn expected(site: &LiveSite, from: Duration, to: Duration) -> Result<BTreeMap<St
     Ok(expected)
 }
 
-/// Traffic ends, and what the operator counts is what the lanes counted.
+/// ChangeTraffic ends, and what the operator counts is what the lanes counted.
 async fn counted_once(site: &LiveSite, finding: &mut Finding) -> Result<(), ScenarioError> {
     site.simulated.control().traffic_stop().await?;
     let truth = passing::until(site, "the last to leave", PASS_DEADLINE, |lanes| {

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::settled::{is_ready, settled};
 use crate::demo::finding::Finding;
-use crate::scenario::{GRACE, LiveSite, Mend, ScenarioError, happenings};
+use crate::scenario::{GRACE, LiveSite, Reconnect, ScenarioError, incidents};
 use crate::site::layout::Placed;
 
 /// The devices turn one after the other.
@@ -39,7 +39,7 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     let agent = trouble.device.agent.clone();
     let names: BTreeSet<String> =
         site.layout.live().filter(|device| device.agent == agent).map(|device| device.name.clone()).collect();
-    let seen_before = happenings(&site.events().await?, &site.agent_id(&agent)).len();
+    let seen_before = incidents(&site.events().await?, &site.agent_id(&agent)).len();
 
     site.uplink.cut(&agent);
     let cut = Instant::now();
@@ -50,10 +50,10 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     turned(site, &names, last_frame, cut, &mut finding);
     let away = cut.elapsed();
 
-    site.uplink.mend(&agent, Mend::Reset);
+    site.uplink.reconnect(&agent, Reconnect::Reset);
     let mended = Instant::now();
     site.devices
-        .until(&format!("devices behind {agent}"), READY_DEADLINE, &site.say, |seen| {
+        .until(&format!("devices behind {agent}"), READY_DEADLINE, &site.progress, |seen| {
             let ready =
                 names.iter().filter(|name| seen.get(*name).is_some_and(|device| is_ready(device.as_ref()))).count();
             if ready == names.len() { Ok(()) } else { Err(format!("{ready} of {} Ready again", names.len())) }
@@ -108,7 +108,7 @@ async fn toggle(site: &LiveSite, trouble: &Trouble) -> Result<(), ScenarioError>
 
 async fn all_unknown(site: &LiveSite, names: &BTreeSet<String>) -> Result<(), ScenarioError> {
     site.devices
-        .until("devices without a line", UNKNOWN_DEADLINE, &site.say, |seen| {
+        .until("devices without a line", UNKNOWN_DEADLINE, &site.progress, |seen| {
             let unknown = names.iter().filter(|name| {
                 seen.get(*name).is_some_and(|device| {
                     device.condition(ConditionType::Ready).is_some_and(|ready| ready.status == "Unknown")
@@ -174,12 +174,12 @@ async fn delivered(
     let begun = Instant::now();
     let (all, told) = loop {
         let events = site.events().await?;
-        let all = happenings(&events, &id);
+        let all = incidents(&events, &id);
         let told = told(&events, &id, before, &trouble.device.name);
         if told.len() >= wanted.len() || begun.elapsed() > EVENT_DEADLINE {
             break (all, told);
         }
-        site.say.now_and_then(&format!("events of the outage: {} of {}", told.len(), wanted.len()));
+        site.progress.now_and_then(&format!("events of the outage: {} of {}", told.len(), wanted.len()));
         sleep(POLL).await;
     };
     finding.require(told == wanted, || format!("events of the outage are {told:?}, expected {wanted:?}"));
@@ -201,7 +201,7 @@ async fn delivered(
 
 /// Reasons of this device's Events, after the first `before` of the box.
 fn told(events: &[Event], agent: &str, before: usize, device: &str) -> Vec<String> {
-    let of_agent = events.iter().filter(|event| crate::scenario::happening(event, agent).is_some()).skip(before);
+    let of_agent = events.iter().filter(|event| crate::scenario::incident(event, agent).is_some()).skip(before);
     of_agent
         .filter(|event| event.regarding.as_ref().and_then(|about| about.name.as_deref()) == Some(device))
         .filter_map(|event| event.reason.clone())

@@ -107,7 +107,7 @@ async fn until_done_or_stuck(site: &LiveSite, cameras: &[Placed]) -> Result<BTre
     loop {
         let stuck = site
             .devices
-            .until("plate cameras, lane by lane", ROLL_DEADLINE, &site.say, |seen: &Present<Device>| {
+            .until("plate cameras, lane by lane", ROLL_DEADLINE, &site.progress, |seen: &Present<Device>| {
                 let of = |holds: &dyn Fn(&Device) -> bool| -> BTreeSet<String> {
                     let fits = |camera: &&Placed| seen.get(&camera.name).is_some_and(|device| holds(device));
                     cameras.iter().filter(fits).map(|camera| camera.name.clone()).collect()
@@ -168,7 +168,7 @@ async fn close_spares(site: &LiveSite, spares: &BTreeSet<String>) -> Result<(), 
         declare(site, lane, Admission::Closed).await?;
     }
     site.lanes
-        .until("the spare lanes closed again", CLOSE_DEADLINE, &site.say, |seen: &Present<Lane>| {
+        .until("the spare lanes closed again", CLOSE_DEADLINE, &site.progress, |seen: &Present<Lane>| {
             let closed = |lane: &Lane| {
                 is_ready(lane) && lane.status.as_ref().is_some_and(|status| status.admission == LaneAdmission::Closed)
             };
@@ -180,7 +180,7 @@ async fn close_spares(site: &LiveSite, spares: &BTreeSet<String>) -> Result<(), 
 
 async fn until_done(site: &LiveSite, cameras: &[Placed]) -> Result<(), ScenarioError> {
     site.devices
-        .until("plate cameras of all open lanes", ROLL_DEADLINE, &site.say, |seen: &Present<Device>| {
+        .until("plate cameras of all open lanes", ROLL_DEADLINE, &site.progress, |seen: &Present<Device>| {
             let done =
                 cameras.iter().filter(|camera| seen.get(&camera.name).is_some_and(|device| is_done(device))).count();
             if done == cameras.len() { Ok(()) } else { Err(format!("{done} of {} done", cameras.len())) }

@@ -32,7 +32,7 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     let timeline = Timeline::start(site.simulated.control(), names.clone());
     let begun = Instant::now();
     rollout::want(site, &cameras, &releases).await?;
-    let rolled = site.devices.until("cameras with new firmware", ROLL_DEADLINE, &site.say, |seen| {
+    let rolled = site.devices.until("cameras with new firmware", ROLL_DEADLINE, &site.progress, |seen| {
         let done = cameras.iter().filter(|camera| {
             let version = releases.get(camera.model.name).map_or("", |release| release.version.as_str());
             seen.get(&camera.name).is_some_and(|device| {
@@ -46,7 +46,7 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
         if done == cameras.len() { Ok(()) } else { Err(format!("{done} of {} proven", cameras.len())) }
     });
     // Whoever sits at a terminal meanwhile must never be told something untrue.
-    let mut shown = Shown::default();
+    let mut shown = ColumnCheck::default();
     tokio::select! {
         rolled = rolled => rolled?,
         watched = watch(site, &cameras, &timeline, &mut shown) => watched?,
@@ -73,7 +73,7 @@ async fn watch(
     site: &LiveSite,
     cameras: &[Placed],
     timeline: &Timeline,
-    shown: &mut Shown,
+    shown: &mut ColumnCheck,
 ) -> Result<(), ScenarioError> {
     loop {
         shown.look(site, cameras, timeline).await?;
@@ -83,13 +83,13 @@ async fn watch(
 
 /// What was shown, and what of it was not true.
 #[derive(Default)]
-struct Shown {
+struct ColumnCheck {
     rows: usize,
     statuses: usize,
     lies: Vec<String>,
 }
 
-impl Shown {
+impl ColumnCheck {
     /// Runs `kubectl get devices` and holds its columns against the devices.
     async fn look(&mut self, site: &LiveSite, cameras: &[Placed], timeline: &Timeline) -> Result<(), ScenarioError> {
         let asked = Instant::now();

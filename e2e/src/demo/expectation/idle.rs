@@ -23,7 +23,7 @@ const CALM: Duration = Duration::from_secs(6);
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
     settled(site).await?;
-    site.say.line("nothing happens for a minute");
+    site.progress.line("nothing happens for a minute");
     sleep(CALM).await;
     let counter = Counter::start(site).await?;
     let lines = site.uplink.meters();
@@ -54,7 +54,7 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
 }
 
 /// A mild complaint of one device, and what the operator writes of it.
-async fn one_change(site: &LiveSite) -> Result<Vec<Write>, ScenarioError> {
+async fn one_change(site: &LiveSite) -> Result<Vec<OperatorWrite>, ScenarioError> {
     let mild =
         |device: &Placed| device.model.codes.iter().find(|(_, has)| *has == Severity::Degraded).map(|(name, _)| *name);
     // Of a device that stands in no lane, so that nothing else has to be said.
@@ -69,7 +69,7 @@ async fn one_change(site: &LiveSite) -> Result<Vec<Write>, ScenarioError> {
     let counter = Counter::start(site).await?;
     site.simulated.health_of(&device.name, &[code]).await?;
     site.devices
-        .until(&format!("{code} of {}", device.name), CHANGE_DEADLINE, &site.say, |seen| {
+        .until(&format!("{code} of {}", device.name), CHANGE_DEADLINE, &site.progress, |seen| {
             let shown = seen.get(&device.name).and_then(|device| device.status.as_ref()?.health.clone());
             let shown = shown.map(|health| health.codes).unwrap_or_default();
             if shown == [code] { Ok(()) } else { Err(format!("shown is {shown:?}")) }
@@ -83,19 +83,19 @@ async fn one_change(site: &LiveSite) -> Result<Vec<Write>, ScenarioError> {
 }
 
 /// A write of the operator.
-struct Write {
+struct OperatorWrite {
     resource: String,
     subresource: String,
     name: String,
 }
 
-impl From<AuditEntry> for Write {
+impl From<AuditEntry> for OperatorWrite {
     fn from(entry: AuditEntry) -> Self {
         Self { resource: entry.resource, subresource: entry.subresource, name: entry.name }
     }
 }
 
-fn words(writes: &[Write]) -> String {
+fn words(writes: &[OperatorWrite]) -> String {
     let list: Vec<_> = writes.iter().take(6).map(|w| format!("{}/{} {}", w.resource, w.subresource, w.name)).collect();
     if list.is_empty() { "nothing".to_owned() } else { format!("{} times: {}", writes.len(), list.join(", ")) }
 }
@@ -123,7 +123,7 @@ impl Counter {
         }
     }
 
-    async fn so_far(&self, site: &LiveSite) -> Result<Vec<Write>, ScenarioError> {
+    async fn so_far(&self, site: &LiveSite) -> Result<Vec<OperatorWrite>, ScenarioError> {
         match (self, site.cluster.plane()) {
             (Self::Audit(mark), Some(plane)) => audited(plane, *mark, &site.operator_user()).await,
             (Self::Audit(_), None) => Ok(Vec::new()),
@@ -132,13 +132,13 @@ impl Counter {
     }
 }
 
-async fn audited(plane: &ControlPlane, mark: AuditMark, user: &str) -> Result<Vec<Write>, ScenarioError> {
+async fn audited(plane: &ControlPlane, mark: AuditMark, user: &str) -> Result<Vec<OperatorWrite>, ScenarioError> {
     plane.audit_fence().await?;
-    Ok(plane.audit().writes_by(user, mark)?.into_iter().map(Write::from).collect())
+    Ok(plane.audit().writes_by(user, mark)?.into_iter().map(OperatorWrite::from).collect())
 }
 
-fn watched(site: &LiveSite, since: Instant) -> Vec<Write> {
-    let write = |resource: &str, name: Option<String>| Write {
+fn watched(site: &LiveSite, since: Instant) -> Vec<OperatorWrite> {
+    let write = |resource: &str, name: Option<String>| OperatorWrite {
         resource: resource.to_owned(),
         subresource: "status".to_owned(),
         name: name.unwrap_or_default(),

@@ -15,7 +15,7 @@ use super::touched::done_to_devices;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, Meter, ScenarioError, Sighting};
 use crate::site::model::{Setting, Shape};
-use crate::site::report::DeviceReport;
+use crate::site::report::DeviceSnapshot;
 
 /// The lease of an earlier process of the same instance is taken over at once; agents back off by seconds.
 const RETURN_DEADLINE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(100);
 const PATCH_AT_ONCE: usize = 3;
 
 /// One change behind one box.
-struct Change {
+struct SettingChange {
     device: String,
     setting: &'static str,
     value: Value,
@@ -108,17 +108,17 @@ async fn returned(
                 seen,
             });
         }
-        site.say.now_and_then(&format!("agents back: {back} of {}", site.agents.len()));
+        site.progress.now_and_then(&format!("agents back: {back} of {}", site.agents.len()));
         sleep(POLL).await;
     }
 }
 
 /// A setting behind every box, with another value than it has.
-fn changes(site: &LiveSite, truth: &BTreeMap<String, DeviceReport>) -> Vec<Change> {
+fn changes(site: &LiveSite, truth: &BTreeMap<String, DeviceSnapshot>) -> Vec<SettingChange> {
     let change = |name: &String| {
         let (placed, setting) = site.layout.setting_behind(name)?;
         let now = truth.get(&placed.name)?.settings.get(setting.name)?;
-        Some(Change { device: placed.name.clone(), setting: setting.name, value: another(setting, now) })
+        Some(SettingChange { device: placed.name.clone(), setting: setting.name, value: another(setting, now) })
     };
     site.agents.keys().filter_map(change).collect()
 }
@@ -135,7 +135,7 @@ fn another(setting: &Setting, now: &Value) -> Value {
 }
 
 /// Makes the changes as a person would; the longest time from a patch to the device that holds it.
-async fn in_force(site: &LiveSite, changes: &[Change]) -> Result<Duration, ScenarioError> {
+async fn in_force(site: &LiveSite, changes: &[SettingChange]) -> Result<Duration, ScenarioError> {
     let control = site.simulated.control();
     let times: Vec<Duration> = futures::stream::iter(changes)
         .map(|change| async move {
@@ -161,7 +161,7 @@ async fn in_force(site: &LiveSite, changes: &[Change]) -> Result<Duration, Scena
 /// Waits until the statuses say so too.
 async fn confirmed(site: &LiveSite, names: &BTreeSet<String>) -> Result<(), ScenarioError> {
     site.devices
-        .until("confirmed changes", RETURN_DEADLINE, &site.say, |seen| {
+        .until("confirmed changes", RETURN_DEADLINE, &site.progress, |seen| {
             let done = names.iter().filter(|name| {
                 seen.get(*name).is_some_and(|device| {
                     let applied = device.status.as_ref().map(|status| status.applied);

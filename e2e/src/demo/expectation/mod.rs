@@ -19,7 +19,7 @@ mod touched;
 
 use std::time::Instant;
 
-use super::finding::Verdict;
+use super::finding::ExpectationResult;
 use crate::scenario::{LiveSite, ScenarioError};
 
 use super::finding::Finding;
@@ -39,10 +39,10 @@ const TITLES: [&str; 10] = [
 ];
 
 /// Looks at all of them, and hands each verdict on as soon as it is there.
-pub async fn all(site: &mut LiveSite, mut done: impl FnMut(&Verdict)) -> Vec<Verdict> {
+pub async fn all(site: &mut LiveSite, mut done: impl FnMut(&ExpectationResult)) -> Vec<ExpectationResult> {
     let mut verdicts = Vec::new();
     for (number, title) in (1..).zip(TITLES) {
-        site.say.line(&format!("expectation {number}: {title}"));
+        site.progress.line(&format!("expectation {number}: {title}"));
         let begun = Instant::now();
         let looked = look(number, site).await.and_then(|finding| {
             // Whatever was found, a process that died on the way is a failure.
@@ -50,8 +50,8 @@ pub async fn all(site: &mut LiveSite, mut done: impl FnMut(&Verdict)) -> Vec<Ver
             Ok(finding)
         });
         let verdict = match looked {
-            Ok(finding) => Verdict::of(number, title, finding, begun.elapsed()),
-            Err(error) => Verdict::broken(number, title, error.to_string(), begun.elapsed()),
+            Ok(finding) => ExpectationResult::of(number, title, finding, begun.elapsed()),
+            Err(error) => ExpectationResult::broken(number, title, error.to_string(), begun.elapsed()),
         };
         done(&verdict);
         verdicts.push(verdict);

@@ -52,7 +52,7 @@ pub(super) async fn until<T>(
             Err(seen) if begun.elapsed() > within => {
                 return Err(ScenarioError::Deadline { what: what.to_owned(), within, seen });
             }
-            Err(seen) => site.say.now_and_then(&format!("{what}: {seen}")),
+            Err(seen) => site.progress.now_and_then(&format!("{what}: {seen}")),
         }
         sleep(POLL).await;
     }
@@ -121,13 +121,15 @@ pub(super) fn words((crossing, service, direction): &Group) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::traffic::Turn;
+    use crate::site::traffic::AdmissionChange;
 
     #[test]
     fn fewest_open_is_counted_from_the_controllers_own_turns() {
         let lane = |name: &str, turns: &[(u64, LaneAdmission)]| {
-            let admission =
-                turns.iter().map(|(at_millis, state)| Turn { at_millis: *at_millis, state: *state }).collect();
+            let admission = turns
+                .iter()
+                .map(|(at_millis, state)| AdmissionChange { at_millis: *at_millis, state: *state })
+                .collect();
             (name.to_owned(), LaneTraffic { name: name.to_owned(), admission, ..LaneTraffic::default() })
         };
         let (open, closed) = (LaneAdmission::Open, LaneAdmission::Closed);

@@ -13,7 +13,7 @@ use super::touched::done_to_devices;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, Present, ScenarioError};
 use crate::site::plan::{PLANNED_PHASE, Stage};
-use crate::site::report::DeviceReport;
+use crate::site::report::DeviceSnapshot;
 
 /// A refusal comes at once: nothing is waited for.
 const REFUSED_WITHIN: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ async fn refused(site: &LiveSite, members: &Members, finding: &mut Finding) -> R
     ask(site, PhaseState::Open).await?;
     let (message, failed) = site
         .phases
-        .until("the refusal of phase 2", REFUSED_WITHIN, &site.say, |seen| {
+        .until("the refusal of phase 2", REFUSED_WITHIN, &site.progress, |seen| {
             let phase = seen.get(PLANNED_PHASE).ok_or("it is not there")?;
             let stalled = phase.condition(ConditionType::Stalled).filter(|c| c.reason == Reason::GateRefused.as_str());
             let stalled = stalled.filter(|c| c.observed_generation == phase.metadata.generation);
@@ -100,7 +100,7 @@ async fn commissioned(site: &mut LiveSite, members: &Members, finding: &mut Find
         site.add_agent(name).await?;
     }
     site.devices
-        .until("devices of phase 2 proven", PROVEN_WITHIN, &site.say, |seen: &Present<Device>| {
+        .until("devices of phase 2 proven", PROVEN_WITHIN, &site.progress, |seen: &Present<Device>| {
             all(&members.devices, seen, |device| {
                 device.reason(ConditionType::Ready) == Reason::Commissioning.as_str()
                     && device.is(ConditionType::Connected)
@@ -110,7 +110,7 @@ async fn commissioned(site: &mut LiveSite, members: &Members, finding: &mut Find
         })
         .await?;
     site.lanes
-        .until("lanes of phase 2 closed and ready to open", PROVEN_WITHIN, &site.say, |seen: &Present<Lane>| {
+        .until("lanes of phase 2 closed and ready to open", PROVEN_WITHIN, &site.progress, |seen: &Present<Lane>| {
             all(&members.lanes, seen, |lane| {
                 lane.is(ConditionType::DevicesReady)
                     && lane.status.as_ref().is_some_and(|s| s.admission == LaneAdmission::Closed)
@@ -133,14 +133,14 @@ async fn commissioned(site: &mut LiveSite, members: &Members, finding: &mut Find
 async fn opened(site: &LiveSite, members: &Members) -> Result<(), ScenarioError> {
     ask(site, PhaseState::Open).await?;
     site.phases
-        .until("phase 2 open", OPEN_WITHIN, &site.say, |seen| {
+        .until("phase 2 open", OPEN_WITHIN, &site.progress, |seen| {
             let phase = seen.get(PLANNED_PHASE).ok_or("it is not there")?;
             let open = phase.status.as_ref().is_some_and(|s| s.state == PhaseState::Open);
             if open && phase.is(ConditionType::Ready) { Ok(()) } else { Err(why(phase.as_ref())) }
         })
         .await?;
     site.lanes
-        .until("lanes of phase 2 open", OPEN_WITHIN, &site.say, |seen: &Present<Lane>| {
+        .until("lanes of phase 2 open", OPEN_WITHIN, &site.progress, |seen: &Present<Lane>| {
             all(&members.lanes, seen, |lane| {
                 let declared = match lane.spec.admission {
                     kalong_crds::lane::Admission::Open => LaneAdmission::Open,
@@ -155,7 +155,7 @@ async fn opened(site: &LiveSite, members: &Members) -> Result<(), ScenarioError>
 /// The devices of phase 1 count for themselves what was done to them.
 async fn undisturbed(
     site: &LiveSite,
-    before: &BTreeMap<String, DeviceReport>,
+    before: &BTreeMap<String, DeviceSnapshot>,
     members: &Members,
     finding: &mut Finding,
 ) -> Result<(), ScenarioError> {

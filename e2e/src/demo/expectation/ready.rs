@@ -11,7 +11,7 @@ use super::settled::settled;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, ScenarioError};
 use crate::site::plan::Stage;
-use crate::site::report::DeviceReport;
+use crate::site::report::DeviceSnapshot;
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
@@ -54,7 +54,7 @@ struct Compared {
 }
 
 /// Holds what the API server declares against what the devices hold.
-fn compare(site: &LiveSite, truth: &BTreeMap<String, DeviceReport>, finding: &mut Finding) -> Compared {
+fn compare(site: &LiveSite, truth: &BTreeMap<String, DeviceSnapshot>, finding: &mut Finding) -> Compared {
     let (devices, releases) = (site.devices.present(), site.releases.present());
     let mut compared = Compared::default();
     for placed in &site.layout.devices {

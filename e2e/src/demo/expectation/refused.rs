@@ -14,7 +14,7 @@ use crate::scenario::{Flaw, LiveSite, Publication, ScenarioError, publish};
 use crate::site::image::Behaviour;
 use crate::site::layout::Placed;
 use crate::site::model::SelfTestOffer;
-use crate::site::report::{DeviceReport, Power};
+use crate::site::report::{DeviceSnapshot, Power};
 
 /// The operator's part is done in a second; the device's takes a transfer and two starts.
 const REFUSE_DEADLINE: Duration = Duration::from_secs(120);
@@ -135,13 +135,13 @@ async fn judged(
     site: &LiveSite,
     bad: &Bad,
     victim: &Placed,
-    before: Option<&DeviceReport>,
+    before: Option<&DeviceSnapshot>,
     finding: &mut Finding,
 ) -> Result<String, ScenarioError> {
     let name = &victim.name;
     let device = site
         .devices
-        .until(&format!("{} on {name}", bad.title), REFUSE_DEADLINE, &site.say, |seen| {
+        .until(&format!("{} on {name}", bad.title), REFUSE_DEADLINE, &site.progress, |seen| {
             let device = seen.get(name).ok_or("the device is gone")?;
             let reason = device.reason(ConditionType::Ready);
             let stalled = device.is(ConditionType::Stalled) && !device.is(ConditionType::Ready);

@@ -9,7 +9,7 @@ use crate::demo::finding::Finding;
 use crate::scenario::{Flaw, LiveSite, Publication, Published, ScenarioError, publish};
 use crate::site::layout::Placed;
 use crate::site::model::Model;
-use crate::site::report::DeviceReport;
+use crate::site::report::DeviceSnapshot;
 
 const PATCH_AT_ONCE: usize = 4;
 
@@ -54,7 +54,7 @@ pub(super) async fn prove(
     site: &LiveSite,
     cameras: &[Placed],
     releases: &Releases,
-    before: &BTreeMap<String, DeviceReport>,
+    before: &BTreeMap<String, DeviceSnapshot>,
     finding: &mut Finding,
 ) -> Result<(), ScenarioError> {
     let after = site.truth().await?;

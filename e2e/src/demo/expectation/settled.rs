@@ -33,10 +33,12 @@ pub(super) async fn settled(site: &LiveSite) -> Result<Settled, ScenarioError> {
     let crossings = expected(&mut site.layout.plan.crossings.iter().map(|c| (c.name.clone(), c.phase)));
     let boxes = expected(&mut site.layout.plan.agents.iter().map(|a| (a.name.clone(), a.phase)));
     let within = SETTLE_DEADLINE;
-    site.boxes.until("edge agents", within, &site.say, |seen: &Present<EdgeAgent>| ready(seen, &boxes)).await?;
-    site.devices.until("devices", within, &site.say, |seen: &Present<Device>| ready(seen, &devices)).await?;
-    site.lanes.until("lanes", within, &site.say, |seen: &Present<Lane>| ready(seen, &lanes)).await?;
-    site.crossings.until("crossings", within, &site.say, |seen: &Present<Crossing>| ready(seen, &crossings)).await?;
+    site.boxes.until("edge agents", within, &site.progress, |seen: &Present<EdgeAgent>| ready(seen, &boxes)).await?;
+    site.devices.until("devices", within, &site.progress, |seen: &Present<Device>| ready(seen, &devices)).await?;
+    site.lanes.until("lanes", within, &site.progress, |seen: &Present<Lane>| ready(seen, &lanes)).await?;
+    site.crossings
+        .until("crossings", within, &site.progress, |seen: &Present<Crossing>| ready(seen, &crossings))
+        .await?;
     let live = |all: &BTreeMap<String, Stage>| all.values().filter(|stage| **stage == Stage::Live).count();
     let planned = |all: &BTreeMap<String, Stage>| all.len() - live(all);
     Ok(Settled {

@@ -59,7 +59,7 @@ async fn interlock(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenari
     .await?;
     let closed = begun.elapsed();
     site.stations
-        .until("the station to say so", CLOSED_WITHIN, &site.say, |seen| {
+        .until("the station to say so", CLOSED_WITHIN, &site.progress, |seen| {
             let seen = seen.get(&station).ok_or("it is not there")?;
             let unsafe_now =
                 seen.condition(ConditionType::InterlocksSafe).is_some_and(|c| c.status == Truth::False.as_str());
@@ -92,7 +92,7 @@ async fn lanes_are(
     holds: impl Fn(&Lane) -> bool,
 ) -> Result<(), ScenarioError> {
     site.lanes
-        .until(what, CLOSED_WITHIN, &site.say, |seen: &Present<Lane>| {
+        .until(what, CLOSED_WITHIN, &site.progress, |seen: &Present<Lane>| {
             let not = |name: &&String| !seen.get(*name).is_some_and(|lane| holds(lane.as_ref()));
             match names.iter().find(not) {
                 None => Ok(()),
@@ -111,7 +111,7 @@ async fn vehicles(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenario
     let absent = control.absent_vehicles().await?;
     let (declared, missing) = site
         .igvs
-        .until("vehicles", SEEN_WITHIN, &site.say, |seen| {
+        .until("vehicles", SEEN_WITHIN, &site.progress, |seen| {
             let serial = |name: &String| seen.get(name).map(|igv| igv.spec.vda5050.serial_number.clone());
             let (here, missing): (Vec<&String>, Vec<&String>) = seen.keys().partition(|name| {
                 seen.get(*name).is_some_and(|igv| igv.is(ConditionType::Connected) && igv.is(ConditionType::Localised))
@@ -149,7 +149,7 @@ async fn vehicles(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenario
 async fn link(site: &LiveSite, finding: &mut Finding) -> Result<(), ScenarioError> {
     let why = site
         .links
-        .until("the link", SEEN_WITHIN, &site.say, |seen| {
+        .until("the link", SEEN_WITHIN, &site.progress, |seen| {
             let link = seen.values().next().ok_or("no link is declared")?;
             let ready = link.condition(ConditionType::Ready).ok_or("it was not visited yet")?;
             if ready.status == Truth::True.as_str() && ready.reason == Reason::DryRun.as_str() {
@@ -207,6 +207,6 @@ async fn settled_down(site: &LiveSite) -> Result<(), ScenarioError> {
             Some((name, _)) => Err(format!("{name} is Terminating")),
         }
     }
-    site.devices.until("no device Terminating", SEEN_WITHIN, &site.say, terminating).await?;
-    site.lanes.until("no lane Terminating", SEEN_WITHIN, &site.say, terminating).await
+    site.devices.until("no device Terminating", SEEN_WITHIN, &site.progress, terminating).await?;
+    site.lanes.until("no lane Terminating", SEEN_WITHIN, &site.progress, terminating).await
 }

@@ -14,13 +14,13 @@ const EVERY: Duration = Duration::from_millis(250);
 
 /// Versions of some devices over time.
 pub(super) struct Timeline {
-    seen: Arc<Mutex<BTreeMap<String, Vec<Span>>>>,
+    seen: Arc<Mutex<BTreeMap<String, Vec<VersionSpan>>>>,
     task: JoinHandle<()>,
 }
 
 /// A version from when to when we saw it run.
 #[derive(Clone, Debug)]
-struct Span {
+struct VersionSpan {
     version: String,
     from: Instant,
     to: Instant,
@@ -35,7 +35,7 @@ impl Drop for Timeline {
 impl Timeline {
     /// Looks four times a second from now on.
     pub(super) fn start(control: ControlClient, devices: Vec<String>) -> Self {
-        let seen: Arc<Mutex<BTreeMap<String, Vec<Span>>>> = Arc::default();
+        let seen: Arc<Mutex<BTreeMap<String, Vec<VersionSpan>>>> = Arc::default();
         let shared = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             loop {
@@ -65,9 +65,9 @@ impl Timeline {
     }
 }
 
-fn note(spans: &mut Vec<Span>, version: String, at: Instant) {
+fn note(spans: &mut Vec<VersionSpan>, version: String, at: Instant) {
     match spans.last_mut() {
         Some(last) if last.version == version => last.to = Instant::now(),
-        _ => spans.push(Span { version, from: at, to: Instant::now() }),
+        _ => spans.push(VersionSpan { version, from: at, to: Instant::now() }),
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::demo::finding::Finding;
-use crate::site::report::{Counts, DeviceReport};
+use crate::site::report::{Counts, DeviceSnapshot};
 
 /// What was done to the devices must be one setting of those that were `changed`, and nothing else.
 pub(super) fn done_to_devices(
-    before: &BTreeMap<String, DeviceReport>,
-    after: &BTreeMap<String, DeviceReport>,
+    before: &BTreeMap<String, DeviceSnapshot>,
+    after: &BTreeMap<String, DeviceSnapshot>,
     changed: &BTreeSet<String>,
     finding: &mut Finding,
 ) -> Counts {

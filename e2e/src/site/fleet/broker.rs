@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
-use super::packet::{self, Connect, Message, Packet, Welcome};
+use super::packet::{self, ConnectPacket, MqttMessage, Packet, Welcome};
 
 /// Whoever connects says who it is within this time.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -24,13 +24,13 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// A broker in this process. Every copy is the same broker.
 #[derive(Clone, Debug, Default)]
-pub struct Broker {
-    held: Arc<Mutex<Held>>,
+pub struct MqttBroker {
+    held: Arc<Mutex<BrokerState>>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    retained: BTreeMap<String, Message>,
+struct BrokerState {
+    retained: BTreeMap<String, MqttMessage>,
     clients: BTreeMap<u64, Client>,
     last: u64,
 }
@@ -45,22 +45,22 @@ struct Client {
 }
 
 impl Client {
-    fn send(&mut self, message: &Message) {
+    fn send(&mut self, message: &MqttMessage) {
         let wanted = self.filters.iter().filter(|(f, _)| packet::matches(f, &message.topic)).map(|(_, qos)| *qos).max();
         let Some(qos) = wanted else { return };
-        let message = Message { qos: qos.min(message.qos), ..message.clone() };
+        let message = MqttMessage { qos: qos.min(message.qos), ..message.clone() };
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         let _ = self.out.try_send(packet::published(&message, self.next_id));
     }
 }
 
-impl Broker {
-    fn held(&self) -> MutexGuard<'_, Held> {
+impl MqttBroker {
+    fn held(&self) -> MutexGuard<'_, BrokerState> {
         self.held.lock()
     }
 
     /// Gives a message to everybody who asked for its topic, and keeps it if it is to be kept.
-    pub fn publish(&self, message: &Message) {
+    pub fn publish(&self, message: &MqttMessage) {
         let mut held = self.held();
         if message.retain {
             if message.payload.is_empty() {
@@ -70,14 +70,14 @@ impl Broker {
             }
         }
         // Only what was kept before somebody asked comes to them as kept (section 3.3.1.3).
-        let fresh = Message { retain: false, ..message.clone() };
+        let fresh = MqttMessage { retain: false, ..message.clone() };
         for client in held.clients.values_mut() {
             client.send(&fresh);
         }
     }
 
     /// A client within this process, as good as one with a connection.
-    pub fn attach(&self, will: Message) -> Attached {
+    pub fn attach(&self, will: MqttMessage) -> Attached {
         Attached { broker: self.clone(), will: Some(will) }
     }
 
@@ -98,7 +98,9 @@ impl Broker {
         let _ = stream.set_nodelay(true);
         let (read, mut write) = stream.into_split();
         let mut read = BufReader::new(read);
-        let Ok(Ok(Packet::Connect(connect))) = timeout(HELLO_WITHIN, packet::read(&mut read)).await else { return };
+        let Ok(Ok(Packet::Connect(connect))) = timeout(HELLO_WITHIN, packet::read(&mut read)).await else {
+            return;
+        };
         if !connect.is_understood() {
             let _ = write.write_all(&packet::connected(Welcome::WrongVersion)).await;
             return;
@@ -131,7 +133,7 @@ impl Broker {
         }
     }
 
-    fn enter(&self, connect: &Connect, write: OwnedWriteHalf) -> (u64, mpsc::Sender<Vec<u8>>, Arc<Notify>) {
+    fn enter(&self, connect: &ConnectPacket, write: OwnedWriteHalf) -> (u64, mpsc::Sender<Vec<u8>>, Arc<Notify>) {
         let (out, waiting) = mpsc::channel(WAITING);
         tokio::spawn(write_all(write, waiting));
         let _ = out.try_send(packet::connected(Welcome::Accepted));
@@ -186,8 +188,8 @@ impl Broker {
         let granted: Vec<u8> = filters.iter().map(|(_, qos)| *qos).collect();
         let mut held = self.held();
         let _ = out.try_send(packet::subscribed(id, &granted));
-        let wanted = |m: &&Message| filters.iter().any(|(f, _)| packet::matches(f, &m.topic));
-        let kept: Vec<Message> = held.retained.values().filter(wanted).cloned().collect();
+        let wanted = |m: &&MqttMessage| filters.iter().any(|(f, _)| packet::matches(f, &m.topic));
+        let kept: Vec<MqttMessage> = held.retained.values().filter(wanted).cloned().collect();
         if let Some(client) = held.clients.get_mut(&number) {
             client.filters.extend(filters);
             for message in &kept {
@@ -214,13 +216,13 @@ async fn write_all(mut write: OwnedWriteHalf, mut waiting: mpsc::Receiver<Vec<u8
 /// A client within this process. Dropped without [`Attached::goodbye`], its last will is published.
 #[derive(Debug)]
 pub struct Attached {
-    broker: Broker,
-    will: Option<Message>,
+    broker: MqttBroker,
+    will: Option<MqttMessage>,
 }
 
 impl Attached {
     /// Publishes a message.
-    pub fn publish(&self, message: &Message) {
+    pub fn publish(&self, message: &MqttMessage) {
         self.broker.publish(message);
     }
 

@@ -36,7 +36,7 @@ pub(super) enum Doing {
 
 /// Whether the fleet has work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
+pub(super) enum FleetWork {
     Waiting,
     None,
 }
@@ -65,7 +65,7 @@ impl Drive {
     }
 
     /// Goes on by so much of the yard's clock.
-    pub fn advance(&mut self, by: Duration, work: Work) {
+    pub fn advance(&mut self, by: Duration, work: FleetWork) {
         let mut millis = self.left_over + i64::try_from(by.as_millis()).unwrap_or_default();
         while millis >= STEP {
             millis -= STEP;
@@ -74,9 +74,9 @@ impl Drive {
         self.left_over = millis;
     }
 
-    fn step(&mut self, work: Work) {
+    fn step(&mut self, work: FleetWork) {
         match self.doing {
-            Doing::Parked if work == Work::Waiting => {
+            Doing::Parked if work == FleetWork::Waiting => {
                 self.orders += 1;
                 self.doing = Doing::Handled(HANDLING);
             }
@@ -94,7 +94,7 @@ impl Drive {
         }
     }
 
-    fn roll(&mut self, work: Work) {
+    fn roll(&mut self, work: FleetWork) {
         let far_before = self.along < yard::LEG;
         let step = CENTIMETRES_A_SECOND * STEP / 1000;
         self.along += step;
@@ -109,11 +109,11 @@ impl Drive {
             self.along = 0;
             self.doing = match work {
                 _ if self.charge < CHARGE_BELOW => Doing::Charging,
-                Work::Waiting => {
+                FleetWork::Waiting => {
                     self.orders += 1;
                     Doing::Handled(HANDLING)
                 }
-                Work::None => Doing::Parked,
+                FleetWork::None => Doing::Parked,
             };
         }
     }
@@ -160,7 +160,7 @@ mod tests {
         let mut drive = Drive::parked(90_000);
         let mut sides = vec![drive.side()];
         while drive.orders < 2 {
-            drive.advance(SECOND, Work::Waiting);
+            drive.advance(SECOND, FleetWork::Waiting);
             if sides.last() != Some(&drive.side()) {
                 sides.push(drive.side());
             }
@@ -175,12 +175,12 @@ mod tests {
     #[test]
     fn vehicle_without_work_parks_at_home_and_uses_nothing() {
         let mut drive = Drive::parked(90_000);
-        drive.advance(SECOND * 200, Work::Waiting);
+        drive.advance(SECOND * 200, FleetWork::Waiting);
         assert_ne!(drive.doing, Doing::Parked);
-        drive.advance(SECOND * 3600, Work::None);
+        drive.advance(SECOND * 3600, FleetWork::None);
         let parked = (drive.doing, drive.place(), drive.charge_millis());
         assert_eq!((parked.0, parked.1), (Doing::Parked, (yard::HOME, -yard::LANE_OFFSET)));
-        drive.advance(SECOND * 3600, Work::None);
+        drive.advance(SECOND * 3600, FleetWork::None);
         assert_eq!((drive.doing, drive.place(), drive.charge_millis()), parked);
     }
 
@@ -189,7 +189,7 @@ mod tests {
         let mut drive = Drive::parked(41_000);
         let (mut charged, mut before) = (false, 0);
         for _ in 0..3 * 3600 {
-            drive.advance(SECOND, Work::Waiting);
+            drive.advance(SECOND, FleetWork::Waiting);
             charged |= drive.doing == Doing::Charging && drive.side() == ZoneSide::Domestic;
             assert!(drive.used_watt_hours() >= before && drive.charge_millis() > 30_000);
             before = drive.used_watt_hours();
@@ -200,8 +200,8 @@ mod tests {
     #[test]
     fn how_often_it_moves_does_not_matter() {
         let (mut often, mut seldom) = (Drive::parked(80_000), Drive::parked(80_000));
-        seldom.advance(SECOND * 700, Work::Waiting);
-        (0..7000).for_each(|_| often.advance(Duration::from_millis(100), Work::Waiting));
+        seldom.advance(SECOND * 700, FleetWork::Waiting);
+        (0..7000).for_each(|_| often.advance(Duration::from_millis(100), FleetWork::Waiting));
         assert_eq!((often.place(), often.charge_millis()), (seldom.place(), seldom.charge_millis()));
     }
 }

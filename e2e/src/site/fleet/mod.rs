@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 
 use super::plan::VehiclePlan;
 use super::report::{VehicleOrder, VehicleReport};
-use broker::Broker;
-use vehicle::Vehicle;
+use broker::MqttBroker;
+use vehicle::SimulatedVehicle;
 
 /// First level of the topics.
 pub const INTERFACE: &str = "uagv";
@@ -29,15 +29,16 @@ pub const BATTERY_WATT_HOURS: i64 = 280_000;
 /// All vehicles and their broker.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    broker: Broker,
-    vehicles: Vec<Arc<Vehicle>>,
+    broker: MqttBroker,
+    vehicles: Vec<Arc<SimulatedVehicle>>,
 }
 
 impl Fleet {
     /// The vehicles of the plan; those that are on at the start are connected.
     pub fn new(plans: &[VehiclePlan]) -> Self {
-        let broker = Broker::default();
-        let vehicles = plans.iter().enumerate().map(|(index, plan)| Vehicle::new(plan, index, &broker)).collect();
+        let broker = MqttBroker::default();
+        let vehicles =
+            plans.iter().enumerate().map(|(index, plan)| SimulatedVehicle::new(plan, index, &broker)).collect();
         Self { broker, vehicles }
     }
 

@@ -11,7 +11,7 @@ const LEVEL: u8 = 4;
 
 /// Something that is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct MqttMessage {
     /// Its topic.
     pub topic: String,
     /// Its content.
@@ -25,9 +25,9 @@ pub struct Message {
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Packet {
-    Connect(Connect),
+    Connect(ConnectPacket),
     Publish {
-        message: Message,
+        message: MqttMessage,
         id: Option<u16>,
     },
     /// The other side confirms; nothing follows from it.
@@ -48,15 +48,15 @@ pub(super) enum Packet {
 
 /// How a client presents itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Connect {
+pub(super) struct ConnectPacket {
     pub client: String,
     /// In seconds; 0 means that it promises nothing.
     pub keep_alive: u16,
-    pub will: Option<Message>,
+    pub will: Option<MqttMessage>,
     pub level: u8,
 }
 
-impl Connect {
+impl ConnectPacket {
     pub fn is_understood(&self) -> bool {
         self.level == LEVEL
     }
@@ -91,7 +91,8 @@ fn parse(head: u8, body: &[u8]) -> Option<Packet> {
             let id = if qos > 0 { Some(rest.number()?) } else { None };
             let payload = Bytes::copy_from_slice(rest.0);
             // QoS 2 is no part of VDA 5050.
-            (qos < 2).then_some(Packet::Publish { message: Message { topic, payload, qos, retain: head & 1 == 1 }, id })
+            (qos < 2)
+                .then_some(Packet::Publish { message: MqttMessage { topic, payload, qos, retain: head & 1 == 1 }, id })
         }
         4 => Some(Packet::Confirmed),
         8 => {
@@ -116,7 +117,7 @@ fn parse(head: u8, body: &[u8]) -> Option<Packet> {
     }
 }
 
-fn connect(rest: &mut Rest<'_>) -> Option<Connect> {
+fn connect(rest: &mut Rest<'_>) -> Option<ConnectPacket> {
     let _protocol = rest.text()?;
     let level = rest.byte()?;
     let flags = rest.byte()?;
@@ -127,9 +128,9 @@ fn connect(rest: &mut Rest<'_>) -> Option<Connect> {
     } else {
         let topic = rest.text()?;
         let payload = Bytes::copy_from_slice(rest.bytes()?);
-        Some(Message { topic, payload, qos: ((flags >> 3) & 3).min(1), retain: flags & 0x20 != 0 })
+        Some(MqttMessage { topic, payload, qos: ((flags >> 3) & 3).min(1), retain: flags & 0x20 != 0 })
     };
-    Some(Connect { client, keep_alive, will, level })
+    Some(ConnectPacket { client, keep_alive, will, level })
 }
 
 /// What of a packet was not read yet.
@@ -186,7 +187,7 @@ pub(super) fn pong() -> Vec<u8> {
 }
 
 /// A message on its way to a client; the identifier is used where it is to be confirmed.
-pub(super) fn published(message: &Message, id: u16) -> Vec<u8> {
+pub(super) fn published(message: &MqttMessage, id: u16) -> Vec<u8> {
     let retain = u8::from(message.retain);
     let mut body = Vec::with_capacity(message.topic.len() + message.payload.len() + 4);
     body.extend_from_slice(&u16::try_from(message.topic.len()).unwrap_or_default().to_be_bytes());
@@ -254,7 +255,7 @@ mod tests {
 
     #[tokio::test]
     async fn long_message_comes_back_as_it_was_sent() {
-        let message = Message { topic: "a/b".into(), payload: vec![7; 20_000].into(), qos: 1, retain: true };
+        let message = MqttMessage { topic: "a/b".into(), payload: vec![7; 20_000].into(), qos: 1, retain: true };
         let wire = published(&message, 9);
         assert_eq!(read(&mut wire.as_slice()).await.unwrap(), Packet::Publish { message, id: Some(9) });
     }
@@ -264,8 +265,8 @@ mod tests {
         let text = |t: &str| [u16::try_from(t.len()).unwrap().to_be_bytes().as_slice(), t.as_bytes()].concat();
         let body = [text("MQTT"), vec![4, 0b0010_1110, 0, 60], text("me"), text("w/t"), text("gone")].concat();
         let Packet::Connect(connect) = read(&mut framed(0x10, &body).as_slice()).await.unwrap() else { panic!() };
-        let will = Message { topic: "w/t".into(), payload: "gone".into(), qos: 1, retain: true };
-        assert_eq!(connect, Connect { client: "me".into(), keep_alive: 60, will: Some(will), level: 4 });
+        let will = MqttMessage { topic: "w/t".into(), payload: "gone".into(), qos: 1, retain: true };
+        assert_eq!(connect, ConnectPacket { client: "me".into(), keep_alive: 60, will: Some(will), level: 4 });
     }
 
     #[tokio::test]

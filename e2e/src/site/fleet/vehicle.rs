@@ -8,9 +8,9 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::broker::{Attached, Broker};
-use super::drive::{CENTIMETRES_A_SECOND, Doing, Drive, Work};
-use super::packet::Message;
+use super::broker::{Attached, MqttBroker};
+use super::drive::{CENTIMETRES_A_SECOND, Doing, Drive, FleetWork};
+use super::packet::MqttMessage;
 use super::{INTERFACE, MANUFACTURER, yard};
 use crate::site::plan::VehiclePlan;
 use crate::site::report::{Switch, VehicleOrder, VehicleReport};
@@ -27,27 +27,27 @@ const LESS_EACH: i64 = 9_000;
 
 /// One vehicle.
 #[derive(Debug)]
-pub(crate) struct Vehicle {
+pub(crate) struct SimulatedVehicle {
     serial: String,
     /// Where it stands when it has no work.
     stand: &'static str,
-    broker: Broker,
-    inner: Mutex<Inner>,
+    broker: MqttBroker,
+    inner: Mutex<VehicleState>,
     /// Rises whenever something was ordered, so that it is said at once.
     ordered: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct VehicleState {
     drive: Drive,
     moved: Instant,
     link: Option<Attached>,
     localised: bool,
     /// How fast the yard's clock runs, and whether there is work. Without work vehicles come home as fast as they were.
     speed: u32,
-    work: Work,
+    work: FleetWork,
     numbers: Numbers,
-    said: Option<(Instant, Said)>,
+    said: Option<(Instant, StateSummary)>,
 }
 
 /// `headerId` of each topic.
@@ -60,7 +60,7 @@ struct Numbers {
 
 /// What makes a vehicle speak at once when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Said {
+struct StateSummary {
     driving: bool,
     charging: bool,
     localised: bool,
@@ -68,16 +68,16 @@ struct Said {
     orders: u64,
 }
 
-impl Vehicle {
-    pub fn new(plan: &VehiclePlan, index: usize, broker: &Broker) -> Arc<Self> {
+impl SimulatedVehicle {
+    pub fn new(plan: &VehiclePlan, index: usize, broker: &MqttBroker) -> Arc<Self> {
         let less = LESS_EACH * i64::try_from(index).unwrap_or_default();
-        let inner = Inner {
+        let inner = VehicleState {
             drive: Drive::parked((FIRST_CHARGE - less).max(50_000)),
             moved: Instant::now(),
             link: None,
             localised: true,
             speed: 1,
-            work: Work::None,
+            work: FleetWork::None,
             numbers: Numbers::default(),
             said: None,
         };
@@ -95,7 +95,7 @@ impl Vehicle {
         Arc::new(vehicle)
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, VehicleState> {
         self.inner.lock()
     }
 
@@ -138,7 +138,7 @@ impl Vehicle {
     /// From now on the yard's clock runs so fast; at 0 the vehicle goes home as fast as it was and parks.
     pub fn clock(&self, speed: u32) {
         let mut inner = self.inner();
-        inner.work = if speed == 0 { Work::None } else { Work::Waiting };
+        inner.work = if speed == 0 { FleetWork::None } else { FleetWork::Waiting };
         if speed > 0 {
             inner.speed = speed;
         }
@@ -160,14 +160,14 @@ impl Vehicle {
         }
     }
 
-    fn connect(&self, inner: &mut Inner) {
+    fn connect(&self, inner: &mut VehicleState) {
         // The will is written now and speaks later: its time stamp is always old.
         let will = self.connection(&mut Numbers::default(), "CONNECTIONBROKEN");
         let link = self.broker.attach(will);
         link.publish(&self.connection(&mut inner.numbers, "ONLINE"));
         inner.numbers.factsheet += 1;
         let factsheet = self.headed(inner.numbers.factsheet, super::factsheet::content());
-        link.publish(&self.message("factsheet", &factsheet, Kept::Yes));
+        link.publish(&self.message("factsheet", &factsheet, Retain::Yes));
         inner.link = Some(link);
         inner.said = None;
     }
@@ -190,27 +190,27 @@ impl Vehicle {
             inner.said = Some((now, says));
             inner.numbers.state = inner.numbers.state.wrapping_add(1);
             let state = self.headed(inner.numbers.state, self.state(&inner));
-            let message = self.message("state", &state, Kept::No);
+            let message = self.message("state", &state, Retain::No);
             if let Some(link) = &inner.link {
                 link.publish(&message);
             }
         }
     }
 
-    fn message(&self, topic: &str, content: &Value, kept: Kept) -> Message {
-        Message {
+    fn message(&self, topic: &str, content: &Value, kept: Retain) -> MqttMessage {
+        MqttMessage {
             topic: format!("{INTERFACE}/v2/{MANUFACTURER}/{}/{topic}", self.serial),
             payload: content.to_string().into_bytes().into(),
             // Only `connection` is to be confirmed (section 6.2 of the standard).
             qos: u8::from(topic == "connection"),
-            retain: kept == Kept::Yes,
+            retain: kept == Retain::Yes,
         }
     }
 
-    fn connection(&self, numbers: &mut Numbers, word: &str) -> Message {
+    fn connection(&self, numbers: &mut Numbers, word: &str) -> MqttMessage {
         numbers.connection += 1;
         let content = self.headed(numbers.connection, json!({ "connectionState": word }));
-        self.message("connection", &content, Kept::Yes)
+        self.message("connection", &content, Retain::Yes)
     }
 
     /// The header of every message, and what follows.
@@ -228,7 +228,7 @@ impl Vehicle {
         message
     }
 
-    fn state(&self, inner: &Inner) -> Value {
+    fn state(&self, inner: &VehicleState) -> Value {
         let drive = &inner.drive;
         let (x, y) = drive.place();
         let driving = drive.doing == Doing::Driving;
@@ -296,14 +296,14 @@ impl Vehicle {
 
 /// Whether the broker keeps a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
+enum Retain {
     Yes,
     No,
 }
 
-impl Inner {
-    fn says(&self) -> Said {
-        Said {
+impl VehicleState {
+    fn says(&self) -> StateSummary {
+        StateSummary {
             driving: self.drive.doing == Doing::Driving,
             charging: self.drive.doing == Doing::Charging,
             localised: self.localised,

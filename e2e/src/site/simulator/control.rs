@@ -11,14 +11,14 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
 use super::device::Device;
-use super::http::{Answer, body, json, serve as serve_http};
-use super::lane::Guard;
-use super::peer::Peer;
-use super::traffic::Traffic;
+use super::http::{HttpAnswer, body, json, serve as serve_http};
+use super::lane::GuardKind;
+use super::peer::CounterpartGateway;
+use super::traffic::SiteTraffic;
 use crate::site::fleet::Fleet;
 use crate::site::report::{
-    Counts, DeviceReport, FaultOrder, GuardOrder, HealthOrder, HealthOrders, Load, OccupancyOrder, PeerOrder, Refused,
-    VehicleOrdered, YardOrder,
+    ControlRefusal, Counts, DeviceSnapshot, FaultOrder, GuardOrder, HealthOrder, HealthOrders, Load, OccupancyOrder,
+    PeerOrder, VehicleOrdered, YardOrder,
 };
 use crate::site::traffic::TrafficOrder;
 
@@ -27,31 +27,31 @@ pub(super) type Devices = BTreeMap<String, Arc<Device>>;
 
 /// Everything that can be looked at and ordered.
 #[derive(Debug)]
-pub(super) struct Grounds {
+pub(super) struct ControlledSite {
     pub devices: Devices,
-    pub traffic: Arc<Traffic>,
+    pub traffic: Arc<SiteTraffic>,
     pub fleet: Fleet,
-    pub peer: Arc<Peer>,
+    pub peer: Arc<CounterpartGateway>,
 }
 
 /// The yard has its own clock while nothing passes the lanes.
 const YARD_FASTEST: u32 = 100;
 
 /// Answers for as long as the simulator runs.
-pub(super) async fn serve(listener: TcpListener, grounds: Arc<Grounds>) {
+pub(super) async fn serve(listener: TcpListener, site: Arc<ControlledSite>) {
     loop {
         if let Ok((stream, _)) = listener.accept().await {
-            let grounds = Arc::clone(&grounds);
-            tokio::spawn(serve_http(stream, move |request| answer(Arc::clone(&grounds), request)));
+            let site = Arc::clone(&site);
+            tokio::spawn(serve_http(stream, move |request| answer(Arc::clone(&site), request)));
         }
     }
 }
 
-fn refuse(status: StatusCode, error: impl Into<String>) -> Answer {
-    json(status, &Refused { error: error.into() })
+fn refuse(status: StatusCode, error: impl Into<String>) -> HttpAnswer {
+    json(status, &ControlRefusal { error: error.into() })
 }
 
-fn unknown_path() -> Answer {
+fn unknown_path() -> HttpAnswer {
     refuse(
         StatusCode::NOT_FOUND,
         "no such path: use /devices, /devices/{name}[/faults|/health|/occupancy|/load|/settings|/service|/interlock|/seal], /health, \
@@ -59,12 +59,12 @@ fn unknown_path() -> Answer {
     )
 }
 
-async fn answer(grounds: Arc<Grounds>, request: Request<Incoming>) -> Answer {
-    let devices = &grounds.devices;
+async fn answer(site: Arc<ControlledSite>, request: Request<Incoming>) -> HttpAnswer {
+    let devices = &site.devices;
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     match (request.method(), parts.as_slice()) {
-        (&Method::GET, ["devices"]) => ok(&devices.values().map(|d| d.report()).collect::<Vec<DeviceReport>>()),
+        (&Method::GET, ["devices"]) => ok(&devices.values().map(|d| d.report()).collect::<Vec<DeviceSnapshot>>()),
         (&Method::GET, ["counts"]) => {
             ok(&devices.values().fold(Counts::default(), |sum, d| sum.plus(&d.state().counts)))
         }
@@ -77,28 +77,28 @@ async fn answer(grounds: Arc<Grounds>, request: Request<Incoming>) -> Answer {
                 _ => unknown_path(),
             },
         },
-        (_, ["traffic" | "vehicles" | "yard" | "peer", ..]) => around(&grounds, &parts, request).await,
+        (_, ["traffic" | "vehicles" | "yard" | "peer", ..]) => around(&site, &parts, request).await,
         _ => unknown_path(),
     }
 }
 
 /// What is no device: traffic, vehicles, the other side.
-async fn around(grounds: &Grounds, parts: &[&str], request: Request<Incoming>) -> Answer {
+async fn around(site: &ControlledSite, parts: &[&str], request: Request<Incoming>) -> HttpAnswer {
     let done = match (request.method(), parts) {
-        (&Method::GET, ["traffic"]) => Ok(ok(&grounds.traffic.report())),
+        (&Method::GET, ["traffic"]) => Ok(ok(&site.traffic.report())),
         (&Method::POST, ["traffic", "start"]) => read::<TrafficOrder>(request).await.and_then(|order| {
-            grounds.traffic.start(order)?;
-            grounds.fleet.clock(order.speed);
-            Ok(ok(&grounds.traffic.report()))
+            site.traffic.start(order)?;
+            site.fleet.clock(order.speed);
+            Ok(ok(&site.traffic.report()))
         }),
         (&Method::POST, ["traffic", "stop"]) => {
-            grounds.traffic.stop();
-            grounds.fleet.clock(0);
-            Ok(ok(&grounds.traffic.report()))
+            site.traffic.stop();
+            site.fleet.clock(0);
+            Ok(ok(&site.traffic.report()))
         }
-        (&Method::GET, ["vehicles"]) => Ok(ok(&grounds.fleet.report())),
+        (&Method::GET, ["vehicles"]) => Ok(ok(&site.fleet.report())),
         (&Method::POST, ["vehicles", serial]) => read::<VehicleOrdered>(request).await.and_then(|ordered| {
-            let done = grounds.fleet.order(serial, ordered.order);
+            let done = site.fleet.order(serial, ordered.order);
             done.map(|report| ok(&report))
                 .ok_or_else(|| format!("no vehicle has the serial number `{serial}`: see /vehicles"))
         }),
@@ -106,20 +106,20 @@ async fn around(grounds: &Grounds, parts: &[&str], request: Request<Incoming>) -
             if order.speed > YARD_FASTEST {
                 return Err(format!("speed {} is not possible: 0 to {YARD_FASTEST}", order.speed));
             }
-            grounds.fleet.clock(order.speed);
-            Ok(ok(&grounds.fleet.report()))
+            site.fleet.clock(order.speed);
+            Ok(ok(&site.fleet.report()))
         }),
-        (&Method::GET, ["peer"]) => Ok(ok(&grounds.peer.report())),
+        (&Method::GET, ["peer"]) => Ok(ok(&site.peer.report())),
         (&Method::POST, ["peer"]) => read::<PeerOrder>(request).await.map(|order| {
-            grounds.peer.order(order);
-            ok(&grounds.peer.report())
+            site.peer.order(order);
+            ok(&site.peer.report())
         }),
         _ => return unknown_path(),
     };
     done.unwrap_or_else(|why| refuse(StatusCode::UNPROCESSABLE_ENTITY, why))
 }
 
-fn ok(value: &impl Serialize) -> Answer {
+fn ok(value: &impl Serialize) -> HttpAnswer {
     json(StatusCode::OK, value)
 }
 
@@ -128,7 +128,7 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Stri
     serde_json::from_slice(&bytes).map_err(|e| format!("the body is not understood: {e}"))
 }
 
-async fn all_health(devices: &Devices, request: Request<Incoming>) -> Answer {
+async fn all_health(devices: &Devices, request: Request<Incoming>) -> HttpAnswer {
     let orders = match read::<HealthOrders>(request).await {
         Ok(orders) => orders,
         Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
@@ -145,7 +145,7 @@ async fn all_health(devices: &Devices, request: Request<Incoming>) -> Answer {
     ok(&orders.len())
 }
 
-async fn order(device: &Arc<Device>, what: &str, request: Request<Incoming>) -> Answer {
+async fn order(device: &Arc<Device>, what: &str, request: Request<Incoming>) -> HttpAnswer {
     let done = match what {
         "faults" => read::<FaultOrder>(request).await.and_then(|order| device.fault(order)),
         "health" => read::<HealthOrder>(request).await.and_then(|order| device.set_health(&order.codes)),
@@ -154,8 +154,10 @@ async fn order(device: &Arc<Device>, what: &str, request: Request<Incoming>) -> 
             state.occupancy = order.count.max(0);
             device.show_lane(&state);
         }),
-        "interlock" => read::<GuardOrder>(request).await.and_then(|order| device.guard(Guard::Interlock, order.state)),
-        "seal" => read::<GuardOrder>(request).await.and_then(|order| device.guard(Guard::Seal, order.state)),
+        "interlock" => {
+            read::<GuardOrder>(request).await.and_then(|order| device.guard(GuardKind::Interlock, order.state))
+        }
+        "seal" => read::<GuardOrder>(request).await.and_then(|order| device.guard(GuardKind::Seal, order.state)),
         "load" => read::<Load>(request).await.map(|load| device.state().load = load),
         "settings" => read::<BTreeMap<String, Value>>(request).await.map(|values| device.tamper(values)),
         "service" => {

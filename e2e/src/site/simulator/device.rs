@@ -11,14 +11,14 @@ use kalong_crds::well_known;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::board::Board;
-use super::passed::Passed;
-use super::slots::{Image, Slots};
+use super::lane_log::LaneLog;
+use super::passage_counts::PassageCounts;
+use super::slots::{ImageSlots, SlotImage};
 use crate::site::image::{self, Behaviour};
 use crate::site::layout::Placed;
 use crate::site::model::{ADMISSION_WORDS, Model};
 use crate::site::release;
-use crate::site::report::{Counts, CutPoint, DeviceReport, LaneReport, Load, Power};
+use crate::site::report::{Counts, CutPoint, DeviceSnapshot, LaneSnapshot, Load, Power};
 use crate::site::traffic::TouchKind;
 
 /// Last day of the calibration that simulated instruments carry.
@@ -28,7 +28,7 @@ const SKEW_SECONDS: i64 = 5;
 
 /// How long things take in the simulation.
 #[derive(Clone, Copy, Debug)]
-pub struct Timing {
+pub struct DeviceTiming {
     /// A device is away for so long when it starts.
     pub boot: Duration,
     /// Writing an image takes so long.
@@ -37,7 +37,7 @@ pub struct Timing {
     pub self_test: Duration,
 }
 
-impl Default for Timing {
+impl Default for DeviceTiming {
     fn default() -> Self {
         Self {
             boot: Duration::from_millis(800),
@@ -53,17 +53,17 @@ pub(super) struct Device {
     pub placed: Placed,
     pub endpoint: SocketAddrV4,
     pub spec: DeviceModelSpec,
-    pub timing: Timing,
+    pub timing: DeviceTiming,
     pub serial: String,
-    state: Mutex<State>,
-    link: watch::Sender<Link>,
+    state: Mutex<DeviceState>,
+    link: watch::Sender<LinkState>,
     /// The notes of the lane in which it stands.
-    board: Option<Arc<Board>>,
+    lane_log: Option<Arc<LaneLog>>,
 }
 
 /// What a connection has to know: whether to stay, and whether to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Link {
+pub(super) struct LinkState {
     pub listening: bool,
     pub answering: bool,
     /// Rises whenever every connection is lost.
@@ -71,18 +71,18 @@ pub(super) struct Link {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
-    pub slots: Slots,
+pub(super) struct DeviceState {
+    pub slots: ImageSlots,
     pub upload: Option<Upload>,
     pub flashing: Option<(Digest, Instant)>,
-    pub self_test: SelfTest,
+    pub self_test: SelfTestState,
     pub boot_count: i64,
     pub settings: BTreeMap<String, Value>,
     pub admission: &'static str,
     /// Vehicles or people that somebody put into the lane by hand, and those of the traffic.
     pub occupancy: i64,
     pub inside: i64,
-    pub passed: Passed,
+    pub passed: PassageCounts,
     /// Readings that somebody changed, by name.
     pub shown: BTreeMap<&'static str, Value>,
     pub codes: BTreeSet<String>,
@@ -105,11 +105,11 @@ pub(super) struct Upload {
     pub size: usize,
     pub bytes: Vec<u8>,
     /// The image, once it was whole and good; its bytes are gone then.
-    pub complete: Option<Image>,
+    pub complete: Option<SlotImage>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SelfTest {
+pub(super) enum SelfTestState {
     NotRun,
     RunningUntil(Instant),
 }
@@ -127,7 +127,7 @@ pub(super) struct Faults {
 
 /// Why the device does not do it: what its protocol turns into an exception, a fault or a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum DeviceRefusal {
     /// There is no such thing, or it cannot be set.
     NotSettable(String),
     /// The value is of another kind or out of bounds.
@@ -135,31 +135,37 @@ pub(super) enum Refusal {
 }
 
 impl Device {
-    pub fn new(placed: &Placed, network: u8, seed: u64, timing: Timing, board: Option<Arc<Board>>) -> Arc<Self> {
+    pub fn new(
+        placed: &Placed,
+        network: u8,
+        seed: u64,
+        timing: DeviceTiming,
+        lane_log: Option<Arc<LaneLog>>,
+    ) -> Arc<Self> {
         let model = placed.model;
         let number = image::seed(&format!("{seed} {}", placed.name));
         let factory = if model.tells_version() {
-            Image {
+            SlotImage {
                 version: model.version.into(),
                 digest: Some(Digest::of(&release::factory_image(model))),
                 behaviour: BTreeSet::new(),
                 size: model.image_size,
             }
         } else {
-            Image { version: String::new(), digest: None, behaviour: BTreeSet::new(), size: 0 }
+            SlotImage { version: String::new(), digest: None, behaviour: BTreeSet::new(), size: 0 }
         };
         let settings = model.settings.iter().map(|s| (s.name.to_owned(), Value::from(s.factory))).collect();
-        let state = State {
-            slots: Slots::new(model.slots, factory),
+        let state = DeviceState {
+            slots: ImageSlots::new(model.slots, factory),
             upload: None,
             flashing: None,
-            self_test: SelfTest::NotRun,
+            self_test: SelfTestState::NotRun,
             boot_count: i64::try_from(number % 40).unwrap_or(0) + 1,
             settings,
             admission: "Closed",
             occupancy: 0,
             inside: 0,
-            passed: Passed::default(),
+            passed: PassageCounts::default(),
             shown: BTreeMap::new(),
             codes: BTreeSet::new(),
             clock_ahead: 0,
@@ -171,7 +177,7 @@ impl Device {
             session: 0,
             counts: Counts::default(),
         };
-        let link = Link { listening: true, answering: true, session: 0 };
+        let link = LinkState { listening: true, answering: true, session: 0 };
         Arc::new(Self {
             endpoint: placed.endpoint(network),
             spec: model.spec(),
@@ -180,7 +186,7 @@ impl Device {
             timing,
             state: Mutex::new(state),
             link: watch::Sender::new(link),
-            board,
+            lane_log,
         })
     }
 
@@ -188,21 +194,21 @@ impl Device {
         self.placed.model
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, DeviceState> {
         self.state.lock()
     }
 
-    pub fn board(&self) -> Option<&Arc<Board>> {
-        self.board.as_ref()
+    pub fn lane_log(&self) -> Option<&Arc<LaneLog>> {
+        self.lane_log.as_ref()
     }
 
-    pub fn link(&self) -> watch::Receiver<Link> {
+    pub fn link(&self) -> watch::Receiver<LinkState> {
         self.link.subscribe()
     }
 
     /// Tells the connections what became of the state.
-    pub fn publish(&self, state: &State) {
-        let link = Link {
+    pub fn publish(&self, state: &DeviceState) {
+        let link = LinkState {
             listening: !state.faults.unreachable && state.power != Power::Starting,
             answering: state.power == Power::On && !state.leaving,
             session: state.session,
@@ -211,7 +217,7 @@ impl Device {
     }
 
     /// Every connection is lost.
-    pub fn cut_connections(&self, state: &mut State) {
+    pub fn cut_connections(&self, state: &mut DeviceState) {
         state.session += 1;
         self.publish(state);
     }
@@ -231,15 +237,15 @@ impl Device {
         }
     }
 
-    pub fn report(&self) -> DeviceReport {
+    pub fn report(&self) -> DeviceSnapshot {
         let state = self.state();
         let model = self.model();
-        let lane = model.class.runs_lanes().then(|| LaneReport {
+        let lane = model.class.runs_lanes().then(|| LaneSnapshot {
             admission: state.admission.to_owned(),
             state: state.admission_state().to_owned(),
             occupancy: state.occupied(),
         });
-        DeviceReport {
+        DeviceSnapshot {
             name: self.placed.name.clone(),
             model: model.name.to_owned(),
             agent: self.placed.agent.clone(),
@@ -260,7 +266,7 @@ impl Device {
     }
 
     /// Active health codes, sorted.
-    pub fn health(&self, state: &State) -> Vec<String> {
+    pub fn health(&self, state: &DeviceState) -> Vec<String> {
         let mut codes = state.codes.clone();
         let mut derive = |code: &str, active: bool| {
             if active && self.has_code(code) {
@@ -293,7 +299,7 @@ impl Device {
     }
 
     /// The value of a property, as the device shows it now.
-    pub fn property(&self, state: &State, name: &str) -> Option<Value> {
+    pub fn property(&self, state: &DeviceState, name: &str) -> Option<Value> {
         let text = |t: &str| Some(Value::from(t));
         match name {
             well_known::SERIAL_NUMBER => text(&self.serial),
@@ -315,7 +321,7 @@ impl Device {
         }
     }
 
-    fn health_bits(&self, state: &State) -> i64 {
+    fn health_bits(&self, state: &DeviceState) -> i64 {
         let active = self.health(state);
         self.spec.health_codes.iter().filter(|c| active.contains(&c.name)).map(|c| 1_i64 << c.bit).sum()
     }
@@ -325,7 +331,7 @@ impl Device {
     }
 
     /// Sets all of these or none, as one write.
-    pub fn set(&self, values: &BTreeMap<String, Value>) -> Result<(), Refusal> {
+    pub fn set(&self, values: &BTreeMap<String, Value>) -> Result<(), DeviceRefusal> {
         for (name, value) in values {
             self.check(name, value)?;
         }
@@ -352,9 +358,9 @@ impl Device {
     }
 
     /// Whether the property may be set to this value.
-    fn check(&self, name: &str, value: &Value) -> Result<(), Refusal> {
+    fn check(&self, name: &str, value: &Value) -> Result<(), DeviceRefusal> {
         let property = self.declared(name).filter(|p| p.access == Access::ReadWrite).ok_or_else(|| {
-            Refusal::NotSettable(format!("`{name}` is not a property that can be set: see the model"))
+            DeviceRefusal::NotSettable(format!("`{name}` is not a property that can be set: see the model"))
         })?;
         let good = match (property.kind, value) {
             (PropertyType::Integer, Value::Integer(n)) => {
@@ -369,11 +375,11 @@ impl Device {
             PropertyType::Text => "a text of at most 256 characters".to_owned(),
             PropertyType::Enumeration => format!("one of {:?}", property.values),
         };
-        if good { Ok(()) } else { Err(Refusal::BadValue(format!("`{name}` is {value}: declare {}", bounds()))) }
+        if good { Ok(()) } else { Err(DeviceRefusal::BadValue(format!("`{name}` is {value}: declare {}", bounds()))) }
     }
 }
 
-impl State {
+impl DeviceState {
     pub fn fails_self_test(&self) -> bool {
         self.slots.running.behaviour.contains(&Behaviour::FailsSelfTest)
     }

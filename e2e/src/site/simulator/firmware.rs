@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use kalong_crds::units::Digest;
 
-use super::device::{Device, SelfTest, State, Upload};
+use super::device::{Device, DeviceState, SelfTestState, Upload};
 use super::power::Cut;
-use super::slots::{Image, Switched};
+use super::slots::{SlotImage, Switched};
 use crate::site::image::{self, Behaviour};
 use crate::site::report::CutPoint;
 use crate::site::traffic::TouchKind;
@@ -76,7 +76,7 @@ impl Device {
         }
     }
 
-    fn complete(&self, state: &mut State) -> Receive {
+    fn complete(&self, state: &mut DeviceState) -> Receive {
         let Some(upload) = state.upload.take() else { return Receive::Lost };
         match self.accept(&upload) {
             Ok(image) => {
@@ -89,7 +89,7 @@ impl Device {
         }
     }
 
-    fn accept(&self, upload: &Upload) -> Result<Image, String> {
+    fn accept(&self, upload: &Upload) -> Result<SlotImage, String> {
         let digest = Digest::of(&upload.bytes);
         // ONVIF names no digest before it sends.
         if !upload.hex.is_empty() && digest.hex() != upload.hex {
@@ -108,7 +108,7 @@ impl Device {
         if header.behaviour.contains(&Behaviour::ReportsWrongVersion) {
             version.push_str("-wrong");
         }
-        Ok(Image { version, digest: Some(digest), behaviour: header.behaviour, size })
+        Ok(SlotImage { version, digest: Some(digest), behaviour: header.behaviour, size })
     }
 
     /// Writes a complete image into the slot that does not run; to be repeated until it is written.
@@ -143,7 +143,7 @@ impl Device {
     }
 
     /// The image that was uploaded is written now.
-    fn written(&self, state: &mut State) -> Install {
+    fn written(&self, state: &mut DeviceState) -> Install {
         let Some(mut image) = state.upload.take().and_then(|u| u.complete) else {
             return Install::Refused("the uploaded image is gone: upload it again".into());
         };
@@ -207,7 +207,7 @@ impl Device {
 
     /// Restarts once the answer to the order has had time to leave. Until then nothing else is answered: what is asked
     /// meanwhile would be answered by an image that does not run yet.
-    pub fn leave(self: &Arc<Self>, state: &mut State) {
+    pub fn leave(self: &Arc<Self>, state: &mut DeviceState) {
         state.leaving = true;
         self.publish(state);
         let device = Arc::clone(self);
@@ -221,15 +221,15 @@ impl Device {
     pub fn self_test(&self) -> TestResult {
         let mut state = self.state();
         match state.self_test {
-            SelfTest::NotRun => {
-                state.self_test = SelfTest::RunningUntil(Instant::now() + self.timing.self_test);
+            SelfTestState::NotRun => {
+                state.self_test = SelfTestState::RunningUntil(Instant::now() + self.timing.self_test);
                 TestResult::Running
             }
-            SelfTest::RunningUntil(end) if Instant::now() < end => TestResult::Running,
-            SelfTest::RunningUntil(_) if state.fails_self_test() => {
+            SelfTestState::RunningUntil(end) if Instant::now() < end => TestResult::Running,
+            SelfTestState::RunningUntil(_) if state.fails_self_test() => {
                 TestResult::Failed("sensor 2 reads 0 mV: check its plug, or put the image before back")
             }
-            SelfTest::RunningUntil(_) => TestResult::Passed,
+            SelfTestState::RunningUntil(_) => TestResult::Passed,
         }
     }
 

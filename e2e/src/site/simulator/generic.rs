@@ -12,9 +12,9 @@ use kalong_crds::well_known;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::device::{Device, Refusal};
+use super::device::{Device, DeviceRefusal};
 use super::firmware::{Install, LARGEST_IMAGE, Receive, TestResult};
-use super::http::{Answer, body, empty, json, knows_login, problem};
+use super::http::{HttpAnswer, body, empty, json, knows_login, problem};
 use super::power::Cut;
 use super::slots::Switched;
 use crate::site::model::Login;
@@ -23,7 +23,7 @@ use crate::site::{DEMO_PASSWORD, DEMO_USERNAME};
 const PREFIX: &str = "/kalong/v1";
 
 /// The device's answer.
-pub(super) async fn answer(device: Arc<Device>, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(device: Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
     device.answer_when_able().await;
     let asks = device.model().login == Login::Password;
     if asks && !knows_login(request.headers(), DEMO_USERNAME, DEMO_PASSWORD) {
@@ -60,15 +60,15 @@ pub(super) async fn answer(device: Arc<Device>, request: Request<Incoming>) -> A
     }
 }
 
-fn not_found() -> Answer {
+fn not_found() -> HttpAnswer {
     problem(StatusCode::NOT_FOUND, "No such path", "The device has no such path: see the device contract.")
 }
 
-fn conflict(detail: &str) -> Answer {
+fn conflict(detail: &str) -> HttpAnswer {
     problem(StatusCode::CONFLICT, "Not now", detail)
 }
 
-fn identity(device: &Device) -> Answer {
+fn identity(device: &Device) -> HttpAnswer {
     let state = device.state();
     let running = &state.slots.running;
     let value = json!({
@@ -82,7 +82,7 @@ fn identity(device: &Device) -> Answer {
     json(StatusCode::OK, &value)
 }
 
-fn properties(device: &Device) -> Answer {
+fn properties(device: &Device) -> HttpAnswer {
     let state = device.state();
     let value = |name: &String| device.property(&state, name).map(|v| (name.clone(), v));
     let values: BTreeMap<String, Value> = device.spec.properties.iter().filter_map(|p| value(&p.name)).collect();
@@ -94,25 +94,25 @@ fn properties(device: &Device) -> Answer {
     json(StatusCode::OK, &shown)
 }
 
-async fn set(device: &Device, request: Request<Incoming>) -> Answer {
+async fn set(device: &Device, request: Request<Incoming>) -> HttpAnswer {
     let sent = body(request).await.and_then(|b| serde_json::from_slice::<BTreeMap<String, Value>>(&b).ok());
     let Some(values) = sent else {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "Not settings", "Send an object of whole numbers and texts.");
     };
     match device.set(&values) {
         Ok(()) => empty(StatusCode::NO_CONTENT),
-        Err(Refusal::NotSettable(why)) => problem(StatusCode::UNPROCESSABLE_ENTITY, "Not a setting", &why),
-        Err(Refusal::BadValue(why)) => problem(StatusCode::UNPROCESSABLE_ENTITY, "Value out of bounds", &why),
+        Err(DeviceRefusal::NotSettable(why)) => problem(StatusCode::UNPROCESSABLE_ENTITY, "Not a setting", &why),
+        Err(DeviceRefusal::BadValue(why)) => problem(StatusCode::UNPROCESSABLE_ENTITY, "Value out of bounds", &why),
     }
 }
 
-fn interlocks(device: &Device) -> Answer {
+fn interlocks(device: &Device) -> HttpAnswer {
     let Some((name, _)) = device.model().interlock else { return not_found() };
     let shown = device.property(&device.state(), name);
     json(StatusCode::OK, &BTreeMap::from([(name, shown)]))
 }
 
-fn slots(device: &Device) -> Answer {
+fn slots(device: &Device) -> HttpAnswer {
     let state = device.state();
     let value = json!({
         "running": state.slots.running.digest,
@@ -131,11 +131,11 @@ async fn named(request: Request<Incoming>) -> Option<Digest> {
     serde_json::from_slice::<ImageName>(&body(request).await?).ok().map(|i| i.digest)
 }
 
-fn no_digest() -> Answer {
+fn no_digest() -> HttpAnswer {
     problem(StatusCode::UNPROCESSABLE_ENTITY, "No digest", "Name the image as {\"digest\": \"sha256:...\"}.")
 }
 
-async fn install(device: &Arc<Device>, request: Request<Incoming>) -> Answer {
+async fn install(device: &Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
     let Some(digest) = named(request).await else { return no_digest() };
     if device.model().slots == UpdateSlots::External {
         return conflict("This device is updated with its maker's tool.");
@@ -148,7 +148,7 @@ async fn install(device: &Arc<Device>, request: Request<Incoming>) -> Answer {
     }
 }
 
-async fn activate(device: &Arc<Device>, request: Request<Incoming>) -> Answer {
+async fn activate(device: &Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
     let Some(digest) = named(request).await else { return no_digest() };
     match device.activate(&digest) {
         Switched::Restart | Switched::Already => empty(StatusCode::ACCEPTED),
@@ -156,7 +156,7 @@ async fn activate(device: &Arc<Device>, request: Request<Incoming>) -> Answer {
     }
 }
 
-fn self_test(device: &Device) -> Answer {
+fn self_test(device: &Device) -> HttpAnswer {
     if device.declared(well_known::SELF_TEST).is_none() && !offers_test(device) {
         return not_found();
     }
@@ -172,7 +172,7 @@ fn offers_test(device: &Device) -> bool {
     device.model().self_test == crate::site::model::SelfTestOffer::Offered
 }
 
-async fn images(device: &Arc<Device>, hex: &str, request: Request<Incoming>) -> Answer {
+async fn images(device: &Arc<Device>, hex: &str, request: Request<Incoming>) -> HttpAnswer {
     let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else { return not_found() };
     match *request.method() {
         Method::GET => json(StatusCode::OK, &held(device, &digest)),
@@ -197,7 +197,7 @@ fn held(device: &Device, digest: &Digest) -> serde_json::Value {
 }
 
 /// First byte and whole size that a request announces; an answer where it announces nothing that can be used.
-fn announced(headers: &HeaderMap) -> Result<(usize, usize), Box<Answer>> {
+fn announced(headers: &HeaderMap) -> Result<(usize, usize), Box<HttpAnswer>> {
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
     let refused = |status, title, detail: &str| Box::new(problem(status, title, detail));
     let bad =
@@ -220,7 +220,7 @@ fn announced(headers: &HeaderMap) -> Result<(usize, usize), Box<Answer>> {
     if size == 0 { Err(bad()) } else { Ok((first, size)) }
 }
 
-async fn put_image(device: &Arc<Device>, digest: &Digest, request: Request<Incoming>) -> Answer {
+async fn put_image(device: &Arc<Device>, digest: &Digest, request: Request<Incoming>) -> HttpAnswer {
     let have = held(device, digest);
     if have.get("complete") == Some(&json!(true)) {
         return json(StatusCode::OK, &have);

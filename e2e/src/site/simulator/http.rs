@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 /// What a device answers.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type HttpAnswer = Response<Full<Bytes>>;
 /// The largest body that is not an image.
 const LARGEST_BODY: usize = 256 * 1024;
 /// A client may take so long for the head of a request.
@@ -26,7 +26,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(60);
 /// Answers every request of this connection.
 pub(super) async fn serve<F>(stream: TcpStream, answer: impl Fn(Request<Incoming>) -> F)
 where
-    F: Future<Output = Answer>,
+    F: Future<Output = HttpAnswer>,
 {
     let service = service_fn(|request| {
         let answer = answer(request);
@@ -43,22 +43,22 @@ pub(super) async fn body(request: Request<Incoming>) -> Option<Bytes> {
     Limited::new(request.into_body(), LARGEST_BODY).collect().await.ok().map(|b| b.to_bytes())
 }
 
-pub(super) fn empty(status: StatusCode) -> Answer {
+pub(super) fn empty(status: StatusCode) -> HttpAnswer {
     typed(status, None, Bytes::new())
 }
 
-pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> HttpAnswer {
     let text = serde_json::to_vec(value).unwrap_or_default();
     typed(status, Some("application/json"), text.into())
 }
 
 /// RFC 9457.
-pub(super) fn problem(status: StatusCode, title: &str, detail: &str) -> Answer {
+pub(super) fn problem(status: StatusCode, title: &str, detail: &str) -> HttpAnswer {
     let value = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
     typed(status, Some("application/problem+json"), value.to_string().into())
 }
 
-pub(super) fn typed(status: StatusCode, kind: Option<&'static str>, body: Bytes) -> Answer {
+pub(super) fn typed(status: StatusCode, kind: Option<&'static str>, body: Bytes) -> HttpAnswer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     if let Some(kind) = kind {

@@ -2,14 +2,14 @@
 
 use kalong_crds::units::Value;
 
-use super::device::{Device, State};
+use super::device::{Device, DeviceState};
 use crate::site::model::Shape;
 use crate::site::report::InterlockState;
 use crate::site::traffic::TouchKind;
 
 /// What guards people from a device, or a device from people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Guard {
+pub(super) enum GuardKind {
     Interlock,
     Seal,
 }
@@ -17,15 +17,15 @@ pub(super) enum Guard {
 impl Device {
     /// Writes down that somebody touched this device, if it stands in a lane.
     pub fn touched(&self, kind: TouchKind) {
-        if let Some(board) = self.board() {
-            board.touch(&self.placed.name, kind);
+        if let Some(lane_log) = self.lane_log() {
+            lane_log.touch(&self.placed.name, kind);
         }
     }
 
     /// Writes down what the lane does, if this device runs it.
-    pub fn show_lane(&self, state: &State) {
-        if let Some(board) = self.board().filter(|_| self.model().class.runs_lanes()) {
-            board.show(state.admission_state(), state.occupied());
+    pub fn show_lane(&self, state: &DeviceState) {
+        if let Some(lane_log) = self.lane_log().filter(|_| self.model().class.runs_lanes()) {
+            lane_log.show(state.admission_state(), state.occupied());
         }
     }
 
@@ -33,10 +33,10 @@ impl Device {
     ///
     /// # Errors
     /// It has none, and what to take instead.
-    pub fn guard(&self, which: Guard, wanted: InterlockState) -> Result<(), String> {
+    pub fn guard(&self, which: GuardKind, wanted: InterlockState) -> Result<(), String> {
         let guard = match which {
-            Guard::Interlock => self.model().interlock,
-            Guard::Seal => self.model().seal,
+            GuardKind::Interlock => self.model().interlock,
+            GuardKind::Seal => self.model().seal,
         };
         let Some((name, safe)) = guard else {
             return Err(format!("{} is a {} and has no {which:?}", self.placed.name, self.model().name));
@@ -52,7 +52,7 @@ impl Device {
     }
 }
 
-impl State {
+impl DeviceState {
     /// What the lane does: it is closed only once nobody is inside.
     pub fn admission_state(&self) -> &'static str {
         match (self.admission, self.occupied()) {

@@ -2,20 +2,20 @@
 //!
 //! It is a peer of the edge agent and shares no protocol code with it: [`modbus`], [`toledo`], [`onvif`] and [`generic`] are
 //! written from the standards and from `docs/device-contract`. [`device`], [`slots`], [`firmware`] and [`power`] are what a device is
-//! whatever it speaks, [`lane`] what it is for its lane; [`traffic`] lets lanes be passed, [`board`] is where lanes write down what happens, [`peer`] is the gateway of the
+//! whatever it speaks, [`lane`] what it is for its lane; [`traffic`] lets lanes be passed, [`lane_log`] is where lanes write down what happens, [`peer`] is the gateway of the
 //! other country; [`control`] is how tests look at it and make trouble.
 
-mod board;
 mod control;
 mod device;
 mod firmware;
 mod generic;
 mod http;
 mod lane;
+mod lane_log;
 mod listen;
 mod modbus;
 mod onvif;
-mod passed;
+mod passage_counts;
 mod peer;
 mod power;
 mod slots;
@@ -34,12 +34,12 @@ use super::fleet::Fleet;
 use super::layout::{Layout, LayoutError, broker_endpoint, peer_endpoint};
 use super::plan::SitePlan;
 use super::report::ReadyLine;
-use board::Board;
-use control::Grounds;
+use control::ControlledSite;
 use device::Device;
-pub use device::Timing;
-use peer::Peer;
-use traffic::Traffic;
+pub use device::DeviceTiming;
+use lane_log::LaneLog;
+use peer::CounterpartGateway;
+use traffic::SiteTraffic;
 
 /// What is simulated, and where.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct Simulation {
     /// Serial numbers and boot counts follow from it.
     pub seed: u64,
     /// How long things take.
-    pub timing: Timing,
+    pub timing: DeviceTiming,
 }
 
 /// Why there is no simulated site.
@@ -100,12 +100,12 @@ pub struct RunningSite {
 /// An address is taken, or the plan does not fit.
 pub async fn start(simulation: Simulation) -> Result<RunningSite, SimulationError> {
     let layout = Layout::of(simulation.plan)?;
-    let boards: BTreeMap<String, Arc<Board>> =
-        layout.lanes().map(|(lane, _)| (lane.name.clone(), Arc::new(Board::new()))).collect();
+    let lane_logs: BTreeMap<String, Arc<LaneLog>> =
+        layout.lanes().map(|(lane, _)| (lane.name.clone(), Arc::new(LaneLog::new()))).collect();
     let mut bound = Vec::new();
     for placed in &layout.devices {
-        let board = placed.slot.as_ref().and_then(|slot| boards.get(&slot.lane)).cloned();
-        let device = Device::new(placed, simulation.network, simulation.seed, simulation.timing, board);
+        let lane_log = placed.slot.as_ref().and_then(|slot| lane_logs.get(&slot.lane)).cloned();
+        let device = Device::new(placed, simulation.network, simulation.seed, simulation.timing, lane_log);
         let listener = bind(&device.placed.name, device.endpoint.into()).await?;
         bound.push((device, listener));
     }
@@ -113,11 +113,11 @@ pub async fn start(simulation: Simulation) -> Result<RunningSite, SimulationErro
     let address = control.local_addr().unwrap_or(simulation.control);
     let ready = ReadyLine { control: address.to_string(), devices: bound.len() };
     let devices = bound.iter().map(|(d, _)| (d.placed.name.clone(), Arc::clone(d))).collect();
-    let grounds = Grounds {
-        traffic: Arc::new(Traffic::new(&layout, &devices)),
+    let site = ControlledSite {
+        traffic: Arc::new(SiteTraffic::new(&layout, &devices)),
         devices,
         fleet: Fleet::new(layout.vehicles()),
-        peer: Arc::new(Peer::default()),
+        peer: Arc::new(CounterpartGateway::default()),
     };
     let broker = bind("the fleet's broker", broker_endpoint(simulation.network).into()).await?;
     let peer = bind("the other country's gateway", peer_endpoint(simulation.network).into()).await?;
@@ -125,12 +125,12 @@ pub async fn start(simulation: Simulation) -> Result<RunningSite, SimulationErro
     for (device, listener) in bound {
         tasks.spawn(listen::serve(device, listener));
     }
-    for task in grounds.fleet.tasks(broker) {
+    for task in site.fleet.tasks(broker) {
         tasks.spawn(task);
     }
-    tasks.spawn(Arc::clone(&grounds.traffic).flow());
-    tasks.spawn(Arc::clone(&grounds.peer).serve(peer));
-    tasks.spawn(control::serve(control, Arc::new(grounds)));
+    tasks.spawn(Arc::clone(&site.traffic).flow());
+    tasks.spawn(Arc::clone(&site.peer).serve(peer));
+    tasks.spawn(control::serve(control, Arc::new(site)));
     Ok(RunningSite { ready, tasks })
 }
 

@@ -8,7 +8,7 @@ use kalong_crds::units::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::device::{Device, Refusal, State};
+use super::device::{Device, DeviceRefusal, DeviceState};
 
 /// Unit identifier of every simulated instrument.
 const UNIT: u8 = 1;
@@ -149,7 +149,7 @@ fn write_many(device: &Device, pdu: &[u8]) -> Result<Vec<u8>, u8> {
 }
 
 /// Every register of a table with what it holds now.
-fn cells(device: &Device, state: &State, table: RegisterTable) -> BTreeMap<u32, u16> {
+fn cells(device: &Device, state: &DeviceState, table: RegisterTable) -> BTreeMap<u32, u16> {
     let mut cells = BTreeMap::new();
     for register in device.spec.protocol.registers.iter().filter(|r| r.table == table) {
         let Ok(address) = u32::try_from(register.address) else { continue };
@@ -184,8 +184,8 @@ fn store(device: &Device, table: RegisterTable, address: u16, values: &[u16]) ->
         settings.insert(register.name.clone(), decode(property, register, &raw).ok_or(ILLEGAL_VALUE)?);
     }
     device.set(&settings).map_err(|refusal| match refusal {
-        Refusal::NotSettable(_) => ILLEGAL_ADDRESS,
-        Refusal::BadValue(_) => ILLEGAL_VALUE,
+        DeviceRefusal::NotSettable(_) => ILLEGAL_ADDRESS,
+        DeviceRefusal::BadValue(_) => ILLEGAL_VALUE,
     })
 }
 

@@ -13,9 +13,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::units::Value;
 
-use super::device::{Device, Refusal};
+use super::device::{Device, DeviceRefusal};
 use super::firmware::{LARGEST_IMAGE, Receive};
-use super::http::{Answer, body, empty, knows_login, problem, typed};
+use super::http::{HttpAnswer, body, empty, knows_login, problem, typed};
 use super::soap::{Call, fault, response};
 use crate::site::model::Login;
 use crate::site::traffic::TouchKind;
@@ -29,7 +29,7 @@ const DATE_TIME_TYPE: &str = "dateTimeType";
 const TOKEN_AGE: i64 = 300;
 
 /// The camera's answer.
-pub(super) async fn answer(device: Arc<Device>, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(device: Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
     device.answer_when_able().await;
     match (request.method(), request.uri().path()) {
         (&Method::POST, SERVICE) => service(&device, request).await,
@@ -39,12 +39,12 @@ pub(super) async fn answer(device: Arc<Device>, request: Request<Incoming>) -> A
 }
 
 /// An answer of the service: an envelope, or a fault with the status that SOAP over HTTP gives it.
-enum Outcome {
+enum SoapOutcome {
     Done(String),
     Fault(&'static str, String),
 }
 
-async fn service(device: &Arc<Device>, request: Request<Incoming>) -> Answer {
+async fn service(device: &Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
     let text = body(request).await.and_then(|b| String::from_utf8(b.to_vec()).ok());
     let Some(call) = text.as_deref().and_then(Call::parse) else {
         return soap(StatusCode::BAD_REQUEST, fault("ter:WellFormed", "The request is no SOAP 1.2 envelope."));
@@ -54,12 +54,12 @@ async fn service(device: &Arc<Device>, request: Request<Incoming>) -> Answer {
         return soap(StatusCode::UNAUTHORIZED, fault("ter:NotAuthorized", "The login is missing or wrong."));
     }
     match operate(device, &call) {
-        Outcome::Done(inner) => soap(StatusCode::OK, response(&call.operation, &inner)),
-        Outcome::Fault(code, reason) => soap(StatusCode::BAD_REQUEST, fault(code, &reason)),
+        SoapOutcome::Done(inner) => soap(StatusCode::OK, response(&call.operation, &inner)),
+        SoapOutcome::Fault(code, reason) => soap(StatusCode::BAD_REQUEST, fault(code, &reason)),
     }
 }
 
-fn soap(status: StatusCode, text: String) -> Answer {
+fn soap(status: StatusCode, text: String) -> HttpAnswer {
     typed(status, Some("application/soap+xml; charset=utf-8"), text.into())
 }
 
@@ -88,15 +88,15 @@ fn now(device: &Device) -> Timestamp {
     Timestamp::now().saturating_add(ahead).unwrap_or_else(|_| Timestamp::now())
 }
 
-fn operate(device: &Arc<Device>, call: &Call) -> Outcome {
+fn operate(device: &Arc<Device>, call: &Call) -> SoapOutcome {
     match call.operation.as_str() {
-        "GetSystemDateAndTime" => Outcome::Done(date_and_time(device)),
+        "GetSystemDateAndTime" => SoapOutcome::Done(date_and_time(device)),
         "SetSystemDateAndTime" => set_date_and_time(device, call),
-        "GetDeviceInformation" => Outcome::Done(information(device)),
+        "GetDeviceInformation" => SoapOutcome::Done(information(device)),
         "GetHostname" => {
             let name = device.state().hostname.clone();
             let name = quick_xml::escape::escape(&name);
-            Outcome::Done(format!(
+            SoapOutcome::Done(format!(
                 "<tds:HostnameInformation><tt:FromDHCP>false</tt:FromDHCP><tt:Name>{name}</tt:Name></tds:HostnameInformation>"
             ))
         }
@@ -106,14 +106,14 @@ fn operate(device: &Arc<Device>, call: &Call) -> Outcome {
             state.counts.setting_writes += 1;
             device.touched(TouchKind::Setting);
             state.hostname = call.field("SetHostname/Name").unwrap_or_default().to_owned();
-            Outcome::Done(String::new())
+            SoapOutcome::Done(String::new())
         }
-        "GetNTP" => Outcome::Done(ntp(device)),
+        "GetNTP" => SoapOutcome::Done(ntp(device)),
         "SetNTP" => {
             let server = call.field("NTPManual/IPv4Address").or(call.field("NTPManual/DNSname")).unwrap_or_default();
             set(device, NTP_SERVER, server)
         }
-        "StartFirmwareUpgrade" => Outcome::Done(format!(
+        "StartFirmwareUpgrade" => SoapOutcome::Done(format!(
             "<tds:UploadUri>http://{}{UPLOAD}</tds:UploadUri><tds:UploadDelay>PT0S</tds:UploadDelay>\
              <tds:ExpectedDownTime>PT{}S</tds:ExpectedDownTime>",
             device.endpoint,
@@ -121,9 +121,9 @@ fn operate(device: &Arc<Device>, call: &Call) -> Outcome {
         )),
         "SystemReboot" => {
             device.leave(&mut device.state());
-            Outcome::Done("<tds:Message>Restarting.</tds:Message>".into())
+            SoapOutcome::Done("<tds:Message>Restarting.</tds:Message>".into())
         }
-        _ => Outcome::Fault("ter:ActionNotSupported", "This camera has no such operation.".into()),
+        _ => SoapOutcome::Fault("ter:ActionNotSupported", "This camera has no such operation.".into()),
     }
 }
 
@@ -147,10 +147,12 @@ fn setting(device: &Device, name: &str) -> String {
     }
 }
 
-fn set(device: &Device, name: &str, value: &str) -> Outcome {
+fn set(device: &Device, name: &str, value: &str) -> SoapOutcome {
     match device.set(&BTreeMap::from([(name.to_owned(), Value::from(value))])) {
-        Ok(()) => Outcome::Done(String::new()),
-        Err(Refusal::NotSettable(why) | Refusal::BadValue(why)) => Outcome::Fault("ter:InvalidArgVal", why),
+        Ok(()) => SoapOutcome::Done(String::new()),
+        Err(DeviceRefusal::NotSettable(why) | DeviceRefusal::BadValue(why)) => {
+            SoapOutcome::Fault("ter:InvalidArgVal", why)
+        }
     }
 }
 
@@ -186,13 +188,13 @@ fn date_and_time(device: &Device) -> String {
     )
 }
 
-fn set_date_and_time(device: &Device, call: &Call) -> Outcome {
+fn set_date_and_time(device: &Device, call: &Call) -> SoapOutcome {
     let Some(kind) = call.field("SetSystemDateAndTime/DateTimeType") else {
-        return Outcome::Fault("ter:InvalidArgVal", "DateTimeType is missing.".into());
+        return SoapOutcome::Fault("ter:InvalidArgVal", "DateTimeType is missing.".into());
     };
     if kind == "Manual" {
         let Some(told) = told_time(call) else {
-            return Outcome::Fault("ter:InvalidDateTime", "UTCDateTime is missing or no time.".into());
+            return SoapOutcome::Fault("ter:InvalidDateTime", "UTCDateTime is missing or no time.".into());
         };
         device.state().clock_ahead = told.duration_since(Timestamp::now()).as_secs();
     }
@@ -209,7 +211,7 @@ fn told_time(call: &Call) -> Option<Timestamp> {
 }
 
 /// Takes the image; once it is whole, the camera writes it and starts again by itself.
-async fn upload(device: &Arc<Device>, request: Request<Incoming>) -> Answer {
+async fn upload(device: &Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
     let asks = device.model().login == Login::Password;
     if asks && !knows_login(request.headers(), DEMO_USERNAME, DEMO_PASSWORD) {
         return problem(StatusCode::UNAUTHORIZED, "Login needed", "Send the login as HTTP Basic.");

@@ -11,18 +11,18 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::http::{Answer, json as as_json, serve as serve_http};
+use super::http::{HttpAnswer, json as as_json, serve as serve_http};
 use crate::site::report::{PeerOrder, PeerReport, Switch};
 
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// The other side.
 #[derive(Debug, Default)]
-pub(super) struct Peer {
+pub(super) struct CounterpartGateway {
     held: Mutex<(PeerOrder, PeerReport)>,
 }
 
-impl Peer {
+impl CounterpartGateway {
     fn held(&self) -> MutexGuard<'_, (PeerOrder, PeerReport)> {
         self.held.lock()
     }
@@ -54,7 +54,7 @@ impl Peer {
     }
 }
 
-async fn answer(peer: Arc<Peer>, _request: Request<Incoming>) -> Answer {
+async fn answer(peer: Arc<CounterpartGateway>, _request: Request<Incoming>) -> HttpAnswer {
     let ahead = {
         let mut held = peer.held();
         held.1.requests += 1;

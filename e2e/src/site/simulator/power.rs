@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::device::{Device, SelfTest, State};
+use super::device::{Device, DeviceState, SelfTestState};
 use crate::site::image::Behaviour;
 use crate::site::report::{CutPoint, Fault, FaultOrder, Power, Switch};
 use crate::site::traffic::TouchKind;
@@ -19,7 +19,7 @@ impl Device {
     }
 
     /// As [`Device::restart`], with the state already in hand.
-    pub fn restart_from(self: &Arc<Self>, state: &mut State) {
+    pub fn restart_from(self: &Arc<Self>, state: &mut DeviceState) {
         self.touched(TouchKind::Restart);
         state.power = Power::Starting;
         state.leaving = false;
@@ -29,7 +29,7 @@ impl Device {
     }
 
     /// Loses power if the fault asks for it at this point; the fault is used up by that.
-    pub fn power_cut_at(self: &Arc<Self>, point: CutPoint, state: &mut State) -> Cut {
+    pub fn power_cut_at(self: &Arc<Self>, point: CutPoint, state: &mut DeviceState) -> Cut {
         if state.faults.power_cut != Some(point) {
             return Cut::No;
         }
@@ -47,7 +47,7 @@ impl Device {
     }
 
     /// Does something later, unless the device starts again or is cut off before.
-    fn after(self: &Arc<Self>, wait: Duration, state: &State, then: fn(&Arc<Self>, &mut State)) {
+    fn after(self: &Arc<Self>, wait: Duration, state: &DeviceState, then: fn(&Arc<Self>, &mut DeviceState)) {
         let (device, session) = (Arc::clone(self), state.session());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -58,11 +58,11 @@ impl Device {
         });
     }
 
-    fn started(self: &Arc<Self>, state: &mut State) {
+    fn started(self: &Arc<Self>, state: &mut DeviceState) {
         state.slots.start();
         state.boot_count += 1;
         state.counts.reboots += 1;
-        state.self_test = SelfTest::NotRun;
+        state.self_test = SelfTestState::NotRun;
         let behaviour = &state.slots.running.behaviour;
         let hangs = state.faults.hang || behaviour.contains(&Behaviour::Hang);
         let loops = state.faults.reboot_loop || behaviour.contains(&Behaviour::RebootLoop);
@@ -122,7 +122,7 @@ impl Device {
     }
 
     /// The cable changes: connections are lost, but the device runs on. A start under way must not be lost with them.
-    fn unplug(self: &Arc<Self>, state: &mut State) {
+    fn unplug(self: &Arc<Self>, state: &mut DeviceState) {
         let starting = state.power == Power::Starting;
         self.cut_connections(state);
         if starting {

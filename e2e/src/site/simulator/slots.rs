@@ -9,7 +9,7 @@ use crate::site::image::Behaviour;
 
 /// An image on the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Image {
+pub(super) struct SlotImage {
     /// Version that the device reports while it runs.
     pub version: String,
     /// Absent for the loader that is left after a power cut in the middle of writing.
@@ -18,7 +18,7 @@ pub(super) struct Image {
     pub size: usize,
 }
 
-impl Image {
+impl SlotImage {
     /// What answers on a device with one slot whose image was only half written: a loader that takes a new image.
     fn recovery() -> Self {
         Self { version: RECOVERY_VERSION.into(), digest: None, behaviour: [Behaviour::FailsSelfTest].into(), size: 0 }
@@ -29,11 +29,11 @@ impl Image {
 pub(super) const RECOVERY_VERSION: &str = "0.0.0-recovery";
 
 #[derive(Clone, Debug)]
-pub(super) struct Slots {
+pub(super) struct ImageSlots {
     kind: UpdateSlots,
-    pub running: Image,
+    pub running: SlotImage,
     /// Dual: the other slot. Single: the new image between writing and start.
-    pub other: Option<Image>,
+    pub other: Option<SlotImage>,
     pub committed: bool,
     /// The next start is the first one of the running image.
     trial: bool,
@@ -50,8 +50,8 @@ pub(super) enum Switched {
     Impossible,
 }
 
-impl Slots {
-    pub fn new(kind: UpdateSlots, factory: Image) -> Self {
+impl ImageSlots {
+    pub fn new(kind: UpdateSlots, factory: SlotImage) -> Self {
         Self { kind, running: factory, other: None, committed: true, trial: false }
     }
 
@@ -72,7 +72,7 @@ impl Slots {
         self.kind != UpdateSlots::Dual || self.committed
     }
 
-    pub fn write(&mut self, image: Image) {
+    pub fn write(&mut self, image: SlotImage) {
         self.other = Some(image);
     }
 
@@ -81,7 +81,7 @@ impl Slots {
         match self.kind {
             UpdateSlots::Dual => self.other = None,
             UpdateSlots::Single | UpdateSlots::External => {
-                self.running = Image::recovery();
+                self.running = SlotImage::recovery();
                 self.other = None;
             }
         }
@@ -150,18 +150,18 @@ impl Slots {
 mod tests {
     use super::*;
 
-    fn image(version: &str) -> Image {
+    fn image(version: &str) -> SlotImage {
         let digest = Some(Digest::of(version.as_bytes()));
-        Image { version: version.into(), digest, behaviour: BTreeSet::new(), size: 1 }
+        SlotImage { version: version.into(), digest, behaviour: BTreeSet::new(), size: 1 }
     }
 
-    fn slots(kind: UpdateSlots) -> (Slots, Digest) {
-        let mut slots = Slots::new(kind, image("a"));
+    fn slots(kind: UpdateSlots) -> (ImageSlots, Digest) {
+        let mut slots = ImageSlots::new(kind, image("a"));
         slots.write(image("b"));
         (slots, Digest::of(b"b"))
     }
 
-    fn seen(slots: &Slots) -> (&str, Option<&str>, bool) {
+    fn seen(slots: &ImageSlots) -> (&str, Option<&str>, bool) {
         (&slots.running.version, slots.other.as_ref().map(|o| o.version.as_str()), slots.committed)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::device::{Device, State};
+use super::device::{Device, DeviceState};
 use crate::site::report::{Motion, Power};
 
 const FRAME_EVERY: Duration = Duration::from_millis(140);
@@ -41,7 +41,7 @@ pub(super) async fn serve(device: &Device, mut stream: TcpStream) {
 }
 
 /// The frame of now; none while the indicator is silent.
-fn frame(state: &State) -> Option<Vec<u8>> {
+fn frame(state: &DeviceState) -> Option<Vec<u8>> {
     let has = |code: &str| state.codes.contains(code);
     if state.power != Power::On || has("NoSignal") {
         return None;

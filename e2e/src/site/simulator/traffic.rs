@@ -1,4 +1,4 @@
-//! Traffic on the simulated lanes: each lane's controller lets in and counts by itself, and nobody else is asked.
+//! SiteTraffic on the simulated lanes: each lane's controller lets in and counts by itself, and nobody else is asked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use kalong_crds::units::Value;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::board::{Board, now_millis};
-use super::device::{Device, State};
+use super::device::{Device, DeviceState};
+use super::lane_log::{LaneLog, now_millis};
 use crate::site::layout::Layout;
 use crate::site::plan::LanePlan;
 use crate::site::report::Power;
-use crate::site::traffic::{Entry, Flow, LaneTraffic, Left, TrafficOrder, TrafficReport, due};
+use crate::site::traffic::{Flow, LaneEntry, LaneTraffic, Left, TrafficOrder, TrafficReport, due};
 
 /// Between two looks at the lanes.
 const TICK: Duration = Duration::from_millis(50);
@@ -23,9 +23,9 @@ const ARM: &str = "arm";
 
 /// The lanes of the site with their traffic.
 #[derive(Debug)]
-pub(super) struct Traffic {
+pub(super) struct SiteTraffic {
     lanes: Vec<Lane>,
-    run: Mutex<Option<Run>>,
+    run: Mutex<Option<TrafficRun>>,
     started: Notify,
 }
 
@@ -33,15 +33,15 @@ pub(super) struct Traffic {
 struct Lane {
     plan: LanePlan,
     controller: Arc<Device>,
-    board: Arc<Board>,
+    lane_log: Arc<LaneLog>,
     /// The arms that stop and let go, where it has them.
     entry: Option<Arc<Device>>,
     exit: Option<Arc<Device>>,
 }
 
-/// Traffic that was ordered.
+/// SiteTraffic that was ordered.
 #[derive(Debug)]
-struct Run {
+struct TrafficRun {
     order: TrafficOrder,
     began: Instant,
     /// When the traffic ended, on its own clock.
@@ -51,7 +51,7 @@ struct Run {
     before: BTreeMap<String, u64>,
 }
 
-impl Run {
+impl TrafficRun {
     fn clock(&self) -> Duration {
         // In whole milliseconds: what is told is what was judged by.
         let millis = (self.began.elapsed() * self.order.speed).as_millis();
@@ -67,7 +67,7 @@ impl Run {
     }
 }
 
-impl Traffic {
+impl SiteTraffic {
     pub fn new(layout: &Layout, devices: &BTreeMap<String, Arc<Device>>) -> Self {
         let lane = |plan: &LanePlan| {
             let member = |wanted: &dyn Fn(&'static str, SlotRole) -> bool| {
@@ -75,16 +75,16 @@ impl Traffic {
                 placed.and_then(|(placed, _)| devices.get(&placed.name)).cloned()
             };
             let controller = member(&|_, role| role == SlotRole::Controller)?;
-            let board = Arc::clone(controller.board()?);
+            let lane_log = Arc::clone(controller.lane_log()?);
             let (entry, exit) = (member(&|name, _| name == "entry-barrier"), member(&|name, _| name == "exit-barrier"));
-            Some(Lane { plan: plan.clone(), controller, board, entry, exit })
+            Some(Lane { plan: plan.clone(), controller, lane_log, entry, exit })
         };
         let mut lanes: Vec<Lane> = layout.lanes().filter_map(|(plan, _)| lane(plan)).collect();
         lanes.sort_by(|a, b| a.plan.name.cmp(&b.plan.name));
         Self { lanes, run: Mutex::new(None), started: Notify::new() }
     }
 
-    fn run(&self) -> MutexGuard<'_, Option<Run>> {
+    fn run(&self) -> MutexGuard<'_, Option<TrafficRun>> {
         self.run.lock()
     }
 
@@ -114,7 +114,7 @@ impl Traffic {
             return Err("there is traffic already: stop it, and wait until nobody is inside".into());
         }
         let passed = |lane: &Lane| u64::try_from(lane.controller.state().passed.passages).unwrap_or_default();
-        *run = Some(Run {
+        *run = Some(TrafficRun {
             order,
             began: Instant::now(),
             stopped: None,
@@ -149,7 +149,7 @@ impl Traffic {
 
     pub fn report(&self) -> TrafficReport {
         let mut guard = self.run();
-        let now = guard.as_ref().map(Run::clock).unwrap_or_default();
+        let now = guard.as_ref().map(TrafficRun::clock).unwrap_or_default();
         let last = guard.as_ref().map(|run| run.last(now)).unwrap_or_default();
         let mut lanes = Vec::new();
         for lane in &self.lanes {
@@ -184,9 +184,9 @@ impl Lane {
         let mut state = self.controller.state();
         let entry = match state.power {
             // Who starts holds its arms and counts nobody.
-            Power::Starting => Entry::Still,
-            Power::On | Power::Hung | Power::Unreachable if last == now && state.admission == "Open" => Entry::Open,
-            Power::On | Power::Hung | Power::Unreachable => Entry::Shut,
+            Power::Starting => LaneEntry::Still,
+            Power::On | Power::Hung | Power::Unreachable if last == now && state.admission == "Open" => LaneEntry::Open,
+            Power::On | Power::Hung | Power::Unreachable => LaneEntry::Shut,
         };
         for left in flow.advance(now, last, entry) {
             passed(&mut state, &left);
@@ -199,7 +199,7 @@ impl Lane {
     }
 
     fn report(&self) -> LaneTraffic {
-        let (admission, touched) = self.board.read();
+        let (admission, touched) = self.lane_log.read();
         let state = self.controller.state();
         let number = |n: i64| u64::try_from(n).unwrap_or_default();
         LaneTraffic {
@@ -217,7 +217,7 @@ impl Lane {
     }
 }
 
-fn passed(state: &mut State, left: &Left) {
+fn passed(state: &mut DeviceState, left: &Left) {
     let whole = |n: u128| i64::try_from(n).unwrap_or_default();
     state.passed.passages += 1;
     *state.passed.by_class.entry(left.passage.class).or_default() += 1;

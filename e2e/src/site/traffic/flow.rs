@@ -20,7 +20,7 @@ const PEOPLE_INSIDE: usize = 1;
 
 /// Whether the lane's controller lets anybody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum LaneEntry {
     /// The lane is open.
     Open,
     /// It is not; who is inside goes on.
@@ -72,7 +72,7 @@ impl Flow {
     }
 
     /// Goes on to this moment; those who came up to `last` are let in as far as the entry allows. Answers who left meanwhile.
-    pub fn advance(&mut self, to: Duration, last: Duration, entry: Entry) -> Vec<Left> {
+    pub fn advance(&mut self, to: Duration, last: Duration, entry: LaneEntry) -> Vec<Left> {
         let mut left = Vec::new();
         while self.now < to {
             self.now = to.min(self.now + STEP);
@@ -81,12 +81,12 @@ impl Flow {
         left
     }
 
-    fn step(&mut self, last: Duration, entry: Entry, left: &mut Vec<Left>) {
+    fn step(&mut self, last: Duration, entry: LaneEntry, left: &mut Vec<Left>) {
         let now = self.now;
         while let Some(passage) = self.arrivals.next_if(|p| p.at <= now && p.at <= last) {
             self.waiting.push_back(passage);
         }
-        if entry == Entry::Still {
+        if entry == LaneEntry::Still {
             return;
         }
         while let Some(first) = self.inside.front().filter(|i| i.leaves <= now).copied() {
@@ -96,7 +96,7 @@ impl Flow {
             left.push(Left { passage: first.passage, clearance });
         }
         let follows = self.entered.is_none_or(|entered| now >= entered + GAP);
-        let may_enter = entry == Entry::Open && follows && self.inside.len() < self.room;
+        let may_enter = entry == LaneEntry::Open && follows && self.inside.len() < self.room;
         if let Some(passage) = may_enter.then(|| self.waiting.pop_front()).flatten() {
             let ahead = self.inside.back().map_or(Duration::ZERO, |ahead| ahead.leaves + GAP);
             self.inside.push_back(Inside { passage, leaves: ahead.max(now + passage.gate) });
@@ -146,9 +146,9 @@ mod tests {
     fn everybody_who_is_due_passes_an_open_lane_once() {
         for lane in lanes() {
             let mut flow = Flow::new(5, &lane);
-            let mut passed = flow.advance(HOUR, HOUR, Entry::Open);
+            let mut passed = flow.advance(HOUR, HOUR, LaneEntry::Open);
             assert!(flow.waiting() <= 3, "{}: {} wait, the lane is too slow", lane.name, flow.waiting());
-            passed.extend(flow.advance(LONG, HOUR, Entry::Open));
+            passed.extend(flow.advance(LONG, HOUR, LaneEntry::Open));
             let passed: Vec<Passage> = passed.into_iter().map(|l| l.passage).collect();
             assert_eq!(passed, due(5, &lane, Duration::ZERO, HOUR));
         }
@@ -161,7 +161,7 @@ mod tests {
             let mut passed = Vec::new();
             let mut shut = false;
             for minute in 1..=120_u32 {
-                let entry = if shut { Entry::Shut } else { Entry::Open };
+                let entry = if shut { LaneEntry::Shut } else { LaneEntry::Open };
                 let before = (flow.inside(), passed.len());
                 passed.extend(flow.advance(Duration::from_secs(60) * minute, HOUR * 2, entry));
                 if shut {
@@ -174,7 +174,7 @@ mod tests {
                 let due = due(5, &lane, Duration::ZERO, Duration::from_secs(60) * minute).len();
                 assert_eq!(passed.len() + flow.waiting() + flow.inside(), due, "{}", lane.name);
             }
-            passed.extend(flow.advance(LONG, HOUR * 2, Entry::Open));
+            passed.extend(flow.advance(LONG, HOUR * 2, LaneEntry::Open));
             assert_eq!(passed.len(), due(5, &lane, Duration::ZERO, HOUR * 2).len(), "{}", lane.name);
         }
     }
@@ -183,9 +183,9 @@ mod tests {
     fn lane_whose_controller_is_away_keeps_who_is_inside() {
         let lane = &lanes()[0];
         let mut flow = Flow::new(5, lane);
-        flow.advance(HOUR, HOUR, Entry::Open);
+        flow.advance(HOUR, HOUR, LaneEntry::Open);
         let inside = flow.inside();
-        assert!(flow.advance(HOUR * 2, HOUR * 2, Entry::Still).is_empty());
+        assert!(flow.advance(HOUR * 2, HOUR * 2, LaneEntry::Still).is_empty());
         assert_eq!(flow.inside(), inside);
     }
 
@@ -193,9 +193,9 @@ mod tests {
     fn how_often_it_is_asked_does_not_matter_to_the_list() {
         let lane = &lanes()[0];
         let (mut often, mut seldom) = (Flow::new(9, lane), Flow::new(9, lane));
-        let one = seldom.advance(HOUR, HOUR, Entry::Open);
+        let one = seldom.advance(HOUR, HOUR, LaneEntry::Open);
         let many: Vec<Left> =
-            (1..=7200).flat_map(|n| often.advance(Duration::from_millis(500) * n, HOUR, Entry::Open)).collect();
+            (1..=7200).flat_map(|n| often.advance(Duration::from_millis(500) * n, HOUR, LaneEntry::Open)).collect();
         assert_eq!(one, many);
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use kalong_crds::lane::{CargoClass, Service};
 
-pub use flow::{Entry, Flow, Left};
-pub use report::{LaneTraffic, Touch, TouchKind, TrafficOrder, TrafficReport, Turn};
+pub use flow::{Flow, LaneEntry, Left};
+pub use report::{AdmissionChange, LaneTraffic, Touch, TouchKind, TrafficOrder, TrafficReport};
 
 use super::image;
 use super::plan::LanePlan;
@@ -32,25 +32,25 @@ pub struct Passage {
 }
 
 /// Shortest and longest time, in seconds.
-type Span = (u64, u64);
+type SecondsRange = (u64, u64);
 
 /// How a service's traffic comes and goes.
-struct Pace {
-    every: Span,
-    gate: Span,
-    before: Span,
+struct TrafficPace {
+    every: SecondsRange,
+    gate: SecondsRange,
+    before: SecondsRange,
 }
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
-fn pace(service: Service) -> Pace {
+fn pace(service: Service) -> TrafficPace {
     match service {
         // An officer's look at the driver, and the weighing.
-        Service::Traditional => Pace { every: (20, 40), gate: (25, 45), before: (3 * HOUR, 9 * HOUR) },
+        Service::Traditional => TrafficPace { every: (20, 40), gate: (25, 45), before: (3 * HOUR, 9 * HOUR) },
         // At most 30 s a transaction, unattended.
-        Service::Smart | Service::Igv => Pace { every: (20, 40), gate: (12, 30), before: (2 * HOUR, 5 * HOUR) },
-        Service::Passenger => Pace { every: (10, 20), gate: (7, 14), before: (2 * MINUTE, 15 * MINUTE) },
+        Service::Smart | Service::Igv => TrafficPace { every: (20, 40), gate: (12, 30), before: (2 * HOUR, 5 * HOUR) },
+        Service::Passenger => TrafficPace { every: (10, 20), gate: (7, 14), before: (2 * MINUTE, 15 * MINUTE) },
     }
 }
 
@@ -96,7 +96,7 @@ impl Arrivals {
     }
 
     /// Tenths of a second within the span.
-    fn tenths(&mut self, (least, most): Span) -> u64 {
+    fn tenths(&mut self, (least, most): SecondsRange) -> u64 {
         let width = most.saturating_sub(least).saturating_mul(10).saturating_add(1);
         least.saturating_mul(10).saturating_add(self.random() % width)
     }

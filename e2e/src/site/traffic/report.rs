@@ -50,7 +50,7 @@ pub struct LaneTraffic {
     /// Time from arrival at the crossing to release of all of them together, in seconds.
     pub clearance_seconds: u64,
     /// What the lane did, at each turn; only the latest ones of a long run.
-    pub admission: Vec<Turn>,
+    pub admission: Vec<AdmissionChange>,
     /// When devices of the lane were touched; only the latest ones of a long run.
     pub touched: Vec<Touch>,
 }
@@ -78,7 +78,7 @@ impl LaneTraffic {
 /// A turn of what a lane does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Turn {
+pub struct AdmissionChange {
     /// When, in milliseconds since 1970.
     pub at_millis: u64,
     /// What it does from then on: `Open`, `Draining` or `Closed`.

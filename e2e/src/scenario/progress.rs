@@ -10,12 +10,12 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Where progress goes.
 #[derive(Clone)]
-pub struct Say {
+pub struct ProgressLog {
     out: Arc<dyn Fn(&str) + Send + Sync>,
     last: Arc<Mutex<Option<(Instant, String)>>>,
 }
 
-impl Say {
+impl ProgressLog {
     /// Lines go to this function.
     pub fn to(out: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self { out: Arc::new(out), last: Arc::default() }

@@ -22,7 +22,7 @@ use super::cluster::{Cluster, asked};
 use super::failure::ScenarioError;
 use super::install::{OPERATOR_NAMESPACE, RELEASE};
 use super::preset::Preset;
-use super::say::Say;
+use super::progress::ProgressLog;
 
 /// A namespace goes once its controllers emptied it.
 const GONE_DEADLINE: Duration = Duration::from_secs(120);
@@ -68,9 +68,9 @@ impl Undo {
     ///
     /// # Errors
     /// The cluster does not answer, or something does not go.
-    pub async fn run(self, say: &Say) -> Result<(), ScenarioError> {
+    pub async fn run(self, progress: &ProgressLog) -> Result<(), ScenarioError> {
         let client = self.client?;
-        say.line("removing what was made in your cluster");
+        progress.line("removing what was made in your cluster");
         // Without the policy, what is in service may go too.
         remove::<ValidatingAdmissionPolicyBinding>(&client, "kalong-in-service").await?;
         remove::<ValidatingAdmissionPolicy>(&client, "kalong-in-service").await?;
@@ -86,7 +86,7 @@ impl Undo {
         release::<FirmwareRelease>(&client, &self.site).await?;
         release::<Phase>(&client, &self.site).await?;
         for namespace in [self.site.as_str(), OPERATOR_NAMESPACE] {
-            say.now_and_then(&format!("removing namespace {namespace}"));
+            progress.now_and_then(&format!("removing namespace {namespace}"));
             remove_and_wait::<Namespace>(&client, namespace).await?;
         }
         for crd in schema::crds().map_err(|e| ScenarioError::shape("a CRD", e))? {
@@ -99,7 +99,7 @@ impl Undo {
             request.spec.signer_name == SIGNER
         })
         .await?;
-        say.line("your cluster is as it was");
+        progress.line("your cluster is as it was");
         Ok(())
     }
 }

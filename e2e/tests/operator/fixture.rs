@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kalong_e2e::cluster::{ControlPlane, workspace_directory};
-use kalong_e2e::scenario::{Binaries, Binary, Cluster, Say};
+use kalong_e2e::scenario::{Binaries, Binary, Cluster, ProgressLog};
 use kalong_e2e::site::layout::Placed;
 use kalong_e2e::site::model::{Login, Shape};
-use kalong_e2e::site::{ControlClient, Layout, Site, SiteOptions, preset};
+use kalong_e2e::site::{ControlClient, Layout, SiteOptions, SiteProcess, preset};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
@@ -23,27 +23,27 @@ const RESERVED: [&str; 2] = ["tb-trad-1-entry-barrier", "tb-trad-1-plc"];
 const ASKED_BY_MODEL: [&str; 2] = ["barrier", "lane-plc"];
 
 /// A cluster and what runs beside it.
-pub struct Ground {
+pub struct Fixture {
     pub cluster: Cluster,
     /// Folder of the programs under proof, as they were when the tests began: somebody may build meanwhile.
     pub programs: PathBuf,
-    simulated: Site,
+    simulated: SiteProcess,
     pub layout: Layout,
-    given: Mutex<BTreeSet<String>>,
+    taken: Mutex<BTreeSet<String>>,
 }
 
 /// The one that the tests share. It ends with the process: its supervisor and its simulator wait on pipes from it.
-pub async fn ground() -> &'static Ground {
-    static GROUND: OnceCell<Ground> = OnceCell::const_new();
-    GROUND
+pub async fn fixture() -> &'static Fixture {
+    static FIXTURE: OnceCell<Fixture> = OnceCell::const_new();
+    FIXTURE
         .get_or_init(async || {
-            let binaries = Binaries::obtain(&Say::to(|line| eprintln!("{line}"))).await.unwrap();
+            let binaries = Binaries::obtain(&ProgressLog::to(|line| eprintln!("{line}"))).await.unwrap();
             let cluster = cluster("operator").await;
             let options = SiteOptions { preset: "l0".into(), ..SiteOptions::default() };
-            let simulated = Site::start_on_free_network(options).await.unwrap();
+            let simulated = SiteProcess::start_on_free_network(options).await.unwrap();
             let layout = Layout::of(preset::l0()).unwrap();
             let programs = linked(binaries, cluster.directory().join("bin"));
-            Ground { cluster, programs, simulated, layout, given: Mutex::new(RESERVED.map(str::to_owned).into()) }
+            Fixture { cluster, programs, simulated, layout, taken: Mutex::new(RESERVED.map(str::to_owned).into()) }
         })
         .await
 }
@@ -60,7 +60,7 @@ pub async fn cluster(name: &str) -> Cluster {
     cluster
 }
 
-impl Ground {
+impl Fixture {
     /// The simulator's own word on its devices.
     pub fn control(&self) -> ControlClient {
         self.simulated.control()
@@ -92,9 +92,9 @@ impl Ground {
     }
 
     fn take(&self, fits: impl Fn(&&Placed) -> bool) -> Option<&Placed> {
-        let mut given = self.given.lock();
-        let found = self.layout.devices.iter().filter(fits).find(|d| !given.contains(&d.name))?;
-        given.insert(found.name.clone());
+        let mut taken = self.taken.lock();
+        let found = self.layout.devices.iter().filter(fits).find(|d| !taken.contains(&d.name))?;
+        taken.insert(found.name.clone());
         Some(found)
     }
 }
@@ -117,8 +117,8 @@ pub fn holds(it: bool, missing: impl std::fmt::Display) -> Result<(), String> {
 }
 
 /// File of a program under proof.
-pub fn program(ground: &Ground, binary: Binary) -> PathBuf {
-    ground.programs.join(binary.name())
+pub fn program(fixture: &Fixture, binary: Binary) -> PathBuf {
+    fixture.programs.join(binary.name())
 }
 
 /// Gives the programs a second name, which stays when a build replaces the first.

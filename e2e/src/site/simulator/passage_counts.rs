@@ -8,14 +8,14 @@ use kalong_crds::well_known;
 
 /// What passed since the instrument was made: it survives its restarts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Passed {
+pub(super) struct PassageCounts {
     pub passages: i64,
     pub by_class: BTreeMap<CargoClass, i64>,
     pub gate_tenths: i64,
     pub clearance_seconds: i64,
 }
 
-impl Passed {
+impl PassageCounts {
     pub fn property(&self, name: &str) -> Option<Value> {
         let of_class = |class| self.by_class.get(class).copied().unwrap_or_default();
         let number = match name {

@@ -6,22 +6,22 @@ use jiff::Timestamp;
 use kalong_crds::lane::LaneAdmission;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::site::traffic::{Touch, TouchKind, Turn};
+use crate::site::traffic::{AdmissionChange, Touch, TouchKind};
 
 /// As many of each are kept: more than a day of changes.
 const KEPT: usize = 4096;
 
 /// The notes of one lane, shared by its devices.
 #[derive(Debug)]
-pub(super) struct Board {
-    notes: Mutex<Notes>,
+pub(super) struct LaneLog {
+    notes: Mutex<LogEntries>,
 }
 
 #[derive(Debug)]
-struct Notes {
+struct LogEntries {
     state: LaneAdmission,
     inside: i64,
-    turns: VecDeque<Turn>,
+    turns: VecDeque<AdmissionChange>,
     touched: VecDeque<Touch>,
 }
 
@@ -30,15 +30,15 @@ pub(super) fn now_millis() -> u64 {
     u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
-impl Board {
+impl LaneLog {
     /// Of a lane that is closed and empty.
     pub fn new() -> Self {
         let state = LaneAdmission::Closed;
-        let turns = VecDeque::from([Turn { at_millis: now_millis(), state }]);
-        Self { notes: Mutex::new(Notes { state, inside: 0, turns, touched: VecDeque::new() }) }
+        let turns = VecDeque::from([AdmissionChange { at_millis: now_millis(), state }]);
+        Self { notes: Mutex::new(LogEntries { state, inside: 0, turns, touched: VecDeque::new() }) }
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
+    fn notes(&self) -> MutexGuard<'_, LogEntries> {
         self.notes.lock()
     }
 
@@ -53,7 +53,7 @@ impl Board {
         notes.inside = inside;
         if notes.state != state {
             notes.state = state;
-            push(&mut notes.turns, Turn { at_millis: now_millis(), state });
+            push(&mut notes.turns, AdmissionChange { at_millis: now_millis(), state });
         }
     }
 
@@ -70,7 +70,7 @@ impl Board {
         push(&mut notes.touched, touch);
     }
 
-    pub fn read(&self) -> (Vec<Turn>, Vec<Touch>) {
+    pub fn read(&self) -> (Vec<AdmissionChange>, Vec<Touch>) {
         let notes = self.notes();
         (notes.turns.iter().copied().collect(), notes.touched.iter().cloned().collect())
     }

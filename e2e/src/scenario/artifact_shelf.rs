@@ -27,14 +27,14 @@ use crate::cluster::free_loopback_port;
 const FOLDER: &str = "/artifacts/";
 
 /// A running file server. It is gone when it is dropped.
-pub struct Shelf {
+pub struct ArtifactShelf {
     files: Arc<Mutex<BTreeMap<String, Bytes>>>,
     address: SocketAddr,
     ca: PathBuf,
     _tasks: JoinSet<()>,
 }
 
-impl Shelf {
+impl ArtifactShelf {
     /// Listens on a free port, and writes its authority's certificate into `directory`.
     ///
     /// # Errors
@@ -95,9 +95,9 @@ fn identity() -> Result<(TlsAcceptor, String), ScenarioError> {
     Ok((TlsAcceptor::from(Arc::new(config)), authority.pem()))
 }
 
-type Files = Arc<Mutex<BTreeMap<String, Bytes>>>;
+type FilesByName = Arc<Mutex<BTreeMap<String, Bytes>>>;
 
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, files: Files) {
+async fn serve(listener: TcpListener, acceptor: TlsAcceptor, files: FilesByName) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -119,7 +119,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, files: Files) {
     }
 }
 
-fn answer(request: &Request<Incoming>, files: &Files) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, files: &FilesByName) -> Response<Full<Bytes>> {
     let name = request.uri().path().strip_prefix(FOLDER).unwrap_or_default();
     let file = files.lock().get(name).cloned();
     let plain = |status| {
