@@ -15,4 +15,4 @@ pub mod phase;
 mod run;
 pub mod station;
 
-pub use run::{Controllers, Parts, Warm, start, warm};
+pub use run::{Controllers, Parts, WarmCaches, start, warm};

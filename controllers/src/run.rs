@@ -1,7 +1,6 @@
 //! All controllers together.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Shared};
@@ -11,21 +10,22 @@ use kalong_crds::wire::desired::ItemKind;
 use kube::{Client, ResourceExt};
 use kube_runtime::events::{Recorder, Reporter};
 use kube_runtime::reflector::Store;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::kit::caches::{CacheError, Caches, Wakes, select};
+use crate::kit::caches::{CacheError, Caches, Triggers, select};
 use crate::kit::clock::Clock;
+use crate::kit::context::{ConfirmationDebounce, Context, Permits, Settings};
 use crate::kit::drains::Drains;
-use crate::kit::driver::{FirstPass, drive};
 use crate::kit::life::in_force;
 use crate::kit::link::AgentLink;
 use crate::kit::metrics::Metrics;
 use crate::kit::mirror::Mirror;
-use crate::kit::pace::Pace;
+use crate::kit::queue::ReconcileQueue;
+use crate::kit::reconciler::{FirstPass, drive};
 use crate::kit::status::StatusWriter;
-use crate::kit::wakes::WakeSet;
-use crate::kit::world::{Patience, Permits, Settings, World};
+use crate::kit::throttle::StatusThrottle;
 
 /// What the controllers are built from.
 pub struct Parts {
@@ -46,18 +46,18 @@ pub struct Parts {
 }
 
 /// The caches: every replica keeps them warm; only the leader lets controllers run on them.
-pub struct Warm {
+pub struct WarmCaches {
     /// What the API server last said.
     pub caches: Caches,
-    wakes: Wakes,
+    wakes: Triggers,
     tasks: JoinSet<()>,
 }
 
 /// Starts the watches of these namespaces, of all when none is named, and waits for the first lists.
-pub async fn warm(client: &Client, namespaces: &[String]) -> Result<Warm, CacheError> {
-    let (wakes, mut tasks) = (Wakes::default(), JoinSet::new());
+pub async fn warm(client: &Client, namespaces: &[String]) -> Result<WarmCaches, CacheError> {
+    let (wakes, mut tasks) = (Triggers::default(), JoinSet::new());
     let caches = Caches::start(client, namespaces, &wakes, &mut tasks).await?;
-    Ok(Warm { caches, wakes, tasks })
+    Ok(WarmCaches { caches, wakes, tasks })
 }
 
 /// Running controllers.
@@ -68,11 +68,11 @@ pub struct Controllers {
 }
 
 /// Lets the controllers of all kinds run. The first pass visits every object once; then orders go out.
-pub fn start(warm: Warm, parts: Parts) -> Controllers {
-    let Warm { caches, wakes, tasks: mut background } = warm;
+pub fn start(warm: WarmCaches, parts: Parts) -> Controllers {
+    let WarmCaches { caches, wakes, tasks: mut background } = warm;
     let Parts { client, link, mirror, clock, settings, metrics, instance } = parts;
     let reporter = Reporter { controller: "kalong.dev/operator".into(), instance: Some(instance) };
-    let world = Arc::new(World {
+    let ctx = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
         link,
@@ -86,10 +86,10 @@ pub fn start(warm: Warm, parts: Parts) -> Controllers {
         drains: Drains::default(),
         permits: Permits::default(),
         credentials: Mutex::default(),
-        patience: Patience::default(),
-        pace: Pace::default(),
+        debounce: ConfirmationDebounce::default(),
+        throttle: StatusThrottle::default(),
     });
-    listen(&world, &mut background);
+    listen(&ctx, &mut background);
 
     let first = Arc::new(FirstPass::default());
     first.expect(caches.devices.state().iter().filter_map(|d| d.uid()));
@@ -98,7 +98,7 @@ pub fn start(warm: Warm, parts: Parts) -> Controllers {
     first.expect(caches.igvs.state().iter().filter_map(|v| v.uid()));
     first.expect(caches.links.state().iter().filter_map(|l| l.uid()));
     if first.is_empty() {
-        world.link.open();
+        ctx.link.open();
     }
     wakes.everything(&caches);
 
@@ -106,24 +106,21 @@ pub fn start(warm: Warm, parts: Parts) -> Controllers {
     let mut controllers = JoinSet::new();
     // What an object is to do depends on the state in force of its phase: after a start phases are looked at first, or
     // every object of a new one would say for a moment that its phase is not there.
-    controllers.spawn(drive(world.clone(), caches.phases.clone(), wakes.phases, first.clone(), stopping.clone()));
+    controllers.spawn(drive(ctx.clone(), caches.phases.clone(), wakes.phases, first.clone(), stopping.clone()));
     let judged = visited(caches.phases.clone()).boxed().shared();
+    controllers.spawn(after(&judged, drive(ctx.clone(), caches.models, wakes.models, first.clone(), stopping.clone())));
     controllers
-        .spawn(after(&judged, drive(world.clone(), caches.models, wakes.models, first.clone(), stopping.clone())));
+        .spawn(after(&judged, drive(ctx.clone(), caches.releases, wakes.releases, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(ctx.clone(), caches.agents, wakes.agents, first.clone(), stopping.clone())));
     controllers
-        .spawn(after(&judged, drive(world.clone(), caches.releases, wakes.releases, first.clone(), stopping.clone())));
+        .spawn(after(&judged, drive(ctx.clone(), caches.devices, wakes.devices, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(ctx.clone(), caches.lanes, wakes.lanes, first.clone(), stopping.clone())));
     controllers
-        .spawn(after(&judged, drive(world.clone(), caches.agents, wakes.agents, first.clone(), stopping.clone())));
-    controllers
-        .spawn(after(&judged, drive(world.clone(), caches.devices, wakes.devices, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(world.clone(), caches.lanes, wakes.lanes, first.clone(), stopping.clone())));
-    controllers
-        .spawn(after(&judged, drive(world.clone(), caches.stations, wakes.stations, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(world.clone(), caches.igvs, wakes.igvs, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(world.clone(), caches.links, wakes.links, first.clone(), stopping.clone())));
-    controllers
-        .spawn(after(&judged, drive(world.clone(), caches.drains, wakes.drains, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(world, caches.crossings, wakes.crossings, first, stopping)));
+        .spawn(after(&judged, drive(ctx.clone(), caches.stations, wakes.stations, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(ctx.clone(), caches.igvs, wakes.igvs, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(ctx.clone(), caches.links, wakes.links, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(ctx.clone(), caches.drains, wakes.drains, first.clone(), stopping.clone())));
+    controllers.spawn(after(&judged, drive(ctx, caches.crossings, wakes.crossings, first, stopping)));
     Controllers { controllers, background, stop }
 }
 
@@ -154,10 +151,10 @@ fn after(
 }
 
 /// Whoever an agent's report or the cache of artifacts concerns is looked at again.
-fn listen(world: &Arc<World>, tasks: &mut JoinSet<()>) {
-    let wakes = &world.wakes;
-    let of = |kind: ItemKind, set: &Arc<WakeSet>| {
-        let (mut stream, set) = (world.link.wakes(kind), set.clone());
+fn listen(ctx: &Arc<Context>, tasks: &mut JoinSet<()>) {
+    let wakes = &ctx.wakes;
+    let of = |kind: ItemKind, set: &Arc<ReconcileQueue>| {
+        let (mut stream, set) = (ctx.link.wakes(kind), set.clone());
         async move {
             while let Some(wake) = stream.next().await {
                 set.wake(&wake.namespace, &wake.name);
@@ -165,7 +162,7 @@ fn listen(world: &Arc<World>, tasks: &mut JoinSet<()>) {
         }
     };
     // What a lane says may end or refuse a claim on it without changing a word of its own status.
-    let (mut stream, lanes) = (world.link.wakes(ItemKind::Lane), world.clone());
+    let (mut stream, lanes) = (ctx.link.wakes(ItemKind::Lane), ctx.clone());
     tasks.spawn(async move {
         while let Some(wake) = stream.next().await {
             lanes.wakes.lanes.wake(&wake.namespace, &wake.name);
@@ -178,13 +175,13 @@ fn listen(world: &Arc<World>, tasks: &mut JoinSet<()>) {
     tasks.spawn(of(ItemKind::Igv, &wakes.igvs));
     tasks.spawn(of(ItemKind::Link, &wakes.links));
     // A report on a device may give it leave to be changed, which its lane and its neighbours have to know.
-    let (mut stream, devices) = (world.link.wakes(ItemKind::Device), world.clone());
+    let (mut stream, devices) = (ctx.link.wakes(ItemKind::Device), ctx.clone());
     tasks.spawn(async move {
         while let Some(wake) = stream.next().await {
             devices.wakes.devices.wake(&wake.namespace, &wake.name);
         }
     });
-    let (mut changes, releases) = (world.mirror.changes(), world.clone());
+    let (mut changes, releases) = (ctx.mirror.changes(), ctx.clone());
     tasks.spawn(async move {
         while changes.next().await.is_some() {
             for release in releases.caches.releases.state() {

@@ -124,7 +124,7 @@ words! {
 words! {
     /// The documented reasons of conditions, Events and refusals.
     Reason {
-        /// Nothing was heard or judged yet.
+        /// Nothing was heard or updates yet.
         Initializing,
         /// Everything that is declared is in force.
         InForce,
@@ -426,7 +426,7 @@ words! {
         ClocksAgree,
         /// The clocks differ by more than two seconds.
         ClockSkewed,
-        /// It is judged once messages are exchanged.
+        /// It is updates once messages are exchanged.
         NotExchanging,
         /// An internal step failed and is tried again.
         InternalError,
@@ -435,7 +435,7 @@ words! {
 
 /// The status of a condition, as the API writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Truth {
+pub enum ConditionStatus {
     /// It holds.
     True,
     /// It does not hold.
@@ -444,7 +444,7 @@ pub enum Truth {
     Unknown,
 }
 
-impl Truth {
+impl ConditionStatus {
     /// The word as it stands in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -462,31 +462,31 @@ impl Truth {
 
 /// What a check found: one condition without its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
+pub struct ConditionUpdate {
     /// Which condition.
     pub kind: ConditionType,
     /// Whether it holds.
-    pub status: Truth,
+    pub status: ConditionStatus,
     /// Why, from the documented words.
     pub reason: Reason,
     /// The next step as a sentence; empty while healthy.
     pub message: String,
 }
 
-impl Judgement {
+impl ConditionUpdate {
     /// A condition that holds and needs no words.
     pub fn yes(kind: ConditionType, reason: Reason) -> Self {
-        Self { kind, status: Truth::True, reason, message: String::new() }
+        Self { kind, status: ConditionStatus::True, reason, message: String::new() }
     }
 
     /// A condition that does not hold, and what to do about it.
     pub fn no(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
-        Self { kind, status: Truth::False, reason, message: message.into() }
+        Self { kind, status: ConditionStatus::False, reason, message: message.into() }
     }
 
     /// A condition that nobody can judge now, and what would end that.
     pub fn unknown(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
-        Self { kind, status: Truth::Unknown, reason, message: message.into() }
+        Self { kind, status: ConditionStatus::Unknown, reason, message: message.into() }
     }
 }
 
@@ -502,7 +502,7 @@ pub trait Conditioned {
 
     /// Whether the condition of this type is True.
     fn is(&self, kind: ConditionType) -> bool {
-        self.condition(kind).is_some_and(|c| c.status == Truth::True.as_str())
+        self.condition(kind).is_some_and(|c| c.status == ConditionStatus::True.as_str())
     }
 
     /// The reason of this condition, or an empty text.
@@ -511,13 +511,15 @@ pub trait Conditioned {
     }
 }
 
-/// The conditions to write: the judged ones in their order, times kept where the status did not change.
+/// The conditions to write: the updates ones in their order, times kept where the status did not change.
 ///
-/// A long message is cut at 1,024 characters, and a Reconciling or Stalled that was not judged True disappears.
-pub fn settle(previous: &[Condition], judged: &[Judgement], generation: i64, now: Timestamp) -> Vec<Condition> {
-    judged
+/// A long message is cut at 1,024 characters, and a Reconciling or Stalled that was not updates True disappears.
+pub fn settle(previous: &[Condition], updates: &[ConditionUpdate], generation: i64, now: Timestamp) -> Vec<Condition> {
+    updates
         .iter()
-        .filter(|j| !matches!(j.kind, ConditionType::Reconciling | ConditionType::Stalled) || j.status == Truth::True)
+        .filter(|j| {
+            !matches!(j.kind, ConditionType::Reconciling | ConditionType::Stalled) || j.status == ConditionStatus::True
+        })
         .map(|j| {
             let since = previous
                 .iter()
@@ -550,16 +552,17 @@ mod tests {
 
     #[test]
     fn transition_time_moves_only_with_status() {
-        let first = settle(&[], &[Judgement::no(ConditionType::Ready, Reason::Applying, "a")], 1, at(100));
-        let same = settle(&first, &[Judgement::no(ConditionType::Ready, Reason::AgentUnreachable, "b")], 2, at(200));
+        let first = settle(&[], &[ConditionUpdate::no(ConditionType::Ready, Reason::Applying, "a")], 1, at(100));
+        let same =
+            settle(&first, &[ConditionUpdate::no(ConditionType::Ready, Reason::AgentUnreachable, "b")], 2, at(200));
         assert_eq!(same[0].last_transition_time, Time(at(100)));
-        let turned = settle(&same, &[Judgement::yes(ConditionType::Ready, Reason::InForce)], 2, at(300));
+        let turned = settle(&same, &[ConditionUpdate::yes(ConditionType::Ready, Reason::InForce)], 2, at(300));
         assert_eq!(turned[0].last_transition_time, Time(at(300)));
     }
 
     #[test]
     fn stalled_disappears_when_it_is_over() {
-        let gone = Judgement::no(ConditionType::Stalled, Reason::InForce, "");
+        let gone = ConditionUpdate::no(ConditionType::Stalled, Reason::InForce, "");
         assert!(settle(&[], &[gone], 1, at(1)).is_empty());
     }
 

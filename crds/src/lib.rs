@@ -27,7 +27,7 @@ pub mod wire;
 
 pub use bilateral_link::BilateralLink;
 pub use blocked::{BlockCode, BlockedBy};
-pub use condition::{ConditionType, Conditioned, Judgement, Reason};
+pub use condition::{ConditionType, ConditionUpdate, Conditioned, Reason};
 pub use crossing::Crossing;
 pub use device::Device;
 pub use device_model::DeviceModel;

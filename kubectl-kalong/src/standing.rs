@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kalong_crds::condition::{ConditionType, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Reason};
 use serde::Serialize;
 
 use crate::kind::Kind;
@@ -102,7 +102,7 @@ impl<'a> Standing<'a> {
 
 /// What stands in no condition.
 fn said(reason: Reason, since: Option<Timestamp>) -> Finding<'static> {
-    let status = Truth::Unknown.as_str();
+    let status = ConditionStatus::Unknown.as_str();
     Finding { condition: "Ready", status, reason: word(reason), message: "", since, state: State::Working }
 }
 
@@ -127,8 +127,8 @@ fn judge(thing: &Thing<'_>, condition: &Condition) -> State {
         return State::Well;
     };
     let reason = Reason::parse(&condition.reason);
-    let holds = condition.status == Truth::True.as_str();
-    let unknown = condition.status == Truth::Unknown.as_str();
+    let holds = condition.status == ConditionStatus::True.as_str();
+    let unknown = condition.status == ConditionStatus::Unknown.as_str();
     match kind {
         ConditionType::Stalled if holds => State::Stuck,
         ConditionType::Ready if holds => {
@@ -186,7 +186,7 @@ fn suffers(reason: Reason) -> bool {
 }
 
 fn serves(thing: &Thing<'_>) -> bool {
-    thing.condition(ConditionType::Available).is_some_and(|c| c.status == Truth::True.as_str())
+    thing.condition(ConditionType::Available).is_some_and(|c| c.status == ConditionStatus::True.as_str())
 }
 
 /// Reasons of those who do not serve, on purpose.

@@ -12,7 +12,7 @@ use crate::kit::clock::{beginning, ending, until_next, zone_of};
 
 /// What can be said of the agreements today.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum AgreementState {
     /// None is declared.
     NotDeclared,
     /// At least one is in force; these.
@@ -31,33 +31,33 @@ fn days(agreement: &Agreement) -> Option<(Date, Date)> {
     Some((agreement.valid_from.parse().ok()?, agreement.valid_until.parse().ok()?))
 }
 
-pub(super) fn standing(link: &BilateralLink, crossing: Option<&Crossing>, now: Timestamp) -> Standing {
+pub(super) fn agreement_state(link: &BilateralLink, crossing: Option<&Crossing>, now: Timestamp) -> AgreementState {
     let agreements = &link.spec.agreements;
     if agreements.is_empty() {
-        return Standing::NotDeclared;
+        return AgreementState::NotDeclared;
     }
     if let Some(wrong) = agreements.iter().find(|agreement| days(agreement).is_none()) {
-        return Standing::NoDay(wrong.name.clone());
+        return AgreementState::NoDay(wrong.name.clone());
     }
-    let Some(zone) = zone_of(crossing) else { return Standing::NoZone };
+    let Some(zone) = zone_of(crossing) else { return AgreementState::NoZone };
     let today = now.to_zoned(zone).date();
     let dated = || agreements.iter().filter_map(|agreement| Some((&agreement.name, days(agreement)?)));
     let current: Vec<Name> =
         dated().filter(|(_, (from, until))| (*from..=*until).contains(&today)).map(|(name, _)| name.clone()).collect();
     if !current.is_empty() {
-        return Standing::InForce(current);
+        return AgreementState::InForce(current);
     }
     if let Some((name, (from, _))) = dated().filter(|(_, (from, _))| *from > today).min_by_key(|(_, (from, _))| *from) {
-        return Standing::Begins(name.clone(), from);
+        return AgreementState::Begins(name.clone(), from);
     }
     dated()
         .max_by_key(|(_, (_, until))| *until)
-        .map_or(Standing::NotDeclared, |(name, (_, until))| Standing::Ended(name.clone(), until))
+        .map_or(AgreementState::NotDeclared, |(name, (_, until))| AgreementState::Ended(name.clone(), until))
 }
 
 /// When the last of the agreements that are in force now ends.
 pub(super) fn ends(link: &BilateralLink, crossing: Option<&Crossing>, now: Timestamp) -> Option<Timestamp> {
-    let Standing::InForce(current) = standing(link, crossing, now) else { return None };
+    let AgreementState::InForce(current) = agreement_state(link, crossing, now) else { return None };
     let zone = zone_of(crossing)?;
     let agreements = link.spec.agreements.iter().filter(|agreement| current.contains(&agreement.name));
     agreements.filter_map(|agreement| ending(days(agreement)?.1, &zone)).max()

@@ -16,19 +16,19 @@ use kalong_crds::BilateralLink;
 use kalong_crds::bilateral_link::BilateralLinkStatus;
 
 use crate::kit::Error;
-use crate::kit::driver::{Controlled, Report};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::reconciler::{Reconcile, ReconcileResult};
 
-impl Controlled for BilateralLink {
-    async fn pass(world: &World, link: Arc<Self>) -> Report<BilateralLinkStatus> {
-        let seen = observe::observe(world, link);
-        let plan = plan::plan(&seen);
-        plan.telling.tell(world, seen.link.as_ref());
-        let guarded = plan.telling.guard(world, seen.link.as_ref()).await;
-        let plan::Plan { telling, status, again } = plan;
+impl Reconcile for BilateralLink {
+    async fn reconcile(ctx: &Context, link: Arc<Self>) -> ReconcileResult<BilateralLinkStatus> {
+        let observed = observe::observe(ctx, link);
+        let plan = plan::plan(&observed);
+        plan.placement.tell(ctx, observed.link.as_ref());
+        let guarded = plan.placement.guard(ctx, observed.link.as_ref()).await;
+        let plan::Plan { placement, status, again } = plan;
         // A changed finalizer brings the object back with a new version; its status is written then.
-        let status = status.filter(|_| telling.finalizers.is_none());
-        let order = seen.order.and_then(Result::err).map(Error::Order);
-        Report { status, again, error: guarded.err().or(order), ..Report::unchanged() }
+        let status = status.filter(|_| placement.finalizers.is_none());
+        let order = observed.order.and_then(Result::err).map(Error::Order);
+        ReconcileResult { status, again, error: guarded.err().or(order), ..ReconcileResult::unchanged() }
     }
 }

@@ -12,17 +12,17 @@ use kalong_crds::wire::reported::{LinkReport, ReportedItem};
 use kalong_crds::{BilateralLink, Crossing, EdgeAgent};
 use kube::ResourceExt;
 
-use super::agreement::{Standing, ends, standing};
+use super::agreement::{AgreementState, agreement_state, ends};
 use crate::kit::caches;
-use crate::kit::life::Life;
-use crate::kit::link::{AgentFacts, Hearing, Holding};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::{AgentFacts, Holding, Liveness};
 
-/// The world as one BilateralLink sees it.
-pub(super) struct Seen {
+/// Everything that a decision about one BilateralLink rests on.
+pub(super) struct Observed {
     pub(super) link: Arc<BilateralLink>,
     pub(super) now: Timestamp,
-    pub(super) life: Life,
+    pub(super) life: LifecycleStage,
     pub(super) crossing: Option<Arc<Crossing>>,
     pub(super) agent: Option<Arc<EdgeAgent>>,
     pub(super) agent_id: Result<AgentId, AgentIdError>,
@@ -31,37 +31,41 @@ pub(super) struct Seen {
     pub(super) report: Option<Arc<ReportedItem>>,
     pub(super) holding: Holding,
     /// Agents that hold this link and should not.
-    pub(super) strays: Vec<AgentId>,
+    pub(super) wrong_holders: Vec<AgentId>,
     /// The order as it would be sent now.
     pub(super) order: Option<Result<Item, CanonicalError>>,
     /// How much longer to wait for the confirmation of that order before the status says so.
-    pub(super) patience: Option<Duration>,
+    pub(super) debounce: Option<Duration>,
 }
 
-impl Seen {
+impl Observed {
     /// What can be said of the gateway's agent.
-    pub(super) fn hearing(&self) -> Hearing {
-        self.facts.as_ref().map_or(Hearing::Wait, AgentFacts::hearing)
+    pub(super) fn liveness(&self) -> Liveness {
+        self.facts.as_ref().map_or(Liveness::Pending, AgentFacts::liveness)
     }
 
     /// Whether no gateway shall know of the link any more.
     pub(super) fn leaves(&self) -> bool {
-        self.link.metadata.deletion_timestamp.is_some() || self.life == Life::Planned
+        self.link.metadata.deletion_timestamp.is_some() || self.life == LifecycleStage::Planned
     }
 
-    pub(super) fn standing(&self) -> Standing {
-        standing(&self.link, self.crossing.as_deref(), self.now)
+    pub(super) fn agreement_state(&self) -> AgreementState {
+        agreement_state(&self.link, self.crossing.as_deref(), self.now)
     }
 
     /// What the gateway may do. Every doubt cuts.
     pub(super) fn mode(&self) -> LinkMode {
-        let agreed = matches!(self.standing(), Standing::InForce(_));
-        if agreed && self.life == Life::InService && !self.link.spec.suspend { LinkMode::Watch } else { LinkMode::Cut }
+        let agreed = matches!(self.agreement_state(), AgreementState::InForce(_));
+        if agreed && self.life == LifecycleStage::InService && !self.link.spec.suspend {
+            LinkMode::Watch
+        } else {
+            LinkMode::Cut
+        }
     }
 
     /// What the agent that is heard says of the link.
     pub(super) fn heard(&self) -> Option<&LinkReport> {
-        self.report.as_ref().filter(|_| self.hearing() == Hearing::Heard)?.link.as_ref()
+        self.report.as_ref().filter(|_| self.liveness() == Liveness::Live)?.link.as_ref()
     }
 
     /// Whether the agent holds the order as it would be sent now.
@@ -82,51 +86,51 @@ impl Seen {
     }
 }
 
-pub(super) fn observe(world: &World, link: Arc<BilateralLink>) -> Seen {
+pub(super) fn observe(ctx: &Context, link: Arc<BilateralLink>) -> Observed {
     let namespace = link.namespace().unwrap_or_default();
     let uid = link.uid().unwrap_or_default();
     let spec = &link.spec;
     let agent_id = AgentId::new(&namespace, spec.agent_ref.as_str());
-    let mut seen = Seen {
-        now: world.clock.now(),
-        life: world.life(&namespace, spec.phase.as_ref()),
-        crossing: caches::get(&world.caches.crossings, &namespace, spec.crossing_ref.as_str()),
-        agent: caches::get(&world.caches.agents, &namespace, spec.agent_ref.as_str()),
-        facts: agent_id.as_ref().ok().map(|id| world.link.facts(id)),
-        report: agent_id.as_ref().ok().and_then(|id| world.link.report(id, &uid)),
-        holding: agent_id.as_ref().map_or(Holding::NotHeld, |id| world.link.holding(id, &uid)),
-        strays: world.link.holders(&uid).into_iter().filter(|h| agent_id.as_ref().ok() != Some(h)).collect(),
+    let mut observed = Observed {
+        now: ctx.clock.now(),
+        life: ctx.life(&namespace, spec.phase.as_ref()),
+        crossing: caches::get(&ctx.caches.crossings, &namespace, spec.crossing_ref.as_str()),
+        agent: caches::get(&ctx.caches.agents, &namespace, spec.agent_ref.as_str()),
+        facts: agent_id.as_ref().ok().map(|id| ctx.link.facts(id)),
+        report: agent_id.as_ref().ok().and_then(|id| ctx.link.report(id, &uid)),
+        holding: agent_id.as_ref().map_or(Holding::NotHeld, |id| ctx.link.holding(id, &uid)),
+        wrong_holders: ctx.link.holders(&uid).into_iter().filter(|h| agent_id.as_ref().ok() != Some(h)).collect(),
         agent_id,
         order: None,
-        patience: None,
+        debounce: None,
         link,
     };
-    seen.order = compose(&seen);
-    if let Some(Ok(item)) = &seen.order {
-        if seen.confirmed() {
-            world.patience.over(&uid);
+    observed.order = compose(&observed);
+    if let Some(Ok(item)) = &observed.order {
+        if observed.confirmed() {
+            ctx.debounce.over(&uid);
         } else {
-            seen.patience = world.patience.left(&uid, &item.hash);
+            observed.debounce = ctx.debounce.left(&uid, &item.hash);
         }
     }
-    seen
+    observed
 }
 
 /// What the gateway is told: always something while there is a gateway, so that the switch works whatever else is wrong.
-pub(super) fn compose(seen: &Seen) -> Option<Result<Item, CanonicalError>> {
-    let link = &seen.link;
+pub(super) fn compose(observed: &Observed) -> Option<Result<Item, CanonicalError>> {
+    let link = &observed.link;
     // Nothing is contacted anew while the phase is not known; a gateway that has the link already is cut.
-    let known = seen.life != Life::UnknownPhase || seen.holding != Holding::NotHeld;
-    if seen.leaves() || seen.agent.is_none() || seen.agent_id.is_err() || !known {
+    let known = observed.life != LifecycleStage::UnknownPhase || observed.holding != Holding::NotHeld;
+    if observed.leaves() || observed.agent.is_none() || observed.agent_id.is_err() || !known {
         return None;
     }
-    let mode = seen.mode();
+    let mode = observed.mode();
     let order = LinkOrder {
         profile: link.spec.transport.profile,
         endpoint: link.spec.transport.endpoint.clone(),
         mode,
         until: match mode {
-            LinkMode::Watch => ends(link, seen.crossing.as_deref(), seen.now).map(|end| end.to_string()),
+            LinkMode::Watch => ends(link, observed.crossing.as_deref(), observed.now).map(|end| end.to_string()),
             LinkMode::Cut => None,
         },
     };

@@ -14,9 +14,9 @@ use kalong_crds::wire::reported::{ItemState, LinkReport, PeerClock, ReportedItem
 use kalong_crds::{BilateralLink, BlockCode, FINALIZER};
 use serde_json::{Value, json};
 
-use super::observe::{Seen, compose};
+use super::observe::{Observed, compose};
 use super::plan;
-use crate::kit::life::Life;
+use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Holding, Presence};
 
 const AT: &str = "2026-11-22T07:00:00Z";
@@ -42,7 +42,7 @@ fn condition(kind: &str, word: &str, reason: &str) -> Value {
 }
 
 /// A link without an agreement, whose gateway reported that it contacts nobody.
-fn seen() -> Seen {
+fn observed() -> Observed {
     let link: Arc<BilateralLink> = object(
         "BilateralLink",
         "dongxing",
@@ -51,9 +51,9 @@ fn seen() -> Seen {
                "transport": {"profile": "Simulated", "endpoint": "127.0.0.1:8443"}}),
         json!({"observedGeneration": 2, "conditions": [condition("Ready", "True", "DryRun"), condition("Available", "False", "DryRun")]}),
     );
-    let mut seen = Seen {
+    let mut observed = Observed {
         now: AT.parse::<Timestamp>().unwrap(),
-        life: Life::InService,
+        life: LifecycleStage::InService,
         crossing: Some(object(
             "Crossing",
             "bac-luan-2",
@@ -80,41 +80,41 @@ fn seen() -> Seen {
         }),
         report: None,
         holding: Holding::Held,
-        strays: vec![],
+        wrong_holders: vec![],
         order: None,
-        patience: None,
+        debounce: None,
         link,
     };
-    seen.order = compose(&seen);
-    confirm(&mut seen, LinkReport::default());
-    seen
+    observed.order = compose(&observed);
+    confirm(&mut observed, LinkReport::default());
+    observed
 }
 
 /// A link with an agreement in force, whose peer answers and whose clocks agree.
-fn agreed() -> Seen {
-    let mut seen = seen();
-    declare(&mut seen, |spec| spec["agreements"] = json!([agreement("2026-11-01", "2026-12-31")]));
-    confirm(&mut seen, LinkReport { contacting: true, reachable: Some(true), clock: Some(PeerClock::Agrees) });
-    seen
+fn agreed() -> Observed {
+    let mut observed = observed();
+    declare(&mut observed, |spec| spec["agreements"] = json!([agreement("2026-11-01", "2026-12-31")]));
+    confirm(&mut observed, LinkReport { contacting: true, reachable: Some(true), clock: Some(PeerClock::Agrees) });
+    observed
 }
 
-fn declare(seen: &mut Seen, change: impl FnOnce(&mut Value)) {
-    let mut value = serde_json::to_value(seen.link.as_ref()).unwrap();
+fn declare(observed: &mut Observed, change: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::to_value(observed.link.as_ref()).unwrap();
     change(&mut value["spec"]);
-    seen.link = Arc::new(serde_json::from_value(value).unwrap());
-    seen.order = compose(seen);
+    observed.link = Arc::new(serde_json::from_value(value).unwrap());
+    observed.order = compose(observed);
 }
 
-fn confirm(seen: &mut Seen, link: LinkReport) {
-    seen.report = Some(Arc::new(report(order(seen), link)));
+fn confirm(observed: &mut Observed, link: LinkReport) {
+    observed.report = Some(Arc::new(report(order(observed), link)));
 }
 
-fn order(seen: &Seen) -> &Item {
-    seen.order.as_ref().unwrap().as_ref().unwrap()
+fn order(observed: &Observed) -> &Item {
+    observed.order.as_ref().unwrap().as_ref().unwrap()
 }
 
-fn mode(seen: &Seen) -> LinkMode {
-    serde_json::from_value::<LinkOrder>(order(seen).spec.clone()).unwrap().mode
+fn mode(observed: &Observed) -> LinkMode {
+    serde_json::from_value::<LinkOrder>(order(observed).spec.clone()).unwrap().mode
 }
 
 fn report(item: &Item, link: LinkReport) -> ReportedItem {
@@ -134,8 +134,8 @@ fn report(item: &Item, link: LinkReport) -> ReportedItem {
     }
 }
 
-fn status(seen: &Seen) -> BilateralLinkStatus {
-    plan::plan(seen).status.unwrap()
+fn status(observed: &Observed) -> BilateralLinkStatus {
+    plan::plan(observed).status.unwrap()
 }
 
 fn is(status: &BilateralLinkStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
@@ -151,9 +151,9 @@ fn is(status: &BilateralLinkStatus, kind: ConditionType, word: &str, reason: Rea
 
 #[test]
 fn without_an_agreement_the_link_is_a_dry_run_and_nothing_is_sent() {
-    let seen = seen();
-    assert_eq!(mode(&seen), LinkMode::Cut);
-    let status = status(&seen);
+    let observed = observed();
+    assert_eq!(mode(&observed), LinkMode::Cut);
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "True", Reason::DryRun);
     is(&status, ConditionType::Available, "False", Reason::DryRun);
     is(&status, ConditionType::AgreementInForce, "False", Reason::NoAgreement);
@@ -165,9 +165,9 @@ fn without_an_agreement_the_link_is_a_dry_run_and_nothing_is_sent() {
 
 #[test]
 fn agreement_in_force_lets_the_gateway_watch_the_peer_and_no_more() {
-    let seen = agreed();
-    assert_eq!(mode(&seen), LinkMode::Watch);
-    let status = status(&seen);
+    let observed = agreed();
+    assert_eq!(mode(&observed), LinkMode::Watch);
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "True", Reason::InForce);
     is(&status, ConditionType::AgreementInForce, "True", Reason::AgreementValid);
     is(&status, ConditionType::PeerReachable, "True", Reason::PeerAnswers);
@@ -179,11 +179,11 @@ fn agreement_in_force_lets_the_gateway_watch_the_peer_and_no_more() {
 #[test]
 fn agreement_begins_and_ends_at_midnight_in_the_crossings_zone() {
     let at = |time: &str| {
-        let mut seen = agreed();
-        declare(&mut seen, |spec| spec["agreements"] = json!([agreement("2026-12-01", "2026-12-31")]));
-        seen.now = time.parse().unwrap();
-        seen.order = compose(&seen);
-        seen
+        let mut observed = agreed();
+        declare(&mut observed, |spec| spec["agreements"] = json!([agreement("2026-12-01", "2026-12-31")]));
+        observed.now = time.parse().unwrap();
+        observed.order = compose(&observed);
+        observed
     };
     // 17:00 UTC is midnight in Hanoi.
     for (time, expected) in [
@@ -202,42 +202,42 @@ fn agreement_begins_and_ends_at_midnight_in_the_crossings_zone() {
 
 #[test]
 fn gateway_is_told_when_the_last_agreement_ends_so_that_it_needs_nobody_then() {
-    let until = |seen: &Seen| serde_json::from_value::<LinkOrder>(order(seen).spec.clone()).unwrap().until;
-    let mut seen = agreed();
-    assert_eq!(until(&seen).as_deref(), Some("2026-12-31T17:00:00Z"));
+    let until = |observed: &Observed| serde_json::from_value::<LinkOrder>(order(observed).spec.clone()).unwrap().until;
+    let mut observed = agreed();
+    assert_eq!(until(&observed).as_deref(), Some("2026-12-31T17:00:00Z"));
     let mut longer = agreement("2026-06-01", "2027-01-31");
     longer["name"] = json!("capacity");
-    declare(&mut seen, |spec| spec["agreements"].as_array_mut().unwrap().push(longer));
-    assert_eq!(until(&seen).as_deref(), Some("2027-01-31T17:00:00Z"));
-    declare(&mut seen, |spec| spec["suspend"] = json!(true));
-    assert_eq!(until(&seen), None);
+    declare(&mut observed, |spec| spec["agreements"].as_array_mut().unwrap().push(longer));
+    assert_eq!(until(&observed).as_deref(), Some("2027-01-31T17:00:00Z"));
+    declare(&mut observed, |spec| spec["suspend"] = json!(true));
+    assert_eq!(until(&observed), None);
 }
 
 #[test]
 fn link_is_looked_at_just_after_the_midnight_at_which_an_agreement_ends() {
-    let mut seen = agreed();
-    seen.now = "2026-12-31T16:59:30Z".parse().unwrap();
-    seen.order = compose(&seen);
-    let again = plan::plan(&seen).again.unwrap();
+    let mut observed = agreed();
+    observed.now = "2026-12-31T16:59:30Z".parse().unwrap();
+    observed.order = compose(&observed);
+    let again = plan::plan(&observed).again.unwrap();
     assert!(again > Duration::from_secs(30) && again < Duration::from_secs(31), "{again:?}");
 }
 
 #[test]
 fn switch_cuts_at_once_and_is_in_force_when_the_gateway_said_so() {
-    let mut seen = agreed();
-    declare(&mut seen, |spec| spec["suspend"] = json!(true));
-    let decided = plan::plan(&seen);
-    let (_, item) = decided.telling.want.unwrap();
+    let mut observed = agreed();
+    declare(&mut observed, |spec| spec["suspend"] = json!(true));
+    let decided = plan::plan(&observed);
+    let (_, item) = decided.placement.want.unwrap();
     assert_eq!(serde_json::from_value::<LinkOrder>(item.spec).unwrap().mode, LinkMode::Cut);
     let told = decided.status.unwrap();
     is(&told, ConditionType::Ready, "False", Reason::Applying);
     is(&told, ConditionType::Available, "False", Reason::Suspended);
     assert_eq!(told.blocked_by[0].code, BlockCode::AgentConfirmation);
 
-    confirm(&mut seen, LinkReport { contacting: true, ..LinkReport::default() });
-    is(&status(&seen), ConditionType::Ready, "False", Reason::Applying);
-    confirm(&mut seen, LinkReport::default());
-    let cut = status(&seen);
+    confirm(&mut observed, LinkReport { contacting: true, ..LinkReport::default() });
+    is(&status(&observed), ConditionType::Ready, "False", Reason::Applying);
+    confirm(&mut observed, LinkReport::default());
+    let cut = status(&observed);
     is(&cut, ConditionType::Ready, "True", Reason::Suspended);
     is(&cut, ConditionType::Available, "False", Reason::Suspended);
     is(&cut, ConditionType::PeerReachable, "False", Reason::Suspended);
@@ -247,51 +247,51 @@ fn switch_cuts_at_once_and_is_in_force_when_the_gateway_said_so() {
 
 #[test]
 fn switch_works_whatever_else_is_wrong() {
-    let mut seen = agreed();
-    seen.crossing = None;
-    declare(&mut seen, |spec| spec["suspend"] = json!(true));
-    let decided = plan::plan(&seen);
-    assert_eq!(mode(&seen), LinkMode::Cut);
-    assert!(decided.telling.want.is_some());
+    let mut observed = agreed();
+    observed.crossing = None;
+    declare(&mut observed, |spec| spec["suspend"] = json!(true));
+    let decided = plan::plan(&observed);
+    assert_eq!(mode(&observed), LinkMode::Cut);
+    assert!(decided.placement.want.is_some());
     is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::MissingReference);
 }
 
 #[test]
 fn every_doubt_cuts() {
-    let cut = |change: fn(&mut Seen)| {
-        let mut seen = agreed();
-        change(&mut seen);
-        seen.order = compose(&seen);
-        assert_eq!(mode(&seen), LinkMode::Cut);
-        assert!(plan::plan(&seen).telling.want.is_some());
+    let cut = |change: fn(&mut Observed)| {
+        let mut observed = agreed();
+        change(&mut observed);
+        observed.order = compose(&observed);
+        assert_eq!(mode(&observed), LinkMode::Cut);
+        assert!(plan::plan(&observed).placement.want.is_some());
     };
-    cut(|seen| seen.crossing = None);
-    cut(|seen| seen.life = Life::Commissioning);
-    cut(|seen| seen.life = Life::UnknownPhase);
-    cut(|seen| declare(seen, |spec| spec["agreements"] = json!([agreement("2026-02-31", "2026-12-31")])));
-    cut(|seen| declare(seen, |spec| spec["agreements"] = json!([])));
+    cut(|observed| observed.crossing = None);
+    cut(|observed| observed.life = LifecycleStage::Commissioning);
+    cut(|observed| observed.life = LifecycleStage::UnknownPhase);
+    cut(|observed| declare(observed, |spec| spec["agreements"] = json!([agreement("2026-02-31", "2026-12-31")])));
+    cut(|observed| declare(observed, |spec| spec["agreements"] = json!([])));
 }
 
 #[test]
 fn unknown_phase_takes_nothing_away_and_contacts_nobody_anew() {
     let mut held = agreed();
-    held.life = Life::UnknownPhase;
+    held.life = LifecycleStage::UnknownPhase;
     held.order = compose(&held);
     let decided = plan::plan(&held);
-    assert!(decided.telling.remove.is_empty());
+    assert!(decided.placement.remove.is_empty());
     is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::UnknownPhase);
     held.holding = Holding::NotHeld;
     held.order = compose(&held);
-    assert!(plan::plan(&held).telling.want.is_none());
+    assert!(plan::plan(&held).placement.want.is_none());
 }
 
 #[test]
 fn planned_link_is_taken_from_its_gateway() {
     let mut planned = agreed();
-    planned.life = Life::Planned;
+    planned.life = LifecycleStage::Planned;
     planned.order = compose(&planned);
     let decided = plan::plan(&planned);
-    assert!(decided.telling.want.is_none() && decided.telling.remove.len() == 1);
+    assert!(decided.placement.want.is_none() && decided.placement.remove.len() == 1);
     let status = decided.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Planned);
     is(&status, ConditionType::Available, "False", Reason::Planned);
@@ -300,7 +300,7 @@ fn planned_link_is_taken_from_its_gateway() {
 #[test]
 fn commissioned_link_is_told_to_stay_cut() {
     let mut commissioned = agreed();
-    commissioned.life = Life::Commissioning;
+    commissioned.life = LifecycleStage::Commissioning;
     commissioned.order = compose(&commissioned);
     confirm(&mut commissioned, LinkReport::default());
     let status = status(&commissioned);
@@ -317,7 +317,7 @@ fn silent_gateway_makes_a_watched_link_unknown_and_leaves_a_cut_one_cut() {
     is(&unknown, ConditionType::Available, "Unknown", Reason::AgentUnreachable);
     is(&unknown, ConditionType::PeerReachable, "Unknown", Reason::AgentUnreachable);
 
-    let mut cut = seen();
+    let mut cut = observed();
     cut.facts.as_mut().unwrap().presence = Presence::Silent;
     let still = status(&cut);
     is(&still, ConditionType::Ready, "True", Reason::DryRun);
@@ -332,7 +332,7 @@ fn silent_gateway_makes_a_watched_link_unknown_and_leaves_a_cut_one_cut() {
 
 #[test]
 fn gateway_that_never_enrolled_can_send_nothing() {
-    let mut bare = seen();
+    let mut bare = observed();
     bare.agent = Some(object("EdgeAgent", "gateway", json!({}), Value::Null));
     bare.report = None;
     bare.holding = Holding::Unknown;
@@ -344,23 +344,23 @@ fn gateway_that_never_enrolled_can_send_nothing() {
 
 #[test]
 fn peer_and_clock_are_told_apart() {
-    let mut seen = agreed();
-    confirm(&mut seen, LinkReport { contacting: true, reachable: Some(false), clock: None });
-    let away = status(&seen);
+    let mut observed = agreed();
+    confirm(&mut observed, LinkReport { contacting: true, reachable: Some(false), clock: None });
+    let away = status(&observed);
     is(&away, ConditionType::PeerReachable, "False", Reason::PeerUnreachable);
     is(&away, ConditionType::Available, "False", Reason::PeerUnreachable);
     is(&away, ConditionType::Ready, "True", Reason::InForce);
-    confirm(&mut seen, LinkReport { contacting: true, reachable: Some(true), clock: Some(PeerClock::Differs) });
-    let skewed = status(&seen);
+    confirm(&mut observed, LinkReport { contacting: true, reachable: Some(true), clock: Some(PeerClock::Differs) });
+    let skewed = status(&observed);
     is(&skewed, ConditionType::ClockSynchronised, "False", Reason::ClockSkewed);
     is(&skewed, ConditionType::Available, "False", Reason::NotExchanging);
-    confirm(&mut seen, LinkReport { contacting: true, reachable: Some(true), clock: Some(PeerClock::Refused) });
-    is(&status(&seen), ConditionType::Available, "False", Reason::ClockSkewed);
+    confirm(&mut observed, LinkReport { contacting: true, reachable: Some(true), clock: Some(PeerClock::Refused) });
+    is(&status(&observed), ConditionType::Available, "False", Reason::ClockSkewed);
 }
 
 #[test]
 fn fresh_leader_leaves_the_status_alone_unless_the_mode_changed_meanwhile() {
-    let mut fresh = seen();
+    let mut fresh = observed();
     fresh.facts.as_mut().unwrap().presence = Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
     fresh.report = None;
     assert!(plan::plan(&fresh).status.is_none());
@@ -368,7 +368,7 @@ fn fresh_leader_leaves_the_status_alone_unless_the_mode_changed_meanwhile() {
 
 #[test]
 fn all_conditions_are_written_on_the_first_visit() {
-    let mut first = seen();
+    let mut first = observed();
     let mut link = first.link.as_ref().clone();
     link.status = None;
     first.link = Arc::new(link);

@@ -7,15 +7,15 @@ use kalong_crds::blocked::BlockCode;
 use kalong_crds::lane_drain::DrainClass;
 
 use super::floors::{Lost, broken_among};
-use super::{Breach, Claim, Decision, Group, LaneFacts, Picture, Wait};
-use crate::kit::life::Life;
+use super::{Breach, CapacitySnapshot, Claim, Decision, Group, LaneFacts, Wait};
+use crate::kit::life::LifecycleStage;
 
 /// What becomes of this claim now.
 ///
 /// An Emergency is accepted whatever breaks. A Change is accepted when every floor that it touches holds after it and no other lane of
 /// the same crossing, service and direction is drained for a change. Claims that wait and go first are charged as if they were accepted
 /// already if they could be, so the order of passes decides nothing; but only what really is accepted makes a lane free of charge.
-pub fn decide(picture: &Picture, claim: &Claim) -> Decision {
+pub fn decide(picture: &CapacitySnapshot, claim: &Claim) -> Decision {
     let mut charged: Vec<&Claim> = picture.accepted.iter().collect();
     if claim.class == DrainClass::Emergency {
         let broken = broken_among(picture, &charged, &costly(picture, claim), &claim.lanes);
@@ -40,9 +40,9 @@ fn rank(claim: &Claim) -> (Reverse<DrainClass>, Reverse<i64>, i64, &str) {
     (Reverse(claim.class), Reverse(claim.priority), claim.created, &claim.name)
 }
 
-fn judge(picture: &Picture, charged: &[&Claim], claim: &Claim) -> Result<(), Wait> {
+fn judge(picture: &CapacitySnapshot, charged: &[&Claim], claim: &Claim) -> Result<(), Wait> {
     let lanes = || claim.lanes.iter().filter_map(|name| picture.lanes.get(name).map(|lane| (name, lane)));
-    if let Some((name, _)) = lanes().find(|(_, lane)| lane.life == Life::UnknownPhase) {
+    if let Some((name, _)) = lanes().find(|(_, lane)| lane.life == LifecycleStage::UnknownPhase) {
         return Err(Wait {
             code: BlockCode::MissingReference,
             subject: format!("Lane/{name}"),
@@ -69,7 +69,7 @@ fn judge(picture: &Picture, charged: &[&Claim], claim: &Claim) -> Result<(), Wai
 }
 
 /// The groups that lose something by this claim: a lane that is closed for good, or held already, costs nothing.
-fn costly<'a>(picture: &'a Picture, claim: &Claim) -> BTreeSet<&'a Group> {
+fn costly<'a>(picture: &'a CapacitySnapshot, claim: &Claim) -> BTreeSet<&'a Group> {
     let held = |lane: &str| picture.accepted.iter().any(|claim| claim.lanes.contains(lane));
     let lanes = claim.lanes.iter().filter_map(|name| picture.lanes.get(name).map(|lane| (name, lane)));
     lanes.filter(|(name, lane)| serves(lane) && !held(name)).map(|(_, lane)| &lane.group).collect()
@@ -77,18 +77,23 @@ fn costly<'a>(picture: &'a Picture, claim: &Claim) -> BTreeSet<&'a Group> {
 
 /// Whether taking this lane may take something from traffic. A lane that is broken or unknown counts: it may be back at any time.
 fn serves(lane: &LaneFacts) -> bool {
-    lane.life == Life::InService && !lane.shut
+    lane.life == LifecycleStage::InService && !lane.shut
 }
 
 /// Whether a change of this lane needs the turn of its group. A lane that a change holds already has it; one that an emergency holds
 /// does not: when the emergency ends, the change would keep a second lane of the group closed.
-fn takes_turn(picture: &Picture, name: &str, lane: &LaneFacts) -> bool {
+fn takes_turn(picture: &CapacitySnapshot, name: &str, lane: &LaneFacts) -> bool {
     let changing = picture.accepted.iter().any(|claim| claim.class == DrainClass::Change && claim.lanes.contains(name));
     serves(lane) && !changing
 }
 
 /// A lane that this other claim drains for a change in one of these groups, and that the claim itself does not concern.
-fn in_turn<'a>(picture: &Picture, other: &'a Claim, claim: &Claim, turns: &BTreeSet<&Group>) -> Option<&'a String> {
+fn in_turn<'a>(
+    picture: &CapacitySnapshot,
+    other: &'a Claim,
+    claim: &Claim,
+    turns: &BTreeSet<&Group>,
+) -> Option<&'a String> {
     if other.class != DrainClass::Change || other.name == claim.name {
         return None;
     }

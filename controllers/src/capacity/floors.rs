@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use kalong_crds::condition::Truth;
+use kalong_crds::condition::ConditionStatus;
 use kalong_crds::lane::{Admission, LaneAdmission};
 
-use super::{Claim, Floor, Group, LaneFacts, Picture};
-use crate::kit::life::Life;
+use super::{CapacitySnapshot, Claim, Floor, Group, LaneFacts};
+use crate::kit::life::LifecycleStage;
 
 /// Why a lane is no capacity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,13 +73,13 @@ impl fmt::Display for Breach {
 }
 
 /// Why this lane is no capacity now; none when it is.
-pub fn loss(picture: &Picture, name: &str, lane: &LaneFacts) -> Option<Lost> {
+pub fn loss(picture: &CapacitySnapshot, name: &str, lane: &LaneFacts) -> Option<Lost> {
     lost(&picture.accepted.iter().collect::<Vec<_>>(), name, lane)
 }
 
 /// What is charged first stands first: whatever is broken, unknown, closed or claimed is gone before anybody asks for more.
 pub(super) fn lost(accepted: &[&Claim], name: &str, lane: &LaneFacts) -> Option<Lost> {
-    if lane.life != Life::InService {
+    if lane.life != LifecycleStage::InService {
         return Some(Lost::NotInService);
     }
     if let Some(claim) = holder(accepted, name) {
@@ -93,9 +93,9 @@ pub(super) fn lost(accepted: &[&Claim], name: &str, lane: &LaneFacts) -> Option<
     }
     match (lane.reported, lane.available) {
         (LaneAdmission::Unknown, _) => Some(Lost::Unknown),
-        (LaneAdmission::Open, Truth::Unknown) => Some(Lost::Unknown),
-        (LaneAdmission::Open, Truth::False) => Some(Lost::Broken),
-        (LaneAdmission::Open, Truth::True) => (!lane.settled).then_some(Lost::Unconfirmed),
+        (LaneAdmission::Open, ConditionStatus::Unknown) => Some(Lost::Unknown),
+        (LaneAdmission::Open, ConditionStatus::False) => Some(Lost::Broken),
+        (LaneAdmission::Open, ConditionStatus::True) => (!lane.settled).then_some(Lost::Unconfirmed),
         (other, _) => Some(Lost::NotOpen(other)),
     }
 }
@@ -105,14 +105,14 @@ fn holder<'a>(accepted: &[&'a Claim], lane: &str) -> Option<&'a Claim> {
 }
 
 /// The floors that do not hold once these lanes are taken away too; all floors of the picture are looked at.
-pub fn floors_broken(picture: &Picture, taken: &BTreeSet<String>) -> Vec<Breach> {
+pub fn floors_broken(picture: &CapacitySnapshot, taken: &BTreeSet<String>) -> Vec<Breach> {
     let accepted: Vec<_> = picture.accepted.iter().collect();
     picture.floors.iter().filter_map(|floor| breach(picture, &accepted, floor, taken)).collect()
 }
 
 /// The floors of these groups that do not hold once these lanes are taken away too.
 pub(super) fn broken_among(
-    picture: &Picture,
+    picture: &CapacitySnapshot,
     accepted: &[&Claim],
     groups: &BTreeSet<&Group>,
     taken: &BTreeSet<String>,
@@ -121,7 +121,7 @@ pub(super) fn broken_among(
     concerned.filter_map(|floor| breach(picture, accepted, floor, taken)).collect()
 }
 
-fn breach(picture: &Picture, accepted: &[&Claim], floor: &Floor, taken: &BTreeSet<String>) -> Option<Breach> {
+fn breach(picture: &CapacitySnapshot, accepted: &[&Claim], floor: &Floor, taken: &BTreeSet<String>) -> Option<Breach> {
     let (mut lanes, mut passages_per_hour, mut missing) = (0, 0, Vec::new());
     for (name, lane) in picture.lanes.iter().filter(|(_, lane)| lane.group == floor.group) {
         match lost(accepted, name, lane) {

@@ -12,19 +12,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use kalong_crds::blocked::BlockCode;
-use kalong_crds::condition::Truth;
+use kalong_crds::condition::ConditionStatus;
 use kalong_crds::crossing::Direction;
 use kalong_crds::lane::{Admission, LaneAdmission, Service};
 use kalong_crds::lane_drain::DrainClass;
 
-use crate::kit::life::Life;
+use crate::kit::life::LifecycleStage;
 
 pub use decide::decide;
 pub use floors::{Breach, Lost, floors_broken, loss};
 
 /// Everything that a decision about capacity rests on. One namespace, at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Picture {
+pub struct CapacitySnapshot {
     /// The floors of crossings that are in service.
     pub floors: Vec<Floor>,
     /// The lanes, by name.
@@ -71,13 +71,13 @@ pub struct LaneFacts {
     /// Rated capacity, in passages an hour.
     pub passages_per_hour: i64,
     /// How far it is in its life.
-    pub life: Life,
+    pub life: LifecycleStage,
     /// Whether it is meant to admit traffic.
     pub declared: Admission,
     /// What its agent says that it does; Unknown unless the agent is heard.
     pub reported: LaneAdmission,
     /// Its condition Available.
-    pub available: Truth,
+    pub available: ConditionStatus,
     /// Whether an interlock keeps it closed.
     pub interlocked: bool,
     /// Whether its agent holds the last order, and no claim is in that order or on its way.

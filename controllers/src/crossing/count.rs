@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kalong_crds::crossing::{Direction, LaneCount};
 use kalong_crds::lane::{Admission, LaneAdmission, Service};
 use kalong_crds::lane_drain::DrainClass;
 use kube::ResourceExt;
 
-use super::observe::{LaneSeen, Seen};
-use crate::capacity::{Breach, Claim, Floor, Group, LaneFacts, Lost, Picture, floors_broken, loss};
-use crate::kit::life::Life;
+use super::observe::{CountedLane, Observed};
+use crate::capacity::{Breach, CapacitySnapshot, Claim, Floor, Group, LaneFacts, Lost, floors_broken, loss};
+use crate::kit::life::LifecycleStage;
 
 /// Lanes by service and direction.
-pub(super) fn lanes(seen: &Seen) -> Vec<LaneCount> {
-    let picture = picture(seen);
+pub(super) fn lanes(observed: &Observed) -> Vec<LaneCount> {
+    let picture = picture(observed);
     let mut counts: BTreeMap<(Service, Direction), LaneCount> = BTreeMap::new();
-    for lane in &seen.lanes {
+    for lane in &observed.lanes {
         let spec = &lane.lane.spec;
         let entry = counts.entry((spec.service, spec.direction)).or_insert_with(|| LaneCount {
             service: spec.service,
@@ -30,7 +30,7 @@ pub(super) fn lanes(seen: &Seen) -> Vec<LaneCount> {
             open_passages_per_hour: 0,
         });
         entry.declared += 1;
-        let facts = facts(seen, lane);
+        let facts = facts(observed, lane);
         match column(loss(&picture, &lane.lane.name_any(), &facts), &facts) {
             Column::Open => {
                 entry.open += 1;
@@ -46,8 +46,8 @@ pub(super) fn lanes(seen: &Seen) -> Vec<LaneCount> {
 }
 
 /// The floors that do not hold now.
-pub(super) fn broken(seen: &Seen) -> Vec<Breach> {
-    floors_broken(&picture(seen), &Default::default())
+pub(super) fn broken(observed: &Observed) -> Vec<Breach> {
+    floors_broken(&picture(observed), &Default::default())
 }
 
 /// Where a lane is counted.
@@ -63,7 +63,7 @@ enum Column {
 fn column(lost: Option<Lost>, lane: &LaneFacts) -> Column {
     match lost {
         None => Column::Open,
-        Some(Lost::NotInService) if lane.life == Life::UnknownPhase => Column::Failed,
+        Some(Lost::NotInService) if lane.life == LifecycleStage::UnknownPhase => Column::Failed,
         Some(Lost::NotInService) => Column::Planned,
         Some(Lost::Held(_)) => Column::Draining,
         Some(Lost::Closed) => match lane.reported {
@@ -77,17 +77,17 @@ fn column(lost: Option<Lost>, lane: &LaneFacts) -> Column {
 }
 
 /// The lanes as their statuses show them: a count that speaks of what agents have confirmed.
-fn picture(seen: &Seen) -> Picture {
-    let name = seen.crossing.name_any();
+fn picture(observed: &Observed) -> CapacitySnapshot {
+    let name = observed.crossing.name_any();
     let floor = |floor: &kalong_crds::crossing::CapacityFloor| Floor {
         group: Group { crossing: name.clone(), service: floor.service, direction: floor.direction },
         min_lanes: floor.min_open_lanes,
         min_passages_per_hour: floor.min_passages_per_hour,
     };
-    Picture {
-        floors: seen.crossing.spec.capacity_floors.iter().map(floor).collect(),
-        lanes: seen.lanes.iter().map(|lane| (lane.lane.name_any(), facts(seen, lane))).collect(),
-        accepted: seen
+    CapacitySnapshot {
+        floors: observed.crossing.spec.capacity_floors.iter().map(floor).collect(),
+        lanes: observed.lanes.iter().map(|lane| (lane.lane.name_any(), facts(observed, lane))).collect(),
+        accepted: observed
             .lanes
             .iter()
             .flat_map(|lane| lane.held_by.iter().map(|claim| held(claim, lane.lane.name_any())))
@@ -101,20 +101,20 @@ fn held(claim: &str, lane: String) -> Claim {
     Claim { name: claim.to_owned(), class: DrainClass::Change, priority: 0, created: 0, lanes: [lane].into() }
 }
 
-fn facts(seen: &Seen, lane: &LaneSeen) -> LaneFacts {
+fn facts(observed: &Observed, lane: &CountedLane) -> LaneFacts {
     let (spec, status) = (&lane.lane.spec, lane.lane.status.as_ref());
     let available = lane.lane.condition(ConditionType::Available).map(|c| c.status.as_str());
     let reported = status.map(|s| s.admission).unwrap_or_default();
     LaneFacts {
-        group: Group { crossing: seen.crossing.name_any(), service: spec.service, direction: spec.direction },
+        group: Group { crossing: observed.crossing.name_any(), service: spec.service, direction: spec.direction },
         passages_per_hour: spec.rated_passages_per_hour,
         life: lane.life,
         declared: spec.admission,
         reported,
         available: match available {
-            Some("True") => Truth::True,
-            Some("False") => Truth::False,
-            _ => Truth::Unknown,
+            Some("True") => ConditionStatus::True,
+            Some("False") => ConditionStatus::False,
+            _ => ConditionStatus::Unknown,
         },
         interlocked: lane.lane.reason(ConditionType::Available) == Reason::InterlockOpen.as_str(),
         settled: true,

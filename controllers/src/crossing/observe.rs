@@ -8,17 +8,17 @@ use kalong_crds::{BilateralLink, Crossing, InspectionStation, Lane};
 use kube::ResourceExt;
 
 use crate::kit::caches;
-use crate::kit::life::Life;
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::life::LifecycleStage;
 use crate::lane_drain;
 
-/// The world as one Crossing sees it.
-pub(super) struct Seen {
+/// Everything that a decision about one Crossing rests on.
+pub(super) struct Observed {
     pub(super) crossing: Arc<Crossing>,
     pub(super) now: Timestamp,
-    pub(super) life: Life,
-    pub(super) lanes: Vec<LaneSeen>,
-    pub(super) stations: Vec<(Arc<InspectionStation>, Life)>,
+    pub(super) life: LifecycleStage,
+    pub(super) lanes: Vec<CountedLane>,
+    pub(super) stations: Vec<(Arc<InspectionStation>, LifecycleStage)>,
     /// Live vehicles that are at home here, as a count.
     pub(super) igvs_declared: i64,
     /// Those of them that are heard now, as a count.
@@ -28,43 +28,43 @@ pub(super) struct Seen {
 }
 
 /// One lane of the crossing.
-pub(super) struct LaneSeen {
+pub(super) struct CountedLane {
     pub(super) lane: Arc<Lane>,
-    pub(super) life: Life,
+    pub(super) life: LifecycleStage,
     /// Names of the accepted claims that hold it, or empty it.
     pub(super) held_by: Vec<String>,
 }
 
-pub(super) fn observe(world: &World, crossing: Arc<Crossing>) -> Seen {
+pub(super) fn observe(ctx: &Context, crossing: Arc<Crossing>) -> Observed {
     let (namespace, name) = (crossing.namespace().unwrap_or_default(), crossing.name_any());
-    let caches = &world.caches;
+    let caches = &ctx.caches;
     let lanes = caches::select(&caches.lanes, &namespace, |lane| lane.spec.crossing_ref.as_str() == name);
     let stations = caches::select(&caches.stations, &namespace, |s| s.spec.crossing_ref.as_str() == name);
     let igvs = caches::select(&caches.igvs, &namespace, |igv| {
-        igv.spec.crossing_ref.as_str() == name && world.life(&namespace, igv.spec.phase.as_ref()).is_live()
+        igv.spec.crossing_ref.as_str() == name && ctx.life(&namespace, igv.spec.phase.as_ref()).is_live()
     });
     let heard = igvs.iter().filter(|igv| igv.is(ConditionType::Connected)).count();
-    let mut lanes: Vec<LaneSeen> = lanes
+    let mut lanes: Vec<CountedLane> = lanes
         .into_iter()
-        .map(|lane| LaneSeen {
-            life: world.life(&namespace, lane.spec.phase.as_ref()),
-            held_by: lane_drain::holds(world, &namespace, &lane.name_any()).iter().map(|d| d.name_any()).collect(),
+        .map(|lane| CountedLane {
+            life: ctx.life(&namespace, lane.spec.phase.as_ref()),
+            held_by: lane_drain::holds(ctx, &namespace, &lane.name_any()).iter().map(|d| d.name_any()).collect(),
             lane,
         })
         .collect();
-    lanes.sort_by_key(|seen| seen.lane.name_any());
+    lanes.sort_by_key(|observed| observed.lane.name_any());
     let mut stations: Vec<_> = stations
         .into_iter()
         .map(|station| {
-            let life = world.life(&namespace, station.spec.phase.as_ref());
+            let life = ctx.life(&namespace, station.spec.phase.as_ref());
             (station, life)
         })
         .collect();
     stations.sort_by_key(|(station, _)| station.name_any());
     let link = crossing.spec.link_ref.as_ref().and_then(|link| caches::get(&caches.links, &namespace, link.as_str()));
-    Seen {
-        now: world.clock.now(),
-        life: world.life(&namespace, crossing.spec.phase.as_ref()),
+    Observed {
+        now: ctx.clock.now(),
+        life: ctx.life(&namespace, crossing.spec.phase.as_ref()),
         lanes,
         stations,
         igvs_declared: i64::try_from(igvs.len()).unwrap_or(i64::MAX),

@@ -8,9 +8,9 @@ use kalong_crds::crossing::CrossingStatus;
 use kalong_crds::{BilateralLink, InspectionStation, Lane};
 use serde_json::{Value, json};
 
-use super::observe::{LaneSeen, Seen};
+use super::observe::{CountedLane, Observed};
 use super::plan;
-use crate::kit::life::Life;
+use crate::kit::life::LifecycleStage;
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> Arc<K> {
     let mut value = json!({"apiVersion": "kalong.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "mong-cai", "generation": 1}, "spec": spec});
@@ -36,15 +36,15 @@ fn lane(name: &str, declared: &str, admission: &str, available: &str) -> Arc<Lan
     )
 }
 
-fn in_service(lane: Arc<Lane>) -> LaneSeen {
-    LaneSeen { lane, life: Life::InService, held_by: Vec::new() }
+fn in_service(lane: Arc<Lane>) -> CountedLane {
+    CountedLane { lane, life: LifecycleStage::InService, held_by: Vec::new() }
 }
 
-fn open(name: &str) -> LaneSeen {
+fn open(name: &str) -> CountedLane {
     in_service(lane(name, "Open", "Open", "True"))
 }
 
-fn seen(lanes: Vec<LaneSeen>) -> Seen {
+fn observed(lanes: Vec<CountedLane>) -> Observed {
     let crossing = object(
         "Crossing",
         "x",
@@ -53,10 +53,10 @@ fn seen(lanes: Vec<LaneSeen>) -> Seen {
                "authority": {"document": "Decision 164", "validFrom": "2026-01-26", "validUntil": "2030-12-31"}}),
         Value::Null,
     );
-    Seen {
+    Observed {
         crossing,
         now: "2026-11-22T07:00:00Z".parse().unwrap(),
-        life: Life::InService,
+        life: LifecycleStage::InService,
         lanes,
         stations: Vec::new(),
         igvs_declared: 5,
@@ -83,10 +83,10 @@ fn what_is_broken_or_unknown_is_not_counted_as_capacity() {
         in_service(lane("b", "Open", "Open", "False")),
         in_service(lane("c", "Open", "Unknown", "Unknown")),
         in_service(lane("d", "Closed", "Closed", "False")),
-        LaneSeen { life: Life::Planned, ..in_service(lane("e", "Open", "Closed", "False")) },
+        CountedLane { life: LifecycleStage::Planned, ..in_service(lane("e", "Open", "Closed", "False")) },
         in_service(lane("f", "Open", "Closed", "False")),
     ];
-    let status = plan(&seen(lanes));
+    let status = plan(&observed(lanes));
     let count = &status.lanes[0];
     assert_eq!((count.declared, count.open, count.failed, count.closed, count.planned), (6, 1, 3, 1, 1));
     assert_eq!((status.open_lanes, count.open_passages_per_hour), (1, 60));
@@ -97,10 +97,10 @@ fn what_is_broken_or_unknown_is_not_counted_as_capacity() {
 
 #[test]
 fn lane_under_a_claim_is_draining_and_no_capacity() {
-    let held = LaneSeen { held_by: vec!["closing-b".to_owned()], ..open("b") };
+    let held = CountedLane { held_by: vec!["closing-b".to_owned()], ..open("b") };
     let closing = in_service(lane("c", "Closed", "Open", "True"));
     let drained = in_service(lane("d", "Open", "Drained", "False"));
-    let status = plan(&seen(vec![open("a"), held, closing, drained]));
+    let status = plan(&observed(vec![open("a"), held, closing, drained]));
     let count = &status.lanes[0];
     assert_eq!((count.open, count.draining, count.open_passages_per_hour), (1, 3, 60));
     let say = is(&status, ConditionType::FloorsMet, "False", Reason::FloorBroken);
@@ -109,17 +109,17 @@ fn lane_under_a_claim_is_draining_and_no_capacity() {
 
 #[test]
 fn lanes_of_a_commissioning_phase_are_planned_and_hold_nobody_up() {
-    let commissioned = LaneSeen { life: Life::Commissioning, ..open("c") };
-    let status = plan(&seen(vec![open("a"), open("b"), commissioned]));
+    let commissioned = CountedLane { life: LifecycleStage::Commissioning, ..open("c") };
+    let status = plan(&observed(vec![open("a"), open("b"), commissioned]));
     assert_eq!((status.lanes[0].open, status.lanes[0].planned), (2, 1));
     is(&status, ConditionType::FloorsMet, "True", Reason::FloorsHold);
 }
 
 #[test]
 fn crossing_in_commissioning_is_ready_and_not_available() {
-    let mut seen = seen(vec![]);
-    seen.life = Life::Commissioning;
-    let status = plan(&seen);
+    let mut observed = observed(vec![]);
+    observed.life = LifecycleStage::Commissioning;
+    let status = plan(&observed);
     is(&status, ConditionType::Ready, "True", Reason::Commissioning);
     is(&status, ConditionType::Available, "False", Reason::Commissioning);
     is(&status, ConditionType::FloorsMet, "Unknown", Reason::Commissioning);
@@ -127,16 +127,16 @@ fn crossing_in_commissioning_is_ready_and_not_available() {
 
 #[test]
 fn crossing_of_a_phase_that_does_not_exist_is_stalled_and_keeps_its_floors() {
-    let mut seen = seen(vec![open("a")]);
-    seen.life = Life::UnknownPhase;
-    let status = plan(&seen);
+    let mut observed = observed(vec![open("a")]);
+    observed.life = LifecycleStage::UnknownPhase;
+    let status = plan(&observed);
     is(&status, ConditionType::Stalled, "True", Reason::UnknownPhase);
     is(&status, ConditionType::FloorsMet, "False", Reason::FloorBroken);
 }
 
 #[test]
 fn floor_holds_at_its_bound() {
-    let status = plan(&seen(vec![open("a"), open("b")]));
+    let status = plan(&observed(vec![open("a"), open("b")]));
     is(&status, ConditionType::FloorsMet, "True", Reason::FloorsHold);
     is(&status, ConditionType::Ready, "True", Reason::InForce);
 }
@@ -152,16 +152,16 @@ fn station(ready: &str) -> Arc<InspectionStation> {
 
 #[test]
 fn crossing_is_ready_when_its_live_lanes_and_stations_are() {
-    let with = |ready: &str, life: Life| {
-        let mut seen = seen(vec![open("a"), open("b")]);
-        seen.stations = vec![(station(ready), life)];
-        plan(&seen)
+    let with = |ready: &str, life: LifecycleStage| {
+        let mut observed = observed(vec![open("a"), open("b")]);
+        observed.stations = vec![(station(ready), life)];
+        plan(&observed)
     };
-    is(&with("True", Life::InService), ConditionType::Ready, "True", Reason::InForce);
-    let say = is(&with("False", Life::InService), ConditionType::Ready, "False", Reason::StationNotReady);
+    is(&with("True", LifecycleStage::InService), ConditionType::Ready, "True", Reason::InForce);
+    let say = is(&with("False", LifecycleStage::InService), ConditionType::Ready, "False", Reason::StationNotReady);
     assert!(say.contains("scanner"), "{say}");
-    is(&with("Unknown", Life::InService), ConditionType::Ready, "Unknown", Reason::StationNotReady);
-    is(&with("False", Life::Planned), ConditionType::Ready, "True", Reason::InForce);
+    is(&with("Unknown", LifecycleStage::InService), ConditionType::Ready, "Unknown", Reason::StationNotReady);
+    is(&with("False", LifecycleStage::Planned), ConditionType::Ready, "True", Reason::InForce);
 }
 
 fn link(conditions: Value) -> Arc<BilateralLink> {
@@ -177,9 +177,9 @@ fn link(conditions: Value) -> Arc<BilateralLink> {
 #[test]
 fn counterpart_is_aligned_when_an_agreement_is_in_force_and_the_peer_answers_and_holds_nothing_up() {
     let with = |link: Option<Arc<BilateralLink>>| {
-        let mut seen = seen(vec![open("a"), open("b")]);
-        seen.link = link;
-        let status = plan(&seen);
+        let mut observed = observed(vec![open("a"), open("b")]);
+        observed.link = link;
+        let status = plan(&observed);
         is(&status, ConditionType::Ready, "True", Reason::InForce);
         status
     };
@@ -201,9 +201,9 @@ fn counterpart_is_aligned_when_an_agreement_is_in_force_and_the_peer_answers_and
 #[test]
 fn authority_ends_with_its_last_day_in_the_crossings_zone() {
     let at = |time: &str| {
-        let mut seen = seen(vec![]);
-        seen.now = time.parse::<Timestamp>().unwrap();
-        plan(&seen)
+        let mut observed = observed(vec![]);
+        observed.now = time.parse::<Timestamp>().unwrap();
+        plan(&observed)
     };
     // 16:59 UTC is still the 31st in Hanoi; 17:00 UTC is the first of January there.
     is(&at("2030-12-31T16:59:59Z"), ConditionType::Authorised, "True", Reason::AuthorityValid);
@@ -212,9 +212,9 @@ fn authority_ends_with_its_last_day_in_the_crossings_zone() {
 
 #[test]
 fn unknown_time_zone_is_stalled() {
-    let mut seen = seen(vec![]);
-    let mut crossing = seen.crossing.as_ref().clone();
+    let mut observed = observed(vec![]);
+    let mut crossing = observed.crossing.as_ref().clone();
     crossing.spec.time_zone = "Asia/Mong_Cai".into();
-    seen.crossing = Arc::new(crossing);
-    is(&plan(&seen), ConditionType::Stalled, "True", Reason::InvalidSpec);
+    observed.crossing = Arc::new(crossing);
+    is(&plan(&observed), ConditionType::Stalled, "True", Reason::InvalidSpec);
 }

@@ -1,7 +1,5 @@
 //! Device credentials: read once by name from an immutable Secret, sealed to the agent's key, never kept in the clear.
 
-use std::sync::PoisonError;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hpke::aead::ChaCha20Poly1305;
@@ -16,22 +14,22 @@ use kube::{Api, ResourceExt};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::seen::Credential;
+use super::observed::Credential;
+use crate::kit::context::Context;
 use crate::kit::within;
-use crate::kit::world::World;
 
 /// The credential that the device names, sealed to its agent.
-pub(super) async fn sealed(world: &World, device: &Device, agent: &AgentId, object: Option<&EdgeAgent>) -> Credential {
+pub(super) async fn sealed(ctx: &Context, device: &Device, agent: &AgentId, object: Option<&EdgeAgent>) -> Credential {
     let Some(secret_name) = &device.spec.connection.secret_ref else { return Credential::NotNamed };
     let Some(key) = object.and_then(|a| a.status.as_ref()).and_then(|s| s.sealing_key.clone()) else {
         return Credential::NoKeyYet;
     };
     let uid = device.uid().unwrap_or_default();
     let slot = (uid.clone(), secret_name.0.clone(), key.clone());
-    if let Some(known) = world.credentials.lock().unwrap_or_else(PoisonError::into_inner).get(&slot) {
+    if let Some(known) = ctx.credentials.lock().get(&slot) {
         return Credential::Sealed(known.clone());
     }
-    let api: Api<Secret> = Api::namespaced(world.client.clone(), &device.namespace().unwrap_or_default());
+    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &device.namespace().unwrap_or_default());
     let secret = match within("read the device's credential", api.get_opt(secret_name.as_str())).await {
         Ok(Some(secret)) => secret,
         Ok(None) => {
@@ -53,9 +51,9 @@ pub(super) async fn sealed(world: &World, device: &Device, agent: &AgentId, obje
     };
     let plain = serde_json::json!({"username": username, "password": password}).to_string();
     let context = format!("{}/{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
-    match seal(&world.settings.sealing_seed, &context, &key, &format!("{agent}/{uid}"), plain.as_bytes()) {
+    match seal(&ctx.settings.sealing_seed, &context, &key, &format!("{agent}/{uid}"), plain.as_bytes()) {
         Some(sealed) => {
-            world.credentials.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, sealed.clone());
+            ctx.credentials.lock().insert(slot, sealed.clone());
             Credential::Sealed(sealed)
         }
         None => {

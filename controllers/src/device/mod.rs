@@ -12,11 +12,11 @@ mod credential;
 mod disabling;
 mod judge;
 mod observe;
+mod observed;
 mod order;
 mod permit;
 mod plan;
 mod report;
-mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -25,14 +25,14 @@ use std::sync::Arc;
 use kalong_crds::Device;
 use kalong_crds::device::DeviceStatus;
 
-use crate::kit::driver::{Controlled, Report};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::reconciler::{Reconcile, ReconcileResult};
 
-impl Controlled for Device {
-    async fn pass(world: &World, device: Arc<Self>) -> Report<DeviceStatus> {
-        let seen = observe::observe(world, device).await;
-        let plan = plan::plan(&seen);
-        let done = act::act(world, &seen, &plan).await;
-        report::report(seen, plan, done)
+impl Reconcile for Device {
+    async fn reconcile(ctx: &Context, device: Arc<Self>) -> ReconcileResult<DeviceStatus> {
+        let observed = observe::observe(ctx, device).await;
+        let plan = plan::plan(&observed);
+        let done = act::act(ctx, &observed, &plan).await;
+        report::report(observed, plan, done)
     }
 }

@@ -4,19 +4,19 @@ use kalong_crds::device::DeviceStatus;
 
 use super::act::{Done, failure};
 use super::judge;
+use super::observed::Observed;
 use super::plan::Plan;
-use super::seen::Seen;
-use crate::kit::driver::{Finder, Report};
+use crate::kit::reconciler::{EventSource, ReconcileResult};
 
-pub(super) fn report(seen: Seen, plan: Plan, done: Done) -> Report<DeviceStatus> {
-    let Plan { telling: _, errands: _, status, again } = plan;
+pub(super) fn report(observed: Observed, plan: Plan, done: Done) -> ReconcileResult<DeviceStatus> {
+    let Plan { placement: _, errands: _, status, again } = plan;
     let Done { stale, error } = done;
-    let finder = if judge::declared(&seen).is_some() { Finder::Operator } else { Finder::Agent };
-    Report {
+    let event_source = if judge::declared(&observed).is_some() { EventSource::Operator } else { EventSource::Agent };
+    ReconcileResult {
         status: status.filter(|_| !stale),
         again,
-        error: error.or_else(|| failure(seen)),
-        finder,
-        ..Report::unchanged()
+        error: error.or_else(|| failure(observed)),
+        event_source,
+        ..ReconcileResult::unchanged()
     }
 }

@@ -14,9 +14,9 @@ use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
 use kalong_crds::{Device, DeviceModel, EdgeAgent, FINALIZER, FirmwareRelease, Lane};
 use serde_json::{Value, json};
 
-use super::seen::{Credential, Leave, Made, Seen};
+use super::observed::{Credential, Leave, Made, Observed};
 use super::{order, plan};
-use crate::kit::life::Life;
+use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Holding, Presence};
 
 mod disabling;
@@ -68,7 +68,7 @@ fn release() -> Arc<FirmwareRelease> {
 }
 
 /// A live device whose agent is there and has not reported on it.
-fn seen() -> Seen {
+fn observed() -> Observed {
     let device: Arc<Device> = object(
         "Device",
         "cam-1",
@@ -93,12 +93,12 @@ fn seen() -> Seen {
         duplicate: false,
         term_implausible: false,
     };
-    let mut seen = Seen {
+    let mut observed = Observed {
         device,
         now: now(),
-        life: Life::InService,
+        life: LifecycleStage::InService,
         lane_life: None,
-        former: vec![],
+        previous_agents: vec![],
         made: vec![],
         busy: None,
         model: Some(model()),
@@ -108,15 +108,15 @@ fn seen() -> Seen {
         lanes: vec![],
         release: Some(release()),
         report: None,
-        strays: vec![],
+        wrong_holders: vec![],
         holding: Holding::NotHeld,
         credential: Credential::NotNamed,
         permit: Leave::NotAsked,
         order: None,
-        patience: None,
+        debounce: None,
     };
-    seen.order = order::compose(&seen);
-    seen
+    observed.order = order::compose(&observed);
+    observed
 }
 
 fn firmware(step: Step, running: &str) -> FirmwareStatus {
@@ -130,10 +130,10 @@ fn firmware(step: Step, running: &str) -> FirmwareStatus {
 }
 
 /// The agent confirms the order and reports this firmware.
-fn reporting(mut seen: Seen, firmware: FirmwareStatus) -> Seen {
-    let Some(Ok(item)) = &seen.order else { panic!("no order") };
-    seen.holding = Holding::Held;
-    seen.report = Some(Arc::new(ReportedItem {
+fn reporting(mut observed: Observed, firmware: FirmwareStatus) -> Observed {
+    let Some(Ok(item)) = &observed.order else { panic!("no order") };
+    observed.holding = Holding::Held;
+    observed.report = Some(Arc::new(ReportedItem {
         uid: item.uid.clone(),
         kind: ItemKind::Device,
         generation: item.generation,
@@ -154,18 +154,18 @@ fn reporting(mut seen: Seen, firmware: FirmwareStatus) -> Seen {
         igv: None,
         link: None,
     }));
-    seen
+    observed
 }
 
-fn with(mut seen: Seen, change: impl FnOnce(&mut ReportedItem)) -> Seen {
-    let mut report = seen.report.as_deref().unwrap().clone();
+fn with(mut observed: Observed, change: impl FnOnce(&mut ReportedItem)) -> Observed {
+    let mut report = observed.report.as_deref().unwrap().clone();
     change(&mut report);
-    seen.report = Some(Arc::new(report));
-    seen
+    observed.report = Some(Arc::new(report));
+    observed
 }
 
-fn status(seen: &Seen) -> DeviceStatus {
-    plan::plan(seen).status.expect("a status is written")
+fn status(observed: &Observed) -> DeviceStatus {
+    plan::plan(observed).status.expect("a status is written")
 }
 
 fn condition(status: &DeviceStatus, kind: ConditionType) -> (String, String) {
@@ -184,7 +184,7 @@ fn is(status: &DeviceStatus, kind: ConditionType, word: &str, reason: Reason) {
 
 #[test]
 fn device_that_runs_what_is_declared_is_ready_and_available() {
-    let status = status(&reporting(seen(), firmware(Step::Idle, "2.0.0")));
+    let status = status(&reporting(observed(), firmware(Step::Idle, "2.0.0")));
     is(&status, ConditionType::Ready, "True", Reason::InForce);
     is(&status, ConditionType::Available, "True", Reason::Serving);
     is(&status, ConditionType::FirmwareUpToDate, "True", Reason::UpToDate);
@@ -195,11 +195,11 @@ fn device_that_runs_what_is_declared_is_ready_and_available() {
 
 #[test]
 fn planned_device_is_ready_and_gets_no_order() {
-    let mut seen = seen();
-    seen.life = Life::Planned;
-    seen.order = order::compose(&seen);
-    let plan = plan::plan(&seen);
-    assert!(plan.telling.want.is_none() && plan.telling.remove.is_empty());
+    let mut observed = observed();
+    observed.life = LifecycleStage::Planned;
+    observed.order = order::compose(&observed);
+    let plan = plan::plan(&observed);
+    assert!(plan.placement.want.is_none() && plan.placement.remove.is_empty());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Planned);
     is(&status, ConditionType::Available, "False", Reason::Planned);
@@ -207,37 +207,37 @@ fn planned_device_is_ready_and_gets_no_order() {
 
 #[test]
 fn device_that_is_no_longer_live_is_taken_from_its_agent() {
-    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
-    seen.life = Life::Planned;
-    seen.order = order::compose(&seen);
-    assert_eq!(plan::plan(&seen).telling.remove, vec![AgentId::new("mong-cai", "lane-1").unwrap()]);
+    let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
+    observed.life = LifecycleStage::Planned;
+    observed.order = order::compose(&observed);
+    assert_eq!(plan::plan(&observed).placement.remove, vec![AgentId::new("mong-cai", "lane-1").unwrap()]);
 }
 
 #[test]
 fn device_that_moved_is_taken_from_the_old_agent() {
-    let mut seen = seen();
+    let mut observed = observed();
     let old = AgentId::new("mong-cai", "lane-9").unwrap();
-    seen.strays = vec![old.clone()];
-    assert_eq!(plan::plan(&seen).telling.remove, vec![old]);
+    observed.wrong_holders = vec![old.clone()];
+    assert_eq!(plan::plan(&observed).placement.remove, vec![old]);
 }
 
 #[test]
 fn first_comes_the_finalizer_then_the_order() {
-    let mut seen = seen();
-    let mut device = seen.device.as_ref().clone();
+    let mut observed = observed();
+    let mut device = observed.device.as_ref().clone();
     device.metadata.finalizers = None;
-    seen.device = Arc::new(device);
-    seen.order = order::compose(&seen);
-    let plan = plan::plan(&seen);
-    assert_eq!(plan.telling.finalizers, Some(vec![FINALIZER.to_owned()]));
-    assert!(plan.telling.want.is_none());
+    observed.device = Arc::new(device);
+    observed.order = order::compose(&observed);
+    let plan = plan::plan(&observed);
+    assert_eq!(plan.placement.finalizers, Some(vec![FINALIZER.to_owned()]));
+    assert!(plan.placement.want.is_none());
 }
 
 #[test]
 fn silent_agent_turns_facts_unknown_and_says_on_whom_it_waits() {
-    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
-    seen.facts.as_mut().unwrap().presence = Presence::Silent;
-    let status = status(&seen);
+    let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
+    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    let status = status(&observed);
     for kind in
         [ConditionType::Ready, ConditionType::Available, ConditionType::Connected, ConditionType::FirmwareUpToDate]
     {
@@ -249,61 +249,61 @@ fn silent_agent_turns_facts_unknown_and_says_on_whom_it_waits() {
 
 #[test]
 fn fresh_leader_writes_nothing_until_the_agent_is_heard_or_its_grace_is_over() {
-    let mut seen = seen();
-    seen.facts.as_mut().unwrap().presence = Presence::Unheard { until: now() + SignedDuration::from_secs(9) };
-    let plan = plan::plan(&seen);
+    let mut observed = observed();
+    observed.facts.as_mut().unwrap().presence = Presence::Unheard { until: now() + SignedDuration::from_secs(9) };
+    let plan = plan::plan(&observed);
     assert!(plan.status.is_none());
     assert!(plan.again.is_some_and(|again| again > Duration::from_secs(8) && again < Duration::from_secs(10)));
 }
 
 #[test]
 fn prompt_confirmation_costs_one_write() {
-    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
-    seen = with(seen, |report| report.hash = kalong_crds::units::Digest::of(b"older order"));
-    seen.patience = Some(Duration::from_secs(1));
-    let waiting = plan::plan(&seen);
+    let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
+    observed = with(observed, |report| report.hash = kalong_crds::units::Digest::of(b"older order"));
+    observed.debounce = Some(Duration::from_secs(1));
+    let waiting = plan::plan(&observed);
     assert!(waiting.status.is_none());
     assert_eq!(waiting.again, Some(Duration::from_secs(1)));
-    seen.patience = None;
-    is(&status(&seen), ConditionType::Ready, "False", Reason::Applying);
+    observed.debounce = None;
+    is(&status(&observed), ConditionType::Ready, "False", Reason::Applying);
 }
 
 #[test]
 fn invalid_setting_is_stalled_at_once_and_never_sent() {
-    let mut seen = seen();
-    let mut device = seen.device.as_ref().clone();
+    let mut observed = observed();
+    let mut device = observed.device.as_ref().clone();
     device.spec.config.insert("exposure".into(), 500.into());
-    seen.device = Arc::new(device);
-    seen.order = order::compose(&seen);
-    let plan = plan::plan(&seen);
-    assert!(plan.telling.want.is_none());
+    observed.device = Arc::new(device);
+    observed.order = order::compose(&observed);
+    let plan = plan::plan(&observed);
+    assert!(plan.placement.want.is_none());
     is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::InvalidConfig);
 }
 
 #[test]
 fn credential_that_cannot_be_used_is_looked_for_again_soon() {
-    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
-    assert_eq!(plan::plan(&seen).again, None);
-    seen.credential = Credential::Unusable("Secret login does not exist.".to_owned());
-    let plan = plan::plan(&seen);
+    let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
+    assert_eq!(plan::plan(&observed).again, None);
+    observed.credential = Credential::Unusable("Secret login does not exist.".to_owned());
+    let plan = plan::plan(&observed);
     is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::MissingReference);
     assert!(plan.again.unwrap() < Duration::from_secs(60), "nobody tells when the Secret appears");
 }
 
 #[test]
 fn refused_release_stalls_the_device_and_leaves_its_firmware_alone() {
-    let mut seen = seen();
+    let mut observed = observed();
     let mut refused = release().as_ref().clone();
     let conditions = json!([
         {"type": "Ready", "status": "False", "reason": "SignatureInvalid", "message": "no", "lastTransitionTime": "2026-11-01T00:00:00Z"},
         {"type": "Stalled", "status": "True", "reason": "SignatureInvalid", "message": "no", "lastTransitionTime": "2026-11-01T00:00:00Z"}]);
     refused.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
-    seen.release = Some(Arc::new(refused));
-    seen.order = order::compose(&seen);
-    let seen = reporting(seen, firmware(Step::Idle, "1.0.0"));
-    let plan = plan::plan(&seen);
+    observed.release = Some(Arc::new(refused));
+    observed.order = order::compose(&observed);
+    let observed = reporting(observed, firmware(Step::Idle, "1.0.0"));
+    let plan = plan::plan(&observed);
     let order: kalong_crds::wire::order::DeviceOrder =
-        serde_json::from_value(plan.telling.want.unwrap().1.spec).unwrap();
+        serde_json::from_value(plan.placement.want.unwrap().1.spec).unwrap();
     assert_eq!(order.firmware, None);
     let status = plan.status.unwrap();
     is(&status, ConditionType::Stalled, "True", Reason::SignatureInvalid);
@@ -321,22 +321,22 @@ fn device_in_two_lanes_is_a_contradiction() {
             Value::Null,
         )
     };
-    let mut seen = seen();
-    seen.lanes = vec![lane("l1"), lane("l2")];
-    seen.order = order::compose(&seen);
-    let plan = plan::plan(&seen);
-    assert!(plan.telling.want.is_none());
+    let mut observed = observed();
+    observed.lanes = vec![lane("l1"), lane("l2")];
+    observed.order = order::compose(&observed);
+    let plan = plan::plan(&observed);
+    assert!(plan.placement.want.is_none());
     is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::SlotConflict);
 }
 
 #[test]
 fn failed_attempt_is_stalled_while_the_device_serves() {
-    let seen = reporting(
-        seen(),
+    let observed = reporting(
+        observed(),
         FirmwareStatus { last_error: Some("self-test failed".into()), ..firmware(Step::Failed, "1.0.0") },
     );
-    let seen = with(seen, |report| report.reason = "ProbeFailed".into());
-    let status = status(&seen);
+    let observed = with(observed, |report| report.reason = "ProbeFailed".into());
+    let status = status(&observed);
     is(&status, ConditionType::Stalled, "True", Reason::ProbeFailed);
     is(&status, ConditionType::Available, "True", Reason::Serving);
     is(&status, ConditionType::FirmwareUpToDate, "False", Reason::ProbeFailed);
@@ -344,13 +344,14 @@ fn failed_attempt_is_stalled_while_the_device_serves() {
 
 #[test]
 fn failed_download_is_tried_again_and_not_stalled() {
-    let seen = with(reporting(seen(), firmware(Step::Failed, "1.0.0")), |report| report.reason = "FetchFailed".into());
-    is(&status(&seen), ConditionType::Reconciling, "True", Reason::FetchFailed);
+    let observed =
+        with(reporting(observed(), firmware(Step::Failed, "1.0.0")), |report| report.reason = "FetchFailed".into());
+    is(&status(&observed), ConditionType::Reconciling, "True", Reason::FetchFailed);
 }
 
 #[test]
 fn quarantined_device_is_out_of_service_and_needs_a_person() {
-    let status = status(&reporting(seen(), firmware(Step::Quarantined, "")));
+    let status = status(&reporting(observed(), firmware(Step::Quarantined, "")));
     is(&status, ConditionType::FirmwareUpToDate, "Unknown", Reason::Quarantined);
     is(&status, ConditionType::Available, "False", Reason::Quarantined);
     is(&status, ConditionType::Stalled, "True", Reason::Quarantined);
@@ -359,64 +360,64 @@ fn quarantined_device_is_out_of_service_and_needs_a_person() {
 
 #[test]
 fn step_that_passes_by_is_not_written_and_one_that_lasts_is() {
-    let mut seen = reporting(seen(), firmware(Step::Installing, "1.0.0"));
-    let mut device = seen.device.as_ref().clone();
+    let mut observed = reporting(observed(), firmware(Step::Installing, "1.0.0"));
+    let mut device = observed.device.as_ref().clone();
     device.status.as_mut().unwrap().firmware = Some(firmware(Step::Verifying, "1.0.0"));
-    seen.device = Arc::new(device);
-    let quick = plan::plan(&seen);
+    observed.device = Arc::new(device);
+    let quick = plan::plan(&observed);
     assert_eq!(quick.status.unwrap().firmware.unwrap().step, Step::Verifying);
     assert!(quick.again.is_some_and(|again| again > Duration::from_secs(9)));
-    seen.now = now() + SignedDuration::from_secs(11);
-    assert_eq!(status(&seen).firmware.unwrap().step, Step::Installing);
+    observed.now = now() + SignedDuration::from_secs(11);
+    assert_eq!(status(&observed).firmware.unwrap().step, Step::Installing);
 }
 
 #[test]
 fn faulty_device_stays_ready_and_cannot_serve() {
-    let seen = with(reporting(seen(), firmware(Step::Idle, "2.0.0")), |report| {
+    let observed = with(reporting(observed(), firmware(Step::Idle, "2.0.0")), |report| {
         let health = Health { state: HealthState::Faulty, codes: vec!["Dead".into()] };
         report.device.as_mut().unwrap().health = Some(health);
     });
-    let status = status(&seen);
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "True", Reason::InForce);
     is(&status, ConditionType::Available, "False", Reason::DeviceFaulty);
 }
 
 #[test]
 fn deleted_device_is_kept_until_its_agent_let_go() {
-    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
-    let mut device = seen.device.as_ref().clone();
+    let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
+    let mut device = observed.device.as_ref().clone();
     device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
-    seen.device = Arc::new(device);
-    seen.order = order::compose(&seen);
-    let waiting = plan::plan(&seen);
-    assert!(waiting.telling.finalizers.is_none() && waiting.telling.want.is_none());
-    assert_eq!(waiting.telling.remove.len(), 1);
+    observed.device = Arc::new(device);
+    observed.order = order::compose(&observed);
+    let waiting = plan::plan(&observed);
+    assert!(waiting.placement.finalizers.is_none() && waiting.placement.want.is_none());
+    assert_eq!(waiting.placement.remove.len(), 1);
     assert_eq!(waiting.status.unwrap().blocked_by[0].code, BlockCode::AgentConfirmation);
-    seen.holding = Holding::NotHeld;
-    assert_eq!(plan::plan(&seen).telling.finalizers, Some(vec![]));
+    observed.holding = Holding::NotHeld;
+    assert_eq!(plan::plan(&observed).placement.finalizers, Some(vec![]));
 }
 
 #[test]
 fn device_of_an_abandoned_agent_is_released() {
-    let mut seen = reporting(seen(), firmware(Step::Idle, "2.0.0"));
-    let mut device = seen.device.as_ref().clone();
+    let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
+    let mut device = observed.device.as_ref().clone();
     device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
-    seen.device = Arc::new(device);
-    let mut agent = seen.agent.as_deref().unwrap().clone();
+    observed.device = Arc::new(device);
+    let mut agent = observed.agent.as_deref().unwrap().clone();
     agent.metadata.annotations = Some([(kalong_crds::ABANDON.to_owned(), "a, 2026-11-22, burnt".to_owned())].into());
-    seen.agent = Some(Arc::new(agent));
-    seen.holding = Holding::Unknown;
-    seen.order = order::compose(&seen);
-    assert_eq!(plan::plan(&seen).telling.finalizers, Some(vec![]));
+    observed.agent = Some(Arc::new(agent));
+    observed.holding = Holding::Unknown;
+    observed.order = order::compose(&observed);
+    assert_eq!(plan::plan(&observed).placement.finalizers, Some(vec![]));
 }
 
 #[test]
 fn permit_travels_with_the_order_and_alters_it() {
-    let plain = seen();
-    let mut permitted = seen();
+    let plain = observed();
+    let mut permitted = observed();
     permitted.permit = Leave::Given(kalong_crds::wire::order::Permit { attempt: 1, until: now().to_string() });
     permitted.order = order::compose(&permitted);
-    let hash = |seen: &Seen| seen.order.as_ref().unwrap().as_ref().unwrap().hash.clone();
+    let hash = |observed: &Observed| observed.order.as_ref().unwrap().as_ref().unwrap().hash.clone();
     assert_ne!(hash(&plain), hash(&permitted));
 }
 
@@ -431,10 +432,10 @@ fn lane(need: &str) -> Arc<Lane> {
     )
 }
 
-fn in_lane(mut seen: Seen) -> Seen {
-    seen.lanes = vec![lane("Required")];
-    seen.lane_life = Some(Life::InService);
-    seen
+fn in_lane(mut observed: Observed) -> Observed {
+    observed.lanes = vec![lane("Required")];
+    observed.lane_life = Some(LifecycleStage::InService);
+    observed
 }
 
 /// A claim of the operator for this device, with this status.

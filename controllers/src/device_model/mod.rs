@@ -10,28 +10,28 @@ use kalong_crds::well_known;
 use kube::ResourceExt;
 
 use crate::kit::caches;
-use crate::kit::driver::{Controlled, Report};
-use crate::kit::readiness::{Verdict, ready};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::readiness::{Readiness, ready};
+use crate::kit::reconciler::{Reconcile, ReconcileResult};
 
 /// Names that may have a register without being listed as a property.
 const IMPLIED: [&str; 4] =
     [well_known::HEALTH_BITS, well_known::IMAGE_DIGEST, well_known::FIRMWARE_VERSION, well_known::BOOT_COUNT];
 
-impl Controlled for DeviceModel {
-    async fn pass(world: &World, model: Arc<Self>) -> Report<DeviceModelStatus> {
+impl Reconcile for DeviceModel {
+    async fn reconcile(ctx: &Context, model: Arc<Self>) -> ReconcileResult<DeviceModelStatus> {
         let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
-        let devices = caches::select(&world.caches.devices, &namespace, |d| d.spec.model_ref.as_str() == name).len();
+        let devices = caches::select(&ctx.caches.devices, &namespace, |d| d.spec.model_ref.as_str() == name).len();
         let generation = model.metadata.generation.unwrap_or_default();
         let old = model.status.clone().unwrap_or_default();
-        let verdict = objection(&model.spec).map(|say| Verdict::Stuck(Reason::InvalidSpec, say));
-        let conditions = settle(&old.conditions, &ready(verdict.as_ref()), generation, world.clock.now());
+        let verdict = objection(&model.spec).map(|say| Readiness::Stuck(Reason::InvalidSpec, say));
+        let conditions = settle(&old.conditions, &ready(verdict.as_ref()), generation, ctx.clock.now());
         let status = DeviceModelStatus {
             observed_generation: generation,
             conditions,
             devices: i64::try_from(devices).unwrap_or(i64::MAX),
         };
-        Report::of(status)
+        ReconcileResult::of(status)
     }
 }
 

@@ -11,8 +11,8 @@ use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::reported::Orphan;
 use serde_json::{Value, json};
 
-use super::{Seen, status, waits};
-use crate::kit::life::Life;
+use super::{Observed, status, waits};
+use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Presence};
 
 fn agent(name: &str, spec: Value) -> Arc<EdgeAgent> {
@@ -24,11 +24,11 @@ fn agent(name: &str, spec: Value) -> Arc<EdgeAgent> {
     Arc::new(serde_json::from_value(value).unwrap())
 }
 
-fn seen(spec: Value) -> Seen {
-    Seen {
+fn observed(spec: Value) -> Observed {
+    Observed {
         agent: agent("lane-1", spec),
         now: "2026-11-22T07:00:00Z".parse().unwrap(),
-        life: Life::InService,
+        life: LifecycleStage::InService,
         id: AgentId::new("mong-cai", "lane-1"),
         facts: Some(AgentFacts {
             presence: Presence::Present,
@@ -58,7 +58,7 @@ fn is(status: &EdgeAgentStatus, kind: ConditionType, word: &str, reason: Reason)
 
 #[test]
 fn connected_agent_is_ready_and_keeps_what_enrolment_wrote() {
-    let status = status(&seen(json!({})));
+    let status = status(&observed(json!({})));
     for kind in [
         ConditionType::Ready,
         ConditionType::Available,
@@ -77,14 +77,14 @@ fn connected_agent_is_ready_and_keeps_what_enrolment_wrote() {
 
 #[test]
 fn suspended_agent_is_ready_on_purpose() {
-    let status = status(&seen(json!({"suspend": true})));
+    let status = status(&observed(json!({"suspend": true})));
     is(&status, ConditionType::Ready, "True", Reason::Suspended);
     is(&status, ConditionType::Available, "False", Reason::Suspended);
 }
 
 #[test]
 fn identity_over_63_characters_is_stalled() {
-    let mut long = seen(json!({}));
+    let mut long = observed(json!({}));
     let name = "a".repeat(60);
     long.agent = agent(&name, json!({}));
     long.id = AgentId::new("mong-cai", &name);
@@ -94,7 +94,7 @@ fn identity_over_63_characters_is_stalled() {
 
 #[test]
 fn silence_is_unknown_and_a_fresh_leader_waits_before_saying_so() {
-    let mut silent = seen(json!({}));
+    let mut silent = observed(json!({}));
     silent.facts.as_mut().unwrap().presence = Presence::Silent;
     assert!(!waits(&silent));
     let said = status(&silent);
@@ -107,7 +107,7 @@ fn silence_is_unknown_and_a_fresh_leader_waits_before_saying_so() {
 
 #[test]
 fn certificate_that_was_not_renewed_is_spoken_of_before_it_ends() {
-    let mut old = seen(json!({}));
+    let mut old = observed(json!({}));
     is(&status(&old), ConditionType::CertificateValid, "True", Reason::CertificateCurrent);
     old.now = "2026-11-28T04:00:00Z".parse::<Timestamp>().unwrap();
     is(&status(&old), ConditionType::CertificateValid, "False", Reason::CertificateEnding);
@@ -115,21 +115,21 @@ fn certificate_that_was_not_renewed_is_spoken_of_before_it_ends() {
 
 #[test]
 fn orphans_are_named_sorted_and_at_most_sixteen() {
-    let mut seen = seen(json!({}));
+    let mut observed = observed(json!({}));
     let orphan = |n: usize| Orphan {
         kind: kalong_crds::wire::desired::ItemKind::Device,
         name: format!("cam-{n:02}"),
         uid: n.to_string(),
     };
-    seen.facts.as_mut().unwrap().orphans = (0..20).rev().map(orphan).collect();
-    let orphans = status(&seen).orphans;
+    observed.facts.as_mut().unwrap().orphans = (0..20).rev().map(orphan).collect();
+    let orphans = status(&observed).orphans;
     assert_eq!((orphans.len(), orphans[0].as_str(), orphans[15].as_str()), (16, "Device/cam-00", "Device/cam-15"));
 }
 
 #[test]
 fn agent_in_commissioning_is_ready_whatever_is_missing_and_tells_the_truth_beside() {
-    let mut silent = seen(json!({"phase": "phase-2"}));
-    silent.life = Life::Commissioning;
+    let mut silent = observed(json!({"phase": "phase-2"}));
+    silent.life = LifecycleStage::Commissioning;
     silent.facts.as_mut().unwrap().presence = Presence::Silent;
     let said = status(&silent);
     is(&said, ConditionType::Ready, "True", Reason::Commissioning);
@@ -141,8 +141,8 @@ fn agent_in_commissioning_is_ready_whatever_is_missing_and_tells_the_truth_besid
 
 #[test]
 fn planned_agent_is_ready_and_says_nothing_of_the_box() {
-    let mut planned = seen(json!({"phase": "phase-2"}));
-    planned.life = Life::Planned;
+    let mut planned = observed(json!({"phase": "phase-2"}));
+    planned.life = LifecycleStage::Planned;
     let said = status(&planned);
     is(&said, ConditionType::Ready, "True", Reason::Planned);
     is(&said, ConditionType::Connected, "Unknown", Reason::Planned);
@@ -150,8 +150,8 @@ fn planned_agent_is_ready_and_says_nothing_of_the_box() {
 
 #[test]
 fn agent_of_a_phase_that_does_not_exist_is_stalled_and_stays_in_contact() {
-    let mut lost = seen(json!({"phase": "phase-9"}));
-    lost.life = Life::UnknownPhase;
+    let mut lost = observed(json!({"phase": "phase-9"}));
+    lost.life = LifecycleStage::UnknownPhase;
     let said = status(&lost);
     is(&said, ConditionType::Stalled, "True", Reason::UnknownPhase);
     is(&said, ConditionType::Connected, "True", Reason::AgentConnected);

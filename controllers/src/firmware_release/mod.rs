@@ -4,31 +4,31 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kalong_crds::FirmwareRelease;
-use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, settle};
+use kalong_crds::condition::{ConditionType, ConditionUpdate, Conditioned, Reason, settle};
 use kalong_crds::firmware_release::FirmwareReleaseStatus;
 use kalong_crds::wire::release::{ReleaseError, signatures_needed};
 use kube::ResourceExt;
 
 use crate::kit::Error;
 use crate::kit::caches;
-use crate::kit::driver::{Controlled, Report};
+use crate::kit::context::Context;
 use crate::kit::mirror::MirrorState;
-use crate::kit::readiness::{Verdict, ready};
-use crate::kit::world::World;
+use crate::kit::readiness::{Readiness, ready};
+use crate::kit::reconciler::{Reconcile, ReconcileResult};
 
-impl Controlled for FirmwareRelease {
-    async fn pass(world: &World, release: Arc<Self>) -> Report<FirmwareReleaseStatus> {
+impl Reconcile for FirmwareRelease {
+    async fn reconcile(ctx: &Context, release: Arc<Self>) -> ReconcileResult<FirmwareReleaseStatus> {
         let namespace = release.namespace().unwrap_or_default();
         let classes =
-            release.spec.models.iter().filter_map(|m| caches::get(&world.caches.models, &namespace, m.as_str()));
+            release.spec.models.iter().filter_map(|m| caches::get(&ctx.caches.models, &namespace, m.as_str()));
         let needed = classes.map(|m| signatures_needed(m.spec.class)).max().unwrap_or(1);
-        let now = world.clock.now();
+        let now = ctx.clock.now();
         let believed = match release.spec.signed(&release.name_any()) {
-            Ok(signed) => signed.verify(&world.settings.release_keys, needed).map(drop),
-            Err(error) => return Report::failed(Error::Order(error)),
+            Ok(signed) => signed.verify(&ctx.settings.release_keys, needed).map(drop),
+            Err(error) => return ReconcileResult::failed(Error::Order(error)),
         };
         // An artifact that nobody vouches for is not even fetched.
-        let mirrored = believed.is_ok().then(|| world.mirror.ensure(&release.name_any(), &release.spec.artifact));
+        let mirrored = believed.is_ok().then(|| ctx.mirror.ensure(&release.name_any(), &release.spec.artifact));
         let expired = release.spec.expires.as_ref().and_then(|e| e.parse::<Timestamp>().ok()).is_some_and(|e| e < now);
         let before = Before::of(&release);
         let verdict = verdict(&believed, mirrored.as_ref(), expired, before);
@@ -39,7 +39,7 @@ impl Controlled for FirmwareRelease {
             is_ready,
             verified(&believed),
             cached(mirrored.as_ref()),
-            Judgement::no(ConditionType::Revoked, Reason::NotRevoked, ""),
+            ConditionUpdate::no(ConditionType::Revoked, Reason::NotRevoked, ""),
             reconciling,
             stalled,
         ];
@@ -47,7 +47,7 @@ impl Controlled for FirmwareRelease {
             observed_generation: generation,
             conditions: settle(&old.conditions, &judged, generation, now),
         };
-        Report::of(status)
+        ReconcileResult::of(status)
     }
 }
 
@@ -74,12 +74,12 @@ fn verdict(
     mirrored: Option<&MirrorState>,
     expired: bool,
     before: Before,
-) -> Option<Verdict> {
+) -> Option<Readiness> {
     if let Err(error) = believed {
-        return Some(Verdict::Stuck(refusal(error), error.to_string()));
+        return Some(Readiness::Stuck(refusal(error), error.to_string()));
     }
     if expired {
-        return Some(Verdict::Stuck(Reason::Expired, "The release has expired: publish a new one.".to_owned()));
+        return Some(Readiness::Stuck(Reason::Expired, "The release has expired: publish a new one.".to_owned()));
     }
     match mirrored {
         Some(MirrorState::Fetching | MirrorState::Failed { reason: Reason::FetchFailed, .. })
@@ -88,11 +88,11 @@ fn verdict(
             None
         }
         Some(MirrorState::Failed { reason: Reason::FetchFailed, message }) => {
-            Some(Verdict::Converging(Reason::FetchFailed, message.clone()))
+            Some(Readiness::Converging(Reason::FetchFailed, message.clone()))
         }
-        Some(MirrorState::Failed { reason, message }) => Some(Verdict::Stuck(*reason, message.clone())),
+        Some(MirrorState::Failed { reason, message }) => Some(Readiness::Stuck(*reason, message.clone())),
         Some(MirrorState::Fetching) => {
-            Some(Verdict::Converging(Reason::Fetching, "The artifact is being fetched.".to_owned()))
+            Some(Readiness::Converging(Reason::Fetching, "The artifact is being fetched.".to_owned()))
         }
         Some(MirrorState::Cached) | None => None,
     }
@@ -106,20 +106,22 @@ fn refusal(error: &ReleaseError) -> Reason {
     }
 }
 
-fn verified(believed: &Result<(), ReleaseError>) -> Judgement {
+fn verified(believed: &Result<(), ReleaseError>) -> ConditionUpdate {
     match believed {
-        Ok(()) => Judgement::yes(ConditionType::Verified, Reason::SignatureValid),
-        Err(error) => Judgement::no(ConditionType::Verified, refusal(error), error.to_string()),
+        Ok(()) => ConditionUpdate::yes(ConditionType::Verified, Reason::SignatureValid),
+        Err(error) => ConditionUpdate::no(ConditionType::Verified, refusal(error), error.to_string()),
     }
 }
 
-fn cached(mirrored: Option<&MirrorState>) -> Judgement {
+fn cached(mirrored: Option<&MirrorState>) -> ConditionUpdate {
     let kind = ConditionType::Mirrored;
     match mirrored {
-        None => Judgement::no(kind, Reason::SignatureInvalid, "An artifact that nobody vouches for is not fetched."),
-        Some(MirrorState::Cached) => Judgement::yes(kind, Reason::Cached),
-        Some(MirrorState::Fetching) => Judgement::no(kind, Reason::Fetching, "The artifact is being fetched."),
-        Some(MirrorState::Failed { reason, message }) => Judgement::no(kind, *reason, message.clone()),
+        None => {
+            ConditionUpdate::no(kind, Reason::SignatureInvalid, "An artifact that nobody vouches for is not fetched.")
+        }
+        Some(MirrorState::Cached) => ConditionUpdate::yes(kind, Reason::Cached),
+        Some(MirrorState::Fetching) => ConditionUpdate::no(kind, Reason::Fetching, "The artifact is being fetched."),
+        Some(MirrorState::Failed { reason, message }) => ConditionUpdate::no(kind, *reason, message.clone()),
     }
 }
 
@@ -136,13 +138,13 @@ mod tests {
         let again = |state: &MirrorState, before| verdict(&Ok(()), Some(state), false, before);
         for state in [MirrorState::Fetching, failed(Reason::FetchFailed)] {
             assert!(again(&state, Before::Usable).is_none(), "{state:?}");
-            assert!(matches!(again(&state, Before::New), Some(Verdict::Converging(..))), "{state:?}");
+            assert!(matches!(again(&state, Before::New), Some(Readiness::Converging(..))), "{state:?}");
         }
     }
 
     #[test]
     fn bytes_that_are_not_the_signed_ones_stop_even_a_release_that_was_used() {
         let verdict = verdict(&Ok(()), Some(&failed(Reason::DigestMismatch)), false, Before::Usable);
-        assert!(matches!(verdict, Some(Verdict::Stuck(Reason::DigestMismatch, _))));
+        assert!(matches!(verdict, Some(Readiness::Stuck(Reason::DigestMismatch, _))));
     }
 }

@@ -1,105 +1,106 @@
 //! Where the readiness of an IGV is judged.
 
-use kalong_crds::condition::{ConditionType, Judgement, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Reason};
 use kalong_crds::igv::{Laden, Side, VehicleConnection};
 use kalong_crds::wire::reported::{IgvReport, ItemState};
 
-use super::observe::Seen;
-use crate::kit::life::Life;
-use crate::kit::link::Hearing;
-use crate::kit::readiness::{Verdict, carried, commissioning, first, ready};
+use super::observe::Observed;
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::Liveness;
+use crate::kit::readiness::{Readiness, carried, commissioning, first, ready};
 
 /// Operating modes in which a vehicle takes orders (VDA 5050 2.1, 6.11).
 const TAKES_ORDERS: [&str; 2] = ["AUTOMATIC", "SEMIAUTOMATIC"];
 
 /// Objections that stand whatever an agent says.
-pub(super) fn declared(seen: &Seen) -> Option<Verdict> {
-    let spec = &seen.igv.spec;
-    if seen.igv.metadata.deletion_timestamp.is_some() {
+pub(super) fn declared(observed: &Observed) -> Option<Readiness> {
+    let spec = &observed.igv.spec;
+    if observed.igv.metadata.deletion_timestamp.is_some() {
         let say = format!("Being removed: agent {} has to let go of it first.", spec.agent_ref);
-        return Some(Verdict::Converging(Reason::Terminating, say));
+        return Some(Readiness::Converging(Reason::Terminating, say));
     }
-    if seen.life == Life::Planned {
-        return Some(Verdict::Resting(Reason::Planned));
+    if observed.life == LifecycleStage::Planned {
+        return Some(Readiness::Resting(Reason::Planned));
     }
     if spec.suspend {
-        return Some(Verdict::Resting(Reason::Suspended));
+        return Some(Readiness::Resting(Reason::Suspended));
     }
-    if seen.life == Life::UnknownPhase {
+    if observed.life == LifecycleStage::UnknownPhase {
         let phase = spec.phase.as_ref().map(|phase| phase.as_str()).unwrap_or_default();
         let say = format!(
             "Phase {phase} does not exist in this namespace: declare it; until then everything stays as it is."
         );
-        return Some(Verdict::Stuck(Reason::UnknownPhase, say));
+        return Some(Readiness::Stuck(Reason::UnknownPhase, say));
     }
     let missing = |kind: &str, name: &str, field: &str| {
         let say = format!("{kind} {name} does not exist in this namespace: declare it, or correct `{field}`.");
-        Verdict::Stuck(Reason::MissingReference, say)
+        Readiness::Stuck(Reason::MissingReference, say)
     };
     first([
-        seen.agent_id.as_ref().err().map(|error| Verdict::Stuck(Reason::IdentityTooLong, error.to_string())),
-        (!seen.twins.is_empty()).then(|| {
+        observed.agent_id.as_ref().err().map(|error| Readiness::Stuck(Reason::IdentityTooLong, error.to_string())),
+        (!observed.twins.is_empty()).then(|| {
             let say = format!(
                 "IGV {} declares the vehicle {} {} too: one vehicle is one IGV; remove all but one.",
-                seen.twins.iter().take(8).cloned().collect::<Vec<_>>().join(", "),
+                observed.twins.iter().take(8).cloned().collect::<Vec<_>>().join(", "),
                 spec.vda5050.manufacturer,
                 spec.vda5050.serial_number
             );
-            Verdict::Stuck(Reason::InvalidSpec, say)
+            Readiness::Stuck(Reason::InvalidSpec, say)
         }),
-        seen.crossing.is_none().then(|| missing("Crossing", spec.crossing_ref.as_str(), "spec.crossingRef")),
-        seen.agent.is_none().then(|| missing("EdgeAgent", spec.agent_ref.as_str(), "spec.agentRef")),
+        observed.crossing.is_none().then(|| missing("Crossing", spec.crossing_ref.as_str(), "spec.crossingRef")),
+        observed.agent.is_none().then(|| missing("EdgeAgent", spec.agent_ref.as_str(), "spec.agentRef")),
         spec.firmware
             .as_ref()
-            .filter(|_| seen.release.is_none())
+            .filter(|_| observed.release.is_none())
             .map(|firmware| missing("FirmwareRelease", firmware.release.as_str(), "spec.firmware.release")),
-        seen.not_enrolled().then(|| {
+        observed.not_enrolled().then(|| {
             let say =
                 format!("Agent {} has not enrolled: run `kubectl kalong enrol {}`.", spec.agent_ref, spec.agent_ref);
-            Verdict::Converging(Reason::NotEnrolled, say)
+            Readiness::Converging(Reason::NotEnrolled, say)
         }),
     ])
 }
 
 /// Objections that rest on what the agent says. That the vehicle is away is none: what is declared is in force at its agent.
-fn realised(seen: &Seen) -> Option<Verdict> {
-    let agent = &seen.igv.spec.agent_ref;
-    let report = match (seen.hearing(), &seen.report) {
-        (Hearing::Silent, _) => {
+fn realised(observed: &Observed) -> Option<Readiness> {
+    let agent = &observed.igv.spec.agent_ref;
+    let report = match (observed.liveness(), &observed.report) {
+        (Liveness::Lost, _) => {
             let say = format!(
                 "Agent {agent} has been silent for longer than the grace time: look at the box, its power and its uplink."
             );
-            return Some(Verdict::Unknown(Reason::AgentUnreachable, say));
+            return Some(Readiness::Unknown(Reason::AgentUnreachable, say));
         }
-        (Hearing::Wait, _) => {
-            return Some(Verdict::Converging(Reason::Applying, format!("Waiting to hear agent {agent}.")));
+        (Liveness::Pending, _) => {
+            return Some(Readiness::Converging(Reason::Applying, format!("Waiting to hear agent {agent}.")));
         }
-        (Hearing::Heard, None) => {
-            return Some(Verdict::Converging(Reason::Applying, format!("Agent {agent} is being told.")));
+        (Liveness::Live, None) => {
+            return Some(Readiness::Converging(Reason::Applying, format!("Agent {agent} is being told.")));
         }
-        (Hearing::Heard, Some(report)) => report,
+        (Liveness::Live, Some(report)) => report,
     };
-    let confirmed = matches!(&seen.order, Some(Ok(item)) if item.hash == report.hash);
+    let confirmed = matches!(&observed.order, Some(Ok(item)) if item.hash == report.hash);
     let reason = |otherwise| Reason::parse(&report.reason).unwrap_or(otherwise);
     let broker = report.igv.as_ref().is_some_and(|igv| igv.broker);
-    let differs =
-        |judged: Judgement| (judged.status == Truth::False).then_some(Verdict::Stuck(judged.reason, judged.message));
+    let differs = |judged: ConditionUpdate| {
+        (judged.status == ConditionStatus::False).then_some(Readiness::Stuck(judged.reason, judged.message))
+    };
     first([
         (!confirmed).then(|| {
-            Verdict::Converging(Reason::Applying, format!("Waiting for agent {agent} to confirm what it was told."))
+            Readiness::Converging(Reason::Applying, format!("Waiting for agent {agent} to confirm what it was told."))
         }),
         (report.state == ItemState::Rejected)
-            .then(|| Verdict::Stuck(reason(Reason::RejectedByAgent), report.message.clone())),
-        (!broker).then(|| Verdict::Converging(Reason::FleetUnreachable, fleet(seen))),
+            .then(|| Readiness::Stuck(reason(Reason::RejectedByAgent), report.message.clone())),
+        (!broker).then(|| Readiness::Converging(Reason::FleetUnreachable, fleet(observed))),
         (report.state == ItemState::Failed)
-            .then(|| Verdict::Converging(reason(Reason::FailedOnDevice), report.message.clone())),
-        differs(maps(seen)),
-        differs(firmware(seen)),
+            .then(|| Readiness::Converging(reason(Reason::FailedOnDevice), report.message.clone())),
+        differs(maps(observed)),
+        differs(firmware(observed)),
     ])
 }
 
-fn fleet(seen: &Seen) -> String {
-    let spec = &seen.igv.spec;
+fn fleet(observed: &Observed) -> String {
+    let spec = &observed.igv.spec;
     format!(
         "Agent {} does not reach the fleet's broker at {}: check the broker, the network between them and `broker.endpoint`.",
         spec.agent_ref, spec.broker.endpoint
@@ -107,142 +108,153 @@ fn fleet(seen: &Seen) -> String {
 }
 
 /// All conditions, in the order for readers.
-pub(super) fn conditions(seen: &Seen, declared: Option<&Verdict>) -> Vec<Judgement> {
-    let verdict = declared.cloned().or_else(|| realised(seen));
-    let [is_ready, reconciling, stalled] = if seen.life == Life::Commissioning && !seen.igv.spec.suspend {
-        commissioning(verdict.as_ref())
-    } else {
-        ready(verdict.as_ref())
-    };
+pub(super) fn conditions(observed: &Observed, declared: Option<&Readiness>) -> Vec<ConditionUpdate> {
+    let verdict = declared.cloned().or_else(|| realised(observed));
+    let [is_ready, reconciling, stalled] =
+        if observed.life == LifecycleStage::Commissioning && !observed.igv.spec.suspend {
+            commissioning(verdict.as_ref())
+        } else {
+            ready(verdict.as_ref())
+        };
     vec![
         is_ready,
-        available(seen),
-        connected(seen),
-        localised(seen),
-        safe_to_change(seen),
-        maps(seen),
-        firmware(seen),
+        available(observed),
+        connected(observed),
+        localised(observed),
+        safe_to_change(observed),
+        maps(observed),
+        firmware(observed),
         reconciling,
         stalled,
     ]
 }
 
 /// A fact that rests on a report, or what to say without one.
-fn fact(seen: &Seen, kind: ConditionType) -> Result<&IgvReport, Judgement> {
-    if seen.life == Life::Planned {
-        return Err(Judgement::unknown(kind, Reason::Planned, ""));
+fn fact(observed: &Observed, kind: ConditionType) -> Result<&IgvReport, ConditionUpdate> {
+    if observed.life == LifecycleStage::Planned {
+        return Err(ConditionUpdate::unknown(kind, Reason::Planned, ""));
     }
-    if seen.igv.spec.suspend {
-        return Err(Judgement::unknown(kind, Reason::Suspended, ""));
+    if observed.igv.spec.suspend {
+        return Err(ConditionUpdate::unknown(kind, Reason::Suspended, ""));
     }
-    match seen.hearing() {
-        Hearing::Wait => Err(carried(seen.igv.as_ref(), kind)),
-        Hearing::Silent => Err(Judgement::unknown(kind, Reason::AgentUnreachable, "")),
-        Hearing::Heard => seen.heard().ok_or_else(|| Judgement::unknown(kind, Reason::Initializing, "")),
+    match observed.liveness() {
+        Liveness::Pending => Err(carried(observed.igv.as_ref(), kind)),
+        Liveness::Lost => Err(ConditionUpdate::unknown(kind, Reason::AgentUnreachable, "")),
+        Liveness::Live => observed.heard().ok_or_else(|| ConditionUpdate::unknown(kind, Reason::Initializing, "")),
     }
 }
 
 /// A fact that rests on a fresh state of the vehicle.
-fn fresh(seen: &Seen, kind: ConditionType) -> Result<&IgvReport, Judgement> {
-    let report = fact(seen, kind)?;
-    let connected = connected(seen);
-    if connected.status == Truth::True { Ok(report) } else { Err(Judgement::unknown(kind, connected.reason, "")) }
+fn fresh(observed: &Observed, kind: ConditionType) -> Result<&IgvReport, ConditionUpdate> {
+    let report = fact(observed, kind)?;
+    let connected = connected(observed);
+    if connected.status == ConditionStatus::True {
+        Ok(report)
+    } else {
+        Err(ConditionUpdate::unknown(kind, connected.reason, ""))
+    }
 }
 
-fn connected(seen: &Seen) -> Judgement {
+fn connected(observed: &Observed) -> ConditionUpdate {
     let kind = ConditionType::Connected;
-    let report = match fact(seen, kind) {
+    let report = match fact(observed, kind) {
         Err(otherwise) => return otherwise,
         Ok(report) => report,
     };
     if !report.broker {
-        return Judgement::no(kind, Reason::FleetUnreachable, fleet(seen));
+        return ConditionUpdate::no(kind, Reason::FleetUnreachable, fleet(observed));
     }
     match report.connection {
-        VehicleConnection::Unknown => Judgement::no(
+        VehicleConnection::Unknown => ConditionUpdate::no(
             kind,
             Reason::VehicleNotSeen,
             "The vehicle was never heard on the fleet's broker: switch it on, or correct `vda5050` and `broker.interfaceName`.",
         ),
-        VehicleConnection::Offline => {
-            Judgement::no(kind, Reason::VehicleOffline, "The vehicle said goodbye to its fleet: it was switched off.")
-        }
-        VehicleConnection::Broken => Judgement::no(
+        VehicleConnection::Offline => ConditionUpdate::no(
+            kind,
+            Reason::VehicleOffline,
+            "The vehicle said goodbye to its fleet: it was switched off.",
+        ),
+        VehicleConnection::Broken => ConditionUpdate::no(
             kind,
             Reason::VehicleConnectionBroken,
             "The vehicle's link to its fleet broke: look at its radio and where it stands.",
         ),
-        VehicleConnection::Online if !report.fresh => Judgement::no(
+        VehicleConnection::Online if !report.fresh => ConditionUpdate::no(
             kind,
             Reason::StateStale,
             "The vehicle is connected and has sent no state for 45 s: look at the vehicle.",
         ),
-        VehicleConnection::Online => Judgement::yes(kind, Reason::VehicleOnline),
+        VehicleConnection::Online => ConditionUpdate::yes(kind, Reason::VehicleOnline),
     }
 }
 
-fn available(seen: &Seen) -> Judgement {
+fn available(observed: &Observed) -> ConditionUpdate {
     let kind = ConditionType::Available;
-    if seen.life == Life::Planned {
-        return Judgement::no(kind, Reason::Planned, "");
+    if observed.life == LifecycleStage::Planned {
+        return ConditionUpdate::no(kind, Reason::Planned, "");
     }
-    if seen.igv.spec.suspend {
-        return Judgement::no(kind, Reason::Suspended, "");
+    if observed.igv.spec.suspend {
+        return ConditionUpdate::no(kind, Reason::Suspended, "");
     }
-    if seen.life == Life::Commissioning {
-        return Judgement::no(kind, Reason::Commissioning, "");
+    if observed.life == LifecycleStage::Commissioning {
+        return ConditionUpdate::no(kind, Reason::Commissioning, "");
     }
-    let report = match fact(seen, kind) {
+    let report = match fact(observed, kind) {
         Err(otherwise) => return otherwise,
         Ok(report) => report,
     };
-    let connected = connected(seen);
-    if connected.status != Truth::True {
-        return Judgement { kind, ..connected };
+    let connected = connected(observed);
+    if connected.status != ConditionStatus::True {
+        return ConditionUpdate { kind, ..connected };
     }
     if !report.errors.is_empty() {
         let say = format!("The vehicle reports {}: have it repaired.", report.errors.join(", "));
-        return Judgement::no(kind, Reason::VehicleFaulty, say);
+        return ConditionUpdate::no(kind, Reason::VehicleFaulty, say);
     }
     match report.operating_mode.as_deref() {
         Some(mode) if TAKES_ORDERS.contains(&mode) => {}
         Some(mode) => {
-            return Judgement::no(
+            return ConditionUpdate::no(
                 kind,
                 Reason::NotAutomatic,
                 format!("The vehicle is in mode {mode}: set it to AUTOMATIC when nobody works on it."),
             );
         }
-        None => return Judgement::unknown(kind, Reason::NotAutomatic, "The vehicle does not tell its mode."),
+        None => return ConditionUpdate::unknown(kind, Reason::NotAutomatic, "The vehicle does not tell its mode."),
     }
     match report.localised {
-        Some(true) => Judgement::yes(kind, Reason::Serving),
-        Some(false) => Judgement { kind, ..localised(seen) },
-        None => Judgement::unknown(kind, Reason::PositionLost, "The vehicle does not tell whether it knows its place."),
+        Some(true) => ConditionUpdate::yes(kind, Reason::Serving),
+        Some(false) => ConditionUpdate { kind, ..localised(observed) },
+        None => ConditionUpdate::unknown(
+            kind,
+            Reason::PositionLost,
+            "The vehicle does not tell whether it knows its place.",
+        ),
     }
 }
 
-fn localised(seen: &Seen) -> Judgement {
+fn localised(observed: &Observed) -> ConditionUpdate {
     let kind = ConditionType::Localised;
-    match fresh(seen, kind).map(|report| report.localised) {
+    match fresh(observed, kind).map(|report| report.localised) {
         Err(otherwise) => otherwise,
-        Ok(Some(true)) => Judgement::yes(kind, Reason::PositionKnown),
-        Ok(Some(false)) => Judgement::no(
+        Ok(Some(true)) => ConditionUpdate::yes(kind, Reason::PositionKnown),
+        Ok(Some(false)) => ConditionUpdate::no(
             kind,
             Reason::PositionLost,
             "The vehicle does not know where it is: have it set on the map by somebody beside it.",
         ),
-        Ok(None) => Judgement::unknown(kind, Reason::Initializing, "The vehicle does not tell its position."),
+        Ok(None) => ConditionUpdate::unknown(kind, Reason::Initializing, "The vehicle does not tell its position."),
     }
 }
 
-fn safe_to_change(seen: &Seen) -> Judgement {
+fn safe_to_change(observed: &Observed) -> ConditionUpdate {
     let kind = ConditionType::SafeToChange;
-    let report = match fresh(seen, kind) {
+    let report = match fresh(observed, kind) {
         Err(otherwise) => return otherwise,
         Ok(report) => report,
     };
-    let spec = &seen.igv.spec;
+    let spec = &observed.igv.spec;
     let mut lacks = Vec::new();
     if spec.change_at.nodes.is_empty() {
         lacks.push("no service node is declared in `changeAt.nodes`".to_owned());
@@ -266,28 +278,32 @@ fn safe_to_change(seen: &Seen) -> Judgement {
         Side::Unknown => lacks.push("it is in none of the zones".to_owned()),
     }
     if lacks.is_empty() {
-        Judgement::yes(kind, Reason::AtServiceNode)
+        ConditionUpdate::yes(kind, Reason::AtServiceNode)
     } else {
-        Judgement::no(kind, Reason::NotSafeToChange, format!("The vehicle may not be changed: {}.", lacks.join("; ")))
+        ConditionUpdate::no(
+            kind,
+            Reason::NotSafeToChange,
+            format!("The vehicle may not be changed: {}.", lacks.join("; ")),
+        )
     }
 }
 
-fn maps(seen: &Seen) -> Judgement {
+fn maps(observed: &Observed) -> ConditionUpdate {
     let kind = ConditionType::MapsCurrent;
-    let report = match fact(seen, kind) {
+    let report = match fact(observed, kind) {
         Err(otherwise) => return otherwise,
         Ok(report) => report,
     };
-    let wanted = &seen.igv.spec.maps;
+    let wanted = &observed.igv.spec.maps;
     if wanted.is_empty() {
-        return Judgement::yes(kind, Reason::NothingDeclared);
+        return ConditionUpdate::yes(kind, Reason::NothingDeclared);
     }
     let Some(enabled) = &report.maps else {
-        let connected = connected(seen);
-        return if connected.status == Truth::True {
-            Judgement::unknown(kind, Reason::Initializing, "The vehicle does not tell its maps.")
+        let connected = connected(observed);
+        return if connected.status == ConditionStatus::True {
+            ConditionUpdate::unknown(kind, Reason::Initializing, "The vehicle does not tell its maps.")
         } else {
-            Judgement::unknown(kind, connected.reason, "")
+            ConditionUpdate::unknown(kind, connected.reason, "")
         };
     };
     let lacking: Vec<_> = wanted
@@ -300,22 +316,22 @@ fn maps(seen: &Seen) -> Judgement {
         .take(8)
         .collect();
     if lacking.is_empty() {
-        Judgement::yes(kind, Reason::MapsEnabled)
+        ConditionUpdate::yes(kind, Reason::MapsEnabled)
     } else {
         let say = format!("{}: have the fleet's control enable it, or correct `spec.maps`.", lacking.join("; "));
-        Judgement::no(kind, Reason::MapsDiffer, say)
+        ConditionUpdate::no(kind, Reason::MapsDiffer, say)
     }
 }
 
-fn firmware(seen: &Seen) -> Judgement {
+fn firmware(observed: &Observed) -> ConditionUpdate {
     let kind = ConditionType::FirmwareUpToDate;
-    let report = match fact(seen, kind) {
+    let report = match fact(observed, kind) {
         Err(otherwise) => return otherwise,
         Ok(report) => report,
     };
-    let Some(wanted) = &seen.igv.spec.firmware else { return Judgement::yes(kind, Reason::NotDeclared) };
-    let Some(release) = &seen.release else {
-        return Judgement::no(
+    let Some(wanted) = &observed.igv.spec.firmware else { return ConditionUpdate::yes(kind, Reason::NotDeclared) };
+    let Some(release) = &observed.release else {
+        return ConditionUpdate::no(
             kind,
             Reason::MissingReference,
             format!("FirmwareRelease {} does not exist in this namespace.", wanted.release),
@@ -323,17 +339,19 @@ fn firmware(seen: &Seen) -> Judgement {
     };
     let version = &release.spec.version;
     if report.software.iter().any(|part| part.version == *version) {
-        return Judgement::yes(kind, Reason::UpToDate);
+        return ConditionUpdate::yes(kind, Reason::UpToDate);
     }
     if report.software.is_empty() {
-        let connected = connected(seen);
+        let connected = connected(observed);
         return match connected.status {
-            Truth::True => Judgement::unknown(kind, Reason::Initializing, "The vehicle has not sent its factsheet."),
-            Truth::False | Truth::Unknown => Judgement::unknown(kind, connected.reason, ""),
+            ConditionStatus::True => {
+                ConditionUpdate::unknown(kind, Reason::Initializing, "The vehicle has not sent its factsheet.")
+            }
+            ConditionStatus::False | ConditionStatus::Unknown => ConditionUpdate::unknown(kind, connected.reason, ""),
         };
     }
     let runs = report.software.iter().take(8).map(|part| format!("{} {}", part.name, part.version));
-    Judgement::no(
+    ConditionUpdate::no(
         kind,
         Reason::WrongVersion,
         format!(

@@ -14,19 +14,19 @@ use kalong_crds::IGV;
 use kalong_crds::igv::IGVStatus;
 
 use crate::kit::Error;
-use crate::kit::driver::{Controlled, Report};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::reconciler::{Reconcile, ReconcileResult};
 
-impl Controlled for IGV {
-    async fn pass(world: &World, igv: Arc<Self>) -> Report<IGVStatus> {
-        let seen = observe::observe(world, igv);
-        let plan = plan::plan(&seen);
-        plan.telling.tell(world, seen.igv.as_ref());
-        let guarded = plan.telling.guard(world, seen.igv.as_ref()).await;
-        let plan::Plan { telling, status, again } = plan;
+impl Reconcile for IGV {
+    async fn reconcile(ctx: &Context, igv: Arc<Self>) -> ReconcileResult<IGVStatus> {
+        let observed = observe::observe(ctx, igv);
+        let plan = plan::plan(&observed);
+        plan.placement.tell(ctx, observed.igv.as_ref());
+        let guarded = plan.placement.guard(ctx, observed.igv.as_ref()).await;
+        let plan::Plan { placement, status, again } = plan;
         // A changed finalizer brings the object back with a new version; its status is written then.
-        let status = status.filter(|_| telling.finalizers.is_none());
-        let order = seen.order.and_then(Result::err).map(Error::Order);
-        Report { status, again, error: guarded.err().or(order), ..Report::unchanged() }
+        let status = status.filter(|_| placement.finalizers.is_none());
+        let order = observed.order.and_then(Result::err).map(Error::Order);
+        ReconcileResult { status, again, error: guarded.err().or(order), ..ReconcileResult::unchanged() }
     }
 }

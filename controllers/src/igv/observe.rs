@@ -13,15 +13,15 @@ use kalong_crds::{Crossing, EdgeAgent, FirmwareRelease, IGV};
 use kube::ResourceExt;
 
 use crate::kit::caches;
-use crate::kit::life::Life;
-use crate::kit::link::{AgentFacts, Hearing, Holding};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::{AgentFacts, Holding, Liveness};
 
-/// The world as one IGV sees it.
-pub(super) struct Seen {
+/// Everything that a decision about one IGV rests on.
+pub(super) struct Observed {
     pub(super) igv: Arc<IGV>,
     pub(super) now: Timestamp,
-    pub(super) life: Life,
+    pub(super) life: LifecycleStage,
     pub(super) crossing: Option<Arc<Crossing>>,
     pub(super) agent: Option<Arc<EdgeAgent>>,
     pub(super) agent_id: Result<AgentId, AgentIdError>,
@@ -33,27 +33,27 @@ pub(super) struct Seen {
     pub(super) report: Option<Arc<ReportedItem>>,
     pub(super) holding: Holding,
     /// Agents that hold this vehicle and should not.
-    pub(super) strays: Vec<AgentId>,
+    pub(super) wrong_holders: Vec<AgentId>,
     /// The order as it would be sent now; none while something that it needs is missing.
     pub(super) order: Option<Result<Item, CanonicalError>>,
     /// How much longer to wait for the confirmation of that order before the status says so.
-    pub(super) patience: Option<Duration>,
+    pub(super) debounce: Option<Duration>,
 }
 
-impl Seen {
+impl Observed {
     /// What can be said of the agent that listens.
-    pub(super) fn hearing(&self) -> Hearing {
-        self.facts.as_ref().map_or(Hearing::Wait, AgentFacts::hearing)
+    pub(super) fn liveness(&self) -> Liveness {
+        self.facts.as_ref().map_or(Liveness::Pending, AgentFacts::liveness)
     }
 
     /// Whether no agent shall listen for it any more.
     pub(super) fn leaves(&self) -> bool {
-        self.igv.metadata.deletion_timestamp.is_some() || self.life == Life::Planned || self.igv.spec.suspend
+        self.igv.metadata.deletion_timestamp.is_some() || self.life == LifecycleStage::Planned || self.igv.spec.suspend
     }
 
     /// What the agent that is heard says of the vehicle.
     pub(super) fn heard(&self) -> Option<&IgvReport> {
-        self.report.as_ref().filter(|_| self.hearing() == Hearing::Heard)?.igv.as_ref()
+        self.report.as_ref().filter(|_| self.liveness() == Liveness::Live)?.igv.as_ref()
     }
 
     /// Whether the agent has no certificate yet.
@@ -62,7 +62,7 @@ impl Seen {
     }
 }
 
-pub(super) fn observe(world: &World, igv: Arc<IGV>) -> Seen {
+pub(super) fn observe(ctx: &Context, igv: Arc<IGV>) -> Observed {
     let (namespace, name) = (igv.namespace().unwrap_or_default(), igv.name_any());
     let uid = igv.uid().unwrap_or_default();
     let spec = &igv.spec;
@@ -72,46 +72,43 @@ pub(super) fn observe(world: &World, igv: Arc<IGV>) -> Seen {
         other.name_any() != name
             && (&ours.manufacturer, &ours.serial_number) == (&theirs.manufacturer, &theirs.serial_number)
     };
-    let mut seen = Seen {
-        now: world.clock.now(),
-        life: world.life(&namespace, spec.phase.as_ref()),
-        crossing: caches::get(&world.caches.crossings, &namespace, spec.crossing_ref.as_str()),
-        agent: caches::get(&world.caches.agents, &namespace, spec.agent_ref.as_str()),
-        facts: agent_id.as_ref().ok().map(|id| world.link.facts(id)),
-        release: spec
-            .firmware
-            .as_ref()
-            .and_then(|f| caches::get(&world.caches.releases, &namespace, f.release.as_str())),
-        twins: caches::select(&world.caches.igvs, &namespace, same).iter().map(|other| other.name_any()).collect(),
-        report: agent_id.as_ref().ok().and_then(|id| world.link.report(id, &uid)),
-        holding: agent_id.as_ref().map_or(Holding::NotHeld, |id| world.link.holding(id, &uid)),
-        strays: world.link.holders(&uid).into_iter().filter(|h| agent_id.as_ref().ok() != Some(h)).collect(),
+    let mut observed = Observed {
+        now: ctx.clock.now(),
+        life: ctx.life(&namespace, spec.phase.as_ref()),
+        crossing: caches::get(&ctx.caches.crossings, &namespace, spec.crossing_ref.as_str()),
+        agent: caches::get(&ctx.caches.agents, &namespace, spec.agent_ref.as_str()),
+        facts: agent_id.as_ref().ok().map(|id| ctx.link.facts(id)),
+        release: spec.firmware.as_ref().and_then(|f| caches::get(&ctx.caches.releases, &namespace, f.release.as_str())),
+        twins: caches::select(&ctx.caches.igvs, &namespace, same).iter().map(|other| other.name_any()).collect(),
+        report: agent_id.as_ref().ok().and_then(|id| ctx.link.report(id, &uid)),
+        holding: agent_id.as_ref().map_or(Holding::NotHeld, |id| ctx.link.holding(id, &uid)),
+        wrong_holders: ctx.link.holders(&uid).into_iter().filter(|h| agent_id.as_ref().ok() != Some(h)).collect(),
         agent_id,
         order: None,
-        patience: None,
+        debounce: None,
         igv,
     };
-    seen.order = compose(&seen);
-    if let Some(Ok(item)) = &seen.order {
-        let confirmed = seen.report.as_ref().is_some_and(|r| r.hash == item.hash);
+    observed.order = compose(&observed);
+    if let Some(Ok(item)) = &observed.order {
+        let confirmed = observed.report.as_ref().is_some_and(|r| r.hash == item.hash);
         if confirmed {
-            world.patience.over(&uid);
+            ctx.debounce.over(&uid);
         } else {
-            seen.patience = world.patience.left(&uid, &item.hash);
+            observed.debounce = ctx.debounce.left(&uid, &item.hash);
         }
     }
-    seen
+    observed
 }
 
 /// What the agent is told; none while something that it needs is missing or contradicts: then it keeps what it has.
-pub(super) fn compose(seen: &Seen) -> Option<Result<Item, CanonicalError>> {
-    let (igv, spec) = (&seen.igv, &seen.igv.spec);
-    let sound = !seen.leaves()
-        && seen.life.is_live()
-        && seen.crossing.is_some()
-        && seen.agent.is_some()
-        && seen.agent_id.is_ok()
-        && seen.twins.is_empty();
+pub(super) fn compose(observed: &Observed) -> Option<Result<Item, CanonicalError>> {
+    let (igv, spec) = (&observed.igv, &observed.igv.spec);
+    let sound = !observed.leaves()
+        && observed.life.is_live()
+        && observed.crossing.is_some()
+        && observed.agent.is_some()
+        && observed.agent_id.is_ok()
+        && observed.twins.is_empty();
     if !sound {
         return None;
     }

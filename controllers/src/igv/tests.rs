@@ -14,9 +14,9 @@ use kalong_crds::wire::reported::{IgvReport, ItemState, ReportedItem};
 use kalong_crds::{FINALIZER, IGV};
 use serde_json::{Value, json};
 
-use super::observe::{Seen, compose};
+use super::observe::{Observed, compose};
 use super::plan;
-use crate::kit::life::Life;
+use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Holding, Presence};
 
 const AT: &str = "2026-11-22T07:00:00Z";
@@ -53,7 +53,7 @@ fn well() -> IgvReport {
 }
 
 /// A vehicle that stands idle at its service node, heard by its agent.
-fn seen() -> Seen {
+fn observed() -> Observed {
     let igv: Arc<IGV> = object(
         "IGV",
         "igv-01",
@@ -72,9 +72,9 @@ fn seen() -> Seen {
                "artifact": {"url": "https://example.org/x", "digest": format!("sha256:{}", "0".repeat(64)), "size": 1}}),
         Value::Null,
     );
-    let mut seen = Seen {
+    let mut observed = Observed {
         now: AT.parse::<Timestamp>().unwrap(),
-        life: Life::InService,
+        life: LifecycleStage::InService,
         crossing: Some(object(
             "Crossing",
             "bac-luan-2",
@@ -103,18 +103,18 @@ fn seen() -> Seen {
         twins: vec![],
         report: None,
         holding: Holding::Held,
-        strays: vec![],
+        wrong_holders: vec![],
         order: None,
-        patience: None,
+        debounce: None,
         igv,
     };
-    seen.order = compose(&seen);
-    seen.report = Some(Arc::new(report(order(&seen), well())));
-    seen
+    observed.order = compose(&observed);
+    observed.report = Some(Arc::new(report(order(&observed), well())));
+    observed
 }
 
-fn order(seen: &Seen) -> &Item {
-    seen.order.as_ref().unwrap().as_ref().unwrap()
+fn order(observed: &Observed) -> &Item {
+    observed.order.as_ref().unwrap().as_ref().unwrap()
 }
 
 fn report(item: &Item, igv: IgvReport) -> ReportedItem {
@@ -134,23 +134,23 @@ fn report(item: &Item, igv: IgvReport) -> ReportedItem {
     }
 }
 
-fn saying(change: impl FnOnce(&mut IgvReport)) -> Seen {
-    let mut seen = seen();
+fn saying(change: impl FnOnce(&mut IgvReport)) -> Observed {
+    let mut observed = observed();
     let mut said = well();
     change(&mut said);
-    seen.report = Some(Arc::new(report(order(&seen), said)));
-    seen
+    observed.report = Some(Arc::new(report(order(&observed), said)));
+    observed
 }
 
-fn declared(seen: &mut Seen, change: impl FnOnce(&mut IGV)) {
-    let mut igv = seen.igv.as_ref().clone();
+fn declared(observed: &mut Observed, change: impl FnOnce(&mut IGV)) {
+    let mut igv = observed.igv.as_ref().clone();
     change(&mut igv);
-    seen.igv = Arc::new(igv);
-    seen.order = compose(seen);
+    observed.igv = Arc::new(igv);
+    observed.order = compose(observed);
 }
 
-fn status(seen: &Seen) -> IGVStatus {
-    plan::plan(seen).status.unwrap()
+fn status(observed: &Observed) -> IGVStatus {
+    plan::plan(observed).status.unwrap()
 }
 
 fn is(status: &IGVStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
@@ -166,7 +166,7 @@ fn is(status: &IGVStatus, kind: ConditionType, word: &str, reason: Reason) -> St
 
 #[test]
 fn vehicle_that_is_as_declared_is_ready_available_and_safe_to_change() {
-    let status = status(&seen());
+    let status = status(&observed());
     is(&status, ConditionType::Ready, "True", Reason::InForce);
     is(&status, ConditionType::Available, "True", Reason::Serving);
     is(&status, ConditionType::Connected, "True", Reason::VehicleOnline);
@@ -179,7 +179,7 @@ fn vehicle_that_is_as_declared_is_ready_available_and_safe_to_change() {
 
 #[test]
 fn order_names_the_crossing_and_carries_everything_that_the_agent_needs() {
-    let order: IgvOrder = serde_json::from_value(order(&seen()).spec.clone()).unwrap();
+    let order: IgvOrder = serde_json::from_value(order(&observed()).spec.clone()).unwrap();
     assert_eq!((order.crossing.as_str(), order.vda5050.serial_number.as_str()), ("bac-luan-2", "0001"));
     assert_eq!((order.maps.len(), order.change_at.nodes.len()), (1, 1));
 }
@@ -256,7 +256,7 @@ fn vehicle_is_safe_to_change_only_at_home_empty_and_at_its_node() {
         let say = is(&status(&saying(change)), ConditionType::SafeToChange, "False", Reason::NotSafeToChange);
         assert!(say.contains(word), "{say}");
     }
-    let mut nowhere = seen();
+    let mut nowhere = observed();
     declared(&mut nowhere, |igv| igv.spec.change_at.nodes.clear());
     nowhere.report = Some(Arc::new(report(order(&nowhere), well())));
     is(&status(&nowhere), ConditionType::SafeToChange, "False", Reason::NotSafeToChange);
@@ -278,7 +278,7 @@ fn other_maps_or_another_version_need_somebody() {
 
 #[test]
 fn nothing_declared_is_nothing_to_compare() {
-    let mut plain = seen();
+    let mut plain = observed();
     declared(&mut plain, |igv| {
         igv.spec.maps.clear();
         igv.spec.firmware = None;
@@ -293,10 +293,10 @@ fn nothing_declared_is_nothing_to_compare() {
 
 #[test]
 fn silent_agent_makes_everything_unknown_and_takes_no_order_back() {
-    let mut silent = seen();
+    let mut silent = observed();
     silent.facts.as_mut().unwrap().presence = Presence::Silent;
     let plan = plan::plan(&silent);
-    assert!(plan.telling.want.is_some() && plan.telling.remove.is_empty());
+    assert!(plan.placement.want.is_some() && plan.placement.remove.is_empty());
     let status = plan.status.unwrap();
     for kind in [ConditionType::Ready, ConditionType::Available, ConditionType::Connected, ConditionType::Localised] {
         is(&status, kind, "Unknown", Reason::AgentUnreachable);
@@ -306,7 +306,7 @@ fn silent_agent_makes_everything_unknown_and_takes_no_order_back() {
 
 #[test]
 fn fresh_leader_leaves_the_status_of_a_vehicle_alone() {
-    let mut fresh = seen();
+    let mut fresh = observed();
     fresh.facts.as_mut().unwrap().presence = Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
     let plan = plan::plan(&fresh);
     assert!(plan.status.is_none() && plan.again.is_some_and(|again| again >= Duration::from_secs(5)));
@@ -314,11 +314,11 @@ fn fresh_leader_leaves_the_status_of_a_vehicle_alone() {
 
 #[test]
 fn suspended_vehicle_is_ready_and_its_agent_lets_go() {
-    let mut suspended = seen();
+    let mut suspended = observed();
     declared(&mut suspended, |igv| igv.spec.suspend = true);
     let plan = plan::plan(&suspended);
-    assert!(plan.telling.want.is_none());
-    assert_eq!(plan.telling.remove, [AgentId::new("mong-cai", "yard").unwrap()]);
+    assert!(plan.placement.want.is_none());
+    assert_eq!(plan.placement.remove, [AgentId::new("mong-cai", "yard").unwrap()]);
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Suspended);
     is(&status, ConditionType::Available, "False", Reason::Suspended);
@@ -327,27 +327,27 @@ fn suspended_vehicle_is_ready_and_its_agent_lets_go() {
 
 #[test]
 fn planned_vehicle_is_not_listened_to_and_unknown_phase_takes_nothing_away() {
-    let mut planned = seen();
-    planned.life = Life::Planned;
+    let mut planned = observed();
+    planned.life = LifecycleStage::Planned;
     planned.order = compose(&planned);
     let decided = plan::plan(&planned);
-    assert!(decided.telling.want.is_none() && decided.telling.remove.len() == 1);
+    assert!(decided.placement.want.is_none() && decided.placement.remove.len() == 1);
     is(&decided.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
 
-    let mut unknown = seen();
-    unknown.life = Life::UnknownPhase;
+    let mut unknown = observed();
+    unknown.life = LifecycleStage::UnknownPhase;
     unknown.order = compose(&unknown);
     let decided = plan::plan(&unknown);
-    assert!(decided.telling.want.is_none() && decided.telling.remove.is_empty());
+    assert!(decided.placement.want.is_none() && decided.placement.remove.is_empty());
     is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::UnknownPhase);
 }
 
 #[test]
 fn commissioning_listens_and_is_ready_whatever_is_missing() {
     let mut commissioned = saying(|said| said.broker = false);
-    commissioned.life = Life::Commissioning;
+    commissioned.life = LifecycleStage::Commissioning;
     let decided = plan::plan(&commissioned);
-    assert!(decided.telling.want.is_some());
+    assert!(decided.placement.want.is_some());
     let status = decided.status.unwrap();
     let say = is(&status, ConditionType::Ready, "True", Reason::Commissioning);
     assert!(say.contains("broker"), "{say}");
@@ -357,42 +357,42 @@ fn commissioning_listens_and_is_ready_whatever_is_missing() {
 
 #[test]
 fn contradictions_are_stalled_and_not_sent() {
-    let stalled = |change: fn(&mut Seen), reason: Reason| {
-        let mut seen = seen();
-        change(&mut seen);
-        seen.order = compose(&seen);
-        let plan = plan::plan(&seen);
-        assert!(plan.telling.want.is_none() && plan.telling.remove.is_empty());
+    let stalled = |change: fn(&mut Observed), reason: Reason| {
+        let mut observed = observed();
+        change(&mut observed);
+        observed.order = compose(&observed);
+        let plan = plan::plan(&observed);
+        assert!(plan.placement.want.is_none() && plan.placement.remove.is_empty());
         is(&plan.status.unwrap(), ConditionType::Stalled, "True", reason);
     };
-    stalled(|seen| seen.twins = vec!["igv-09".into()], Reason::InvalidSpec);
-    stalled(|seen| seen.crossing = None, Reason::MissingReference);
-    stalled(|seen| seen.agent = None, Reason::MissingReference);
+    stalled(|observed| observed.twins = vec!["igv-09".into()], Reason::InvalidSpec);
+    stalled(|observed| observed.crossing = None, Reason::MissingReference);
+    stalled(|observed| observed.agent = None, Reason::MissingReference);
 }
 
 #[test]
 fn vehicle_that_moved_is_taken_from_its_old_agent() {
-    let mut moved = seen();
+    let mut moved = observed();
     let old = AgentId::new("mong-cai", "old").unwrap();
-    moved.strays = vec![old.clone()];
+    moved.wrong_holders = vec![old.clone()];
     let plan = plan::plan(&moved);
-    assert_eq!(plan.telling.remove, [old]);
-    assert!(plan.telling.want.is_some());
+    assert_eq!(plan.placement.remove, [old]);
+    assert!(plan.placement.want.is_some());
 }
 
 #[test]
 fn order_waits_for_the_finalizer_and_the_object_for_its_agent() {
-    let mut bare = seen();
+    let mut bare = observed();
     declared(&mut bare, |igv| igv.metadata.finalizers = None);
     let plan = plan::plan(&bare);
-    assert!(plan.telling.want.is_none() && plan.telling.finalizers == Some(vec![FINALIZER.to_owned()]));
+    assert!(plan.placement.want.is_none() && plan.placement.finalizers == Some(vec![FINALIZER.to_owned()]));
 
-    let mut going = seen();
+    let mut going = observed();
     declared(&mut going, |igv| {
         igv.metadata.deletion_timestamp = serde_json::from_value(json!(AT)).unwrap();
     });
     let plan = plan::plan(&going);
-    assert!(plan.telling.finalizers.is_none() && plan.telling.remove.len() == 1);
+    assert!(plan.placement.finalizers.is_none() && plan.placement.remove.len() == 1);
     going.holding = Holding::NotHeld;
-    assert_eq!(plan::plan(&going).telling.finalizers, Some(vec![]));
+    assert_eq!(plan::plan(&going).placement.finalizers, Some(vec![]));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -22,11 +22,12 @@ use kube::core::error_boundary::InvalidObject;
 use kube::{Api, Client, Resource, ResourceExt};
 use kube_runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube_runtime::{WatchStreamExt, watcher};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use super::readiness::{Verdict, ready};
-use super::wakes::WakeSet;
+use super::queue::ReconcileQueue;
+use super::readiness::{Readiness, ready};
 use super::within;
 
 /// A kind that this crate controls.
@@ -81,29 +82,29 @@ pub struct Caches {
 
 /// What waits to be looked at, by kind.
 #[derive(Clone, Debug, Default)]
-pub struct Wakes {
+pub struct Triggers {
     /// Crossings.
-    pub crossings: Arc<WakeSet>,
+    pub crossings: Arc<ReconcileQueue>,
     /// Lanes.
-    pub lanes: Arc<WakeSet>,
+    pub lanes: Arc<ReconcileQueue>,
     /// Devices.
-    pub devices: Arc<WakeSet>,
+    pub devices: Arc<ReconcileQueue>,
     /// Models.
-    pub models: Arc<WakeSet>,
+    pub models: Arc<ReconcileQueue>,
     /// Agents.
-    pub agents: Arc<WakeSet>,
+    pub agents: Arc<ReconcileQueue>,
     /// Releases.
-    pub releases: Arc<WakeSet>,
+    pub releases: Arc<ReconcileQueue>,
     /// Stations.
-    pub stations: Arc<WakeSet>,
+    pub stations: Arc<ReconcileQueue>,
     /// Vehicles.
-    pub igvs: Arc<WakeSet>,
+    pub igvs: Arc<ReconcileQueue>,
     /// Links.
-    pub links: Arc<WakeSet>,
+    pub links: Arc<ReconcileQueue>,
     /// Drains.
-    pub drains: Arc<WakeSet>,
+    pub drains: Arc<ReconcileQueue>,
     /// Phases.
-    pub phases: Arc<WakeSet>,
+    pub phases: Arc<ReconcileQueue>,
     /// The state in force that was last routed, by namespace and name of the phase.
     pub(super) phase_states: PhaseStates,
 }
@@ -130,7 +131,7 @@ pub(super) enum Change {
     Status,
 }
 
-struct Feed<K: Kind> {
+struct WatchFeed<K: Kind> {
     client: Client,
     namespaces: Vec<String>,
     store: Store<K>,
@@ -139,7 +140,7 @@ struct Feed<K: Kind> {
     told: HashMap<String, i64>,
 }
 
-impl<K: Kind> Feed<K> {
+impl<K: Kind> WatchFeed<K> {
     fn new(client: &Client, namespaces: &[String]) -> (Self, Store<K>) {
         let writer = Writer::<K>::new(());
         let store = writer.as_reader();
@@ -217,7 +218,7 @@ impl<K: Kind> Feed<K> {
             "The stored object cannot be read: {}. Correct it with kubectl edit; nothing that runs is touched.",
             invalid.error
         );
-        let verdict = Verdict::Stuck(Reason::InvalidSpec, message);
+        let verdict = Readiness::Stuck(Reason::InvalidSpec, message);
         let conditions = settle(&[], &ready(Some(&verdict)), generation, jiff::Timestamp::now());
         let patch = serde_json::json!({"status": {"observedGeneration": generation, "conditions": conditions}});
         let kind = ApiResource::erase::<K>(&());
@@ -257,7 +258,7 @@ fn readable<K: Kind>(event: watcher::Event<DeserializeGuard<K>>) -> Result<watch
     })
 }
 
-pub(super) fn place<K: Resource>(object: &K) -> (String, String) {
+pub(super) fn namespaced_name<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
@@ -276,20 +277,20 @@ impl Caches {
     pub async fn start(
         client: &Client,
         namespaces: &[String],
-        wakes: &Wakes,
+        wakes: &Triggers,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, CacheError> {
-        let (crossing_feed, crossings) = Feed::<Crossing>::new(client, namespaces);
-        let (lane_feed, lanes) = Feed::<Lane>::new(client, namespaces);
-        let (device_feed, devices) = Feed::<Device>::new(client, namespaces);
-        let (model_feed, models) = Feed::<DeviceModel>::new(client, namespaces);
-        let (agent_feed, agents) = Feed::<EdgeAgent>::new(client, namespaces);
-        let (release_feed, releases) = Feed::<FirmwareRelease>::new(client, namespaces);
-        let (station_feed, stations) = Feed::<InspectionStation>::new(client, namespaces);
-        let (igv_feed, igvs) = Feed::<IGV>::new(client, namespaces);
-        let (link_feed, links) = Feed::<BilateralLink>::new(client, namespaces);
-        let (drain_feed, drains) = Feed::<LaneDrain>::new(client, namespaces);
-        let (phase_feed, phases) = Feed::<Phase>::new(client, namespaces);
+        let (crossing_feed, crossings) = WatchFeed::<Crossing>::new(client, namespaces);
+        let (lane_feed, lanes) = WatchFeed::<Lane>::new(client, namespaces);
+        let (device_feed, devices) = WatchFeed::<Device>::new(client, namespaces);
+        let (model_feed, models) = WatchFeed::<DeviceModel>::new(client, namespaces);
+        let (agent_feed, agents) = WatchFeed::<EdgeAgent>::new(client, namespaces);
+        let (release_feed, releases) = WatchFeed::<FirmwareRelease>::new(client, namespaces);
+        let (station_feed, stations) = WatchFeed::<InspectionStation>::new(client, namespaces);
+        let (igv_feed, igvs) = WatchFeed::<IGV>::new(client, namespaces);
+        let (link_feed, links) = WatchFeed::<BilateralLink>::new(client, namespaces);
+        let (drain_feed, drains) = WatchFeed::<LaneDrain>::new(client, namespaces);
+        let (phase_feed, phases) = WatchFeed::<Phase>::new(client, namespaces);
         let caches =
             Self { crossings, lanes, devices, models, agents, releases, stations, igvs, links, drains, phases };
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kube::ResourceExt;
 use kube_runtime::reflector::Store;
 use prometheus::core::{Collector, Desc};
@@ -70,7 +70,8 @@ fn sample<K: Kind + Conditioned>(store: &Store<K>, conditions: &IntGaugeVec, obj
     let kind = K::kind(&());
     let mut totals: BTreeMap<String, i64> = BTreeMap::new();
     for object in store.state() {
-        let ready = object.condition(ConditionType::Ready).map_or(Truth::Unknown.as_str(), |c| c.status.as_str());
+        let ready =
+            object.condition(ConditionType::Ready).map_or(ConditionStatus::Unknown.as_str(), |c| c.status.as_str());
         *totals.entry(ready.to_owned()).or_default() += 1;
         // Planned, suspended, disabled, in commissioning, in dry run: nobody is called because of what rests on purpose.
         let resting = object.is(ConditionType::Ready)
@@ -104,7 +105,7 @@ const BAD_WHEN_TRUE: [ConditionType; 4] =
     [ConditionType::Reconciling, ConditionType::Stalled, ConditionType::Revoked, ConditionType::Late];
 
 fn unhealthy(kind: &str, status: &str, reason: &str) -> bool {
-    let Some(kind) = ConditionType::parse(kind) else { return status != Truth::True.as_str() };
+    let Some(kind) = ConditionType::parse(kind) else { return status != ConditionStatus::True.as_str() };
     // Nothing is sent by choice, and what follows from that is no trouble either.
     if [Reason::DryRun, Reason::NotExchanging].iter().any(|choice| choice.as_str() == reason) {
         return false;
@@ -112,11 +113,11 @@ fn unhealthy(kind: &str, status: &str, reason: &str) -> bool {
     match FACTS.iter().find(|(fact, _)| *fact == kind) {
         // A licence that is not in force is trouble all the same; one that ends soon is said while it still is.
         Some((ConditionType::Licensed, trouble)) => {
-            status != Truth::True.as_str() || trouble.is_some_and(|t| t.as_str() == reason)
+            status != ConditionStatus::True.as_str() || trouble.is_some_and(|t| t.as_str() == reason)
         }
         Some((_, trouble)) => trouble.is_some_and(|trouble| trouble.as_str() == reason),
-        None if BAD_WHEN_TRUE.contains(&kind) => status != Truth::False.as_str(),
-        None => status != Truth::True.as_str(),
+        None if BAD_WHEN_TRUE.contains(&kind) => status != ConditionStatus::False.as_str(),
+        None => status != ConditionStatus::True.as_str(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is known of drains before, and beside, what the cache of the API server shows. In memory: a restart loses nothing that was acted on.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::units::Digest;
@@ -67,7 +67,7 @@ struct Told {
 
 /// How far an agent is with a claim on its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum HoldProgress {
     /// The lane was not looked at since this operator started.
     Untold,
     /// The last order does not carry the claim.
@@ -81,13 +81,13 @@ pub enum Standing {
 impl Drains {
     /// The ledger, for as long as one decision takes.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
 
     /// The order of this lane is now this one and carries the claims with these names; `reported` is the hash that its agent reports.
     /// To be said at every pass over the lane, before the order goes out.
     pub fn told(&self, lane_uid: &str, order: &Digest, drains: &[String], reported: Option<&Digest>, now: Timestamp) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         let old = told.get(lane_uid);
         let same = old.is_some_and(|old| &old.hash == order);
         let known = old.is_some_and(|old| old.confirmed || reported == Some(&old.hash));
@@ -102,19 +102,19 @@ impl Drains {
     }
 
     /// How far the agent of this lane is with this claim, by the hash that it reports.
-    pub fn standing(&self, lane_uid: &str, drain: &str, reported: Option<&Digest>) -> Standing {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn hold_progress(&self, lane_uid: &str, drain: &str, reported: Option<&Digest>) -> HoldProgress {
+        let told = self.told.lock();
         match told.get(lane_uid) {
-            None => Standing::Untold,
-            Some(told) if !told.drains.iter().any(|name| name == drain) => Standing::Without,
-            Some(told) if reported == Some(&told.hash) => Standing::Confirmed,
-            Some(_) => Standing::Unconfirmed,
+            None => HoldProgress::Untold,
+            Some(told) if !told.drains.iter().any(|name| name == drain) => HoldProgress::Without,
+            Some(told) if reported == Some(&told.hash) => HoldProgress::Confirmed,
+            Some(_) => HoldProgress::Unconfirmed,
         }
     }
 
     /// Whether the agent of this lane was told of no claim, holds that order, and no earlier claim can still reach it.
     pub fn is_free(&self, lane_uid: &str, reported: Option<&Digest>, now: Timestamp) -> bool {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = self.told.lock();
         told.get(lane_uid).is_some_and(|told| {
             told.drains.is_empty()
                 && reported == Some(&told.hash)
@@ -124,13 +124,13 @@ impl Drains {
 
     /// Whether the agent of this lane holds the last order.
     pub fn is_confirmed(&self, lane_uid: &str, reported: Option<&Digest>) -> bool {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = self.told.lock();
         told.get(lane_uid).is_some_and(|told| reported == Some(&told.hash))
     }
 
     /// The lane is gone.
     pub fn forget(&self, lane_uid: &str) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(lane_uid);
+        self.told.lock().remove(lane_uid);
     }
 }
 
@@ -145,13 +145,13 @@ mod tests {
     #[test]
     fn claim_stands_when_the_agent_confirmed_the_order_that_carries_it() {
         let (drains, plain, held) = (Drains::default(), Digest::of(b"plain"), Digest::of(b"held"));
-        assert_eq!(drains.standing("l", "d", Some(&plain)), Standing::Untold);
+        assert_eq!(drains.hold_progress("l", "d", Some(&plain)), HoldProgress::Untold);
         drains.told("l", &plain, &[], Some(&plain), at(0));
-        assert_eq!(drains.standing("l", "d", Some(&plain)), Standing::Without);
+        assert_eq!(drains.hold_progress("l", "d", Some(&plain)), HoldProgress::Without);
         assert!(drains.is_free("l", Some(&plain), at(0)));
         drains.told("l", &held, &["d".into()], Some(&plain), at(1));
-        assert_eq!(drains.standing("l", "d", Some(&plain)), Standing::Unconfirmed);
-        assert_eq!(drains.standing("l", "d", Some(&held)), Standing::Confirmed);
+        assert_eq!(drains.hold_progress("l", "d", Some(&plain)), HoldProgress::Unconfirmed);
+        assert_eq!(drains.hold_progress("l", "d", Some(&held)), HoldProgress::Confirmed);
         assert!(!drains.is_free("l", Some(&held), at(1)));
     }
 

@@ -5,11 +5,11 @@ use kalong_crds::phase::PhaseState;
 use kalong_crds::units::Name;
 
 use super::caches;
-use super::world::World;
+use super::context::Context;
 
 /// How far an object is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum LifecycleStage {
     /// Its phase is planned: no contact with a device.
     Planned,
     /// It is contacted, configured and proven; its lanes stay closed.
@@ -21,7 +21,7 @@ pub enum Life {
     UnknownPhase,
 }
 
-impl Life {
+impl LifecycleStage {
     /// The life of objects of a phase in this state.
     pub fn of(state: PhaseState) -> Self {
         match state {
@@ -37,13 +37,13 @@ impl Life {
     }
 }
 
-impl World {
+impl Context {
     /// The life of an object that belongs to this phase, or to none: by the state in force, never by the one asked for.
-    pub fn life(&self, namespace: &str, phase: Option<&Name>) -> Life {
-        let Some(name) = phase else { return Life::InService };
+    pub fn life(&self, namespace: &str, phase: Option<&Name>) -> LifecycleStage {
+        let Some(name) = phase else { return LifecycleStage::InService };
         match caches::get(&self.caches.phases, namespace, name.as_str()) {
-            None => Life::UnknownPhase,
-            Some(phase) => in_force(&phase).map_or(Life::UnknownPhase, Life::of),
+            None => LifecycleStage::UnknownPhase,
+            Some(phase) => in_force(&phase).map_or(LifecycleStage::UnknownPhase, LifecycleStage::of),
         }
     }
 }
@@ -84,11 +84,11 @@ mod tests {
 
     #[test]
     fn only_an_open_or_complete_phase_is_in_service() {
-        assert_eq!(Life::of(PhaseState::Planned), Life::Planned);
-        assert_eq!(Life::of(PhaseState::Commissioning), Life::Commissioning);
+        assert_eq!(LifecycleStage::of(PhaseState::Planned), LifecycleStage::Planned);
+        assert_eq!(LifecycleStage::of(PhaseState::Commissioning), LifecycleStage::Commissioning);
         assert!(matches!(
-            (Life::of(PhaseState::Open), Life::of(PhaseState::Complete)),
-            (Life::InService, Life::InService)
+            (LifecycleStage::of(PhaseState::Open), LifecycleStage::of(PhaseState::Complete)),
+            (LifecycleStage::InService, LifecycleStage::InService)
         ));
     }
 }

@@ -59,22 +59,22 @@ pub struct AgentFacts {
 
 /// What can be concluded from an agent's words, or from its silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hearing {
+pub enum Liveness {
     /// Nothing yet, after a start: what was said before stands.
-    Wait,
+    Pending,
     /// It has been silent for longer than the grace time: what depends on it is unknown.
-    Silent,
+    Lost,
     /// It speaks, and what it says holds.
-    Heard,
+    Live,
 }
 
 impl AgentFacts {
     /// What can be concluded now.
-    pub fn hearing(&self) -> Hearing {
+    pub fn liveness(&self) -> Liveness {
         match self.presence {
-            Presence::Silent => Hearing::Silent,
-            Presence::Present if self.reported => Hearing::Heard,
-            Presence::Present | Presence::Unheard { .. } => Hearing::Wait,
+            Presence::Silent => Liveness::Lost,
+            Presence::Present if self.reported => Liveness::Live,
+            Presence::Present | Presence::Unheard { .. } => Liveness::Pending,
         }
     }
 

@@ -6,7 +6,7 @@ use prometheus::{Histogram, HistogramVec, IntCounterVec, Registry, exponential_b
 
 /// How a pass over an object ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ReconcileOutcome {
     /// It was looked at; nothing was written.
     Unchanged,
     /// It was looked at and its status written.
@@ -17,7 +17,7 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl ReconcileOutcome {
     fn label(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
@@ -59,7 +59,7 @@ impl Metrics {
     }
 
     /// A pass ended.
-    pub fn passed(&self, kind: &str, outcome: Outcome, took: Duration) {
+    pub fn passed(&self, kind: &str, outcome: ReconcileOutcome, took: Duration) {
         self.passes.with_label_values(&[kind, outcome.label()]).inc();
         let histogram: Histogram = self.duration.with_label_values(&[kind]);
         histogram.observe(took.as_secs_f64());

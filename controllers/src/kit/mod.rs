@@ -3,20 +3,20 @@
 pub mod caches;
 pub mod clock;
 pub mod conditions;
+pub mod context;
 pub mod drains;
-pub mod driver;
 pub mod finalizer;
 pub mod life;
 pub mod link;
 pub mod metrics;
 pub mod mirror;
-pub mod pace;
+pub mod placement;
+pub mod queue;
 pub mod readiness;
+pub mod reconciler;
 mod routing;
 pub mod status;
-pub mod telling;
-pub mod wakes;
-pub mod world;
+pub mod throttle;
 
 /// What went wrong while an object was looked at. It is tried again with backoff.
 #[derive(Debug, thiserror::Error)]

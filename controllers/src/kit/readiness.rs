@@ -1,10 +1,10 @@
 //! Where readiness is judged: an ordered chain of small checks; the first that fails gives reason and message.
 
-use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Conditioned, Reason};
 
 /// Why an object is not Ready, or why it is Ready without being in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Readiness {
     /// Ready on purpose without serving: Planned, Suspended, Disabled.
     Resting(Reason),
     /// Work is under way, or something that heals by itself is awaited.
@@ -16,38 +16,38 @@ pub enum Verdict {
 }
 
 /// The first objection, if there is one.
-pub fn first(checks: impl IntoIterator<Item = Option<Verdict>>) -> Option<Verdict> {
+pub fn first(checks: impl IntoIterator<Item = Option<Readiness>>) -> Option<Readiness> {
     checks.into_iter().flatten().next()
 }
 
 /// Ready, Reconciling and Stalled as one consistent set.
-pub fn ready(verdict: Option<&Verdict>) -> [Judgement; 3] {
+pub fn ready(verdict: Option<&Readiness>) -> [ConditionUpdate; 3] {
     use ConditionType::{Ready, Reconciling, Stalled};
-    let off = |kind| Judgement::no(kind, Reason::InForce, "");
-    let on = |kind, reason: &Reason, message: &String| Judgement {
+    let off = |kind| ConditionUpdate::no(kind, Reason::InForce, "");
+    let on = |kind, reason: &Reason, message: &String| ConditionUpdate {
         kind,
-        status: Truth::True,
+        status: ConditionStatus::True,
         reason: *reason,
         message: message.clone(),
     };
     match verdict {
-        None => [Judgement::yes(Ready, Reason::InForce), off(Reconciling), off(Stalled)],
-        Some(Verdict::Resting(reason)) => [Judgement::yes(Ready, *reason), off(Reconciling), off(Stalled)],
-        Some(Verdict::Converging(reason, message)) => {
-            [Judgement::no(Ready, *reason, message), on(Reconciling, reason, message), off(Stalled)]
+        None => [ConditionUpdate::yes(Ready, Reason::InForce), off(Reconciling), off(Stalled)],
+        Some(Readiness::Resting(reason)) => [ConditionUpdate::yes(Ready, *reason), off(Reconciling), off(Stalled)],
+        Some(Readiness::Converging(reason, message)) => {
+            [ConditionUpdate::no(Ready, *reason, message), on(Reconciling, reason, message), off(Stalled)]
         }
-        Some(Verdict::Stuck(reason, message)) => {
-            [Judgement::no(Ready, *reason, message), off(Reconciling), on(Stalled, reason, message)]
+        Some(Readiness::Stuck(reason, message)) => {
+            [ConditionUpdate::no(Ready, *reason, message), off(Reconciling), on(Stalled, reason, message)]
         }
-        Some(Verdict::Unknown(reason, message)) => {
-            [Judgement::unknown(Ready, *reason, message), off(Reconciling), off(Stalled)]
+        Some(Readiness::Unknown(reason, message)) => {
+            [ConditionUpdate::unknown(Ready, *reason, message), off(Reconciling), off(Stalled)]
         }
     }
 }
 
 /// Ready, Reconciling and Stalled of an object in commissioning: Ready on purpose, and the message says what is still missing. What is
 /// declared wrongly stays Stalled, and what is being removed stays Reconciling.
-pub fn commissioning(verdict: Option<&Verdict>) -> [Judgement; 3] {
+pub fn commissioning(verdict: Option<&Readiness>) -> [ConditionUpdate; 3] {
     let wrong = |reason: &Reason| {
         matches!(
             reason,
@@ -55,20 +55,20 @@ pub fn commissioning(verdict: Option<&Verdict>) -> [Judgement; 3] {
         )
     };
     let missing = match verdict {
-        Some(Verdict::Stuck(reason, _)) if wrong(reason) => return ready(verdict),
-        Some(Verdict::Converging(Reason::Terminating, _)) => return ready(verdict),
-        Some(Verdict::Converging(_, say) | Verdict::Stuck(_, say) | Verdict::Unknown(_, say)) => say.clone(),
-        Some(Verdict::Resting(_)) | None => String::new(),
+        Some(Readiness::Stuck(reason, _)) if wrong(reason) => return ready(verdict),
+        Some(Readiness::Converging(Reason::Terminating, _)) => return ready(verdict),
+        Some(Readiness::Converging(_, say) | Readiness::Stuck(_, say) | Readiness::Unknown(_, say)) => say.clone(),
+        Some(Readiness::Resting(_)) | None => String::new(),
     };
-    let [mut is_ready, reconciling, stalled] = ready(Some(&Verdict::Resting(Reason::Commissioning)));
+    let [mut is_ready, reconciling, stalled] = ready(Some(&Readiness::Resting(Reason::Commissioning)));
     is_ready.message = missing;
     [is_ready, reconciling, stalled]
 }
 
 /// A condition as it was last written, while nothing new can be said.
-pub fn carried(object: &impl Conditioned, kind: ConditionType) -> Judgement {
+pub fn carried(object: &impl Conditioned, kind: ConditionType) -> ConditionUpdate {
     let old = object.condition(kind).and_then(|old| Some((old, Reason::parse(&old.reason)?)));
-    let Some((old, reason)) = old else { return Judgement::unknown(kind, Reason::Initializing, "") };
-    let status = [Truth::True, Truth::False].into_iter().find(|truth| truth.as_str() == old.status);
-    Judgement { kind, status: status.unwrap_or(Truth::Unknown), reason, message: old.message.clone() }
+    let Some((old, reason)) = old else { return ConditionUpdate::unknown(kind, Reason::Initializing, "") };
+    let status = [ConditionStatus::True, ConditionStatus::False].into_iter().find(|truth| truth.as_str() == old.status);
+    ConditionUpdate { kind, status: status.unwrap_or(ConditionStatus::Unknown), reason, message: old.message.clone() }
 }

@@ -1,7 +1,5 @@
 //! Whom a change of one object concerns: the one place that knows who looks at whom.
 
-use std::sync::PoisonError;
-
 use kalong_crds::units::Name;
 use kalong_crds::{
     BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
@@ -10,13 +8,13 @@ use kalong_crds::{
 use kube::ResourceExt;
 use kube_runtime::reflector::Store;
 
-use super::caches::{self, Caches, Change, Kind, Wakes, place, select};
+use super::caches::{self, Caches, Change, Kind, Triggers, namespaced_name, select};
 use super::life::in_force;
-use super::wakes::WakeSet;
+use super::queue::ReconcileQueue;
 
-impl Wakes {
+impl Triggers {
     pub(super) fn crossing_changed(&self, caches: &Caches, crossing: &Crossing, change: Change) {
-        let (ns, name) = place(crossing);
+        let (ns, name) = namespaced_name(crossing);
         self.crossings.wake(&ns, &name);
         self.phases_of(caches, &ns, crossing.spec.phase.as_ref(), change);
         // A floor that holds again lets a waiting claim go on.
@@ -24,7 +22,7 @@ impl Wakes {
     }
 
     pub(super) fn lane_changed(&self, caches: &Caches, lane: &Lane, change: Change) {
-        let (ns, name) = place(lane);
+        let (ns, name) = namespaced_name(lane);
         self.lanes.wake(&ns, &name);
         self.crossings.wake(&ns, lane.spec.crossing_ref.as_str());
         self.phases_of(caches, &ns, lane.spec.phase.as_ref(), change);
@@ -46,7 +44,7 @@ impl Wakes {
     }
 
     pub(super) fn device_changed(&self, caches: &Caches, device: &Device, change: Change) {
-        let (ns, name) = place(device);
+        let (ns, name) = namespaced_name(device);
         self.devices.wake(&ns, &name);
         self.phases_of(caches, &ns, device.spec.phase.as_ref(), change);
         for lane in caches.lanes_of(&ns, &name) {
@@ -65,7 +63,7 @@ impl Wakes {
     }
 
     pub(super) fn model_changed(&self, caches: &Caches, model: &DeviceModel, change: Change) {
-        let (ns, name) = place(model);
+        let (ns, name) = namespaced_name(model);
         self.models.wake(&ns, &name);
         if change == Change::Substance {
             wake_all(&caches.devices, &self.devices, &ns, |d| d.spec.model_ref.as_str() == name);
@@ -74,7 +72,7 @@ impl Wakes {
     }
 
     pub(super) fn agent_changed(&self, caches: &Caches, agent: &EdgeAgent, change: Change) {
-        let (ns, name) = place(agent);
+        let (ns, name) = namespaced_name(agent);
         self.agents.wake(&ns, &name);
         self.phases_of(caches, &ns, agent.spec.phase.as_ref(), change);
         wake_all(&caches.devices, &self.devices, &ns, |d| d.spec.agent_ref.as_str() == name);
@@ -83,7 +81,7 @@ impl Wakes {
     }
 
     pub(super) fn release_changed(&self, caches: &Caches, release: &FirmwareRelease, _: Change) {
-        let (ns, name) = place(release);
+        let (ns, name) = namespaced_name(release);
         self.releases.wake(&ns, &name);
         wake_all(&caches.devices, &self.devices, &ns, |d| {
             d.spec.firmware.as_ref().is_some_and(|f| f.release.as_str() == name)
@@ -91,7 +89,7 @@ impl Wakes {
     }
 
     pub(super) fn station_changed(&self, caches: &Caches, station: &InspectionStation, change: Change) {
-        let (ns, name) = place(station);
+        let (ns, name) = namespaced_name(station);
         self.stations.wake(&ns, &name);
         self.crossings.wake(&ns, station.spec.crossing_ref.as_str());
         self.phases_of(caches, &ns, station.spec.phase.as_ref(), change);
@@ -103,7 +101,7 @@ impl Wakes {
     }
 
     pub(super) fn igv_changed(&self, caches: &Caches, igv: &IGV, change: Change) {
-        let (ns, name) = place(igv);
+        let (ns, name) = namespaced_name(igv);
         self.igvs.wake(&ns, &name);
         self.crossings.wake(&ns, igv.spec.crossing_ref.as_str());
         self.phases_of(caches, &ns, igv.spec.phase.as_ref(), change);
@@ -113,7 +111,7 @@ impl Wakes {
     }
 
     pub(super) fn link_changed(&self, caches: &Caches, link: &BilateralLink, change: Change) {
-        let (ns, name) = place(link);
+        let (ns, name) = namespaced_name(link);
         self.links.wake(&ns, &name);
         self.crossings.wake(&ns, link.spec.crossing_ref.as_str());
         self.phases_of(caches, &ns, link.spec.phase.as_ref(), change);
@@ -123,7 +121,7 @@ impl Wakes {
     }
 
     pub(super) fn drain_changed(&self, caches: &Caches, drain: &LaneDrain, change: Change) {
-        let (ns, name) = place(drain);
+        let (ns, name) = namespaced_name(drain);
         self.drains.wake(&ns, &name);
         // Whoever asked goes on, and whoever waited behind it may be next.
         if let Some(device) = drain.spec.requester.strip_prefix("Device/") {
@@ -138,12 +136,12 @@ impl Wakes {
     }
 
     pub(super) fn phase_changed(&self, caches: &Caches, phase: &Phase, change: Change) {
-        let (ns, name) = place(phase);
+        let (ns, name) = namespaced_name(phase);
         let belongs = |phase: Option<&Name>| phase.is_some_and(|p| p.as_str() == name);
         self.phases.wake(&ns, &name);
         // Its members and the phases after it look at the state in force alone: its progress concerns nobody else.
         let state = caches::get(&caches.phases, &ns, &name).and_then(|phase| in_force(&phase));
-        let mut states = self.phase_states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self.phase_states.lock();
         let same = states.insert((ns.clone(), name.clone()), state) == Some(state);
         drop(states);
         if same && change == Change::Status {
@@ -176,9 +174,9 @@ impl Wakes {
 
     /// Everything there is, once: the first pass of a leader.
     pub fn everything(&self, caches: &Caches) {
-        fn all<K: Kind>(store: &Store<K>, set: &WakeSet) {
+        fn all<K: Kind>(store: &Store<K>, set: &ReconcileQueue) {
             for object in store.state() {
-                let (ns, name) = place(object.as_ref());
+                let (ns, name) = namespaced_name(object.as_ref());
                 set.wake(&ns, &name);
             }
         }
@@ -196,7 +194,7 @@ impl Wakes {
     }
 }
 
-fn wake_all<K: Kind>(store: &Store<K>, set: &WakeSet, namespace: &str, fits: impl Fn(&K) -> bool) {
+fn wake_all<K: Kind>(store: &Store<K>, set: &ReconcileQueue, namespace: &str, fits: impl Fn(&K) -> bool) {
     for object in select(store, namespace, fits) {
         set.wake(namespace, &object.name_any());
     }

@@ -1,7 +1,7 @@
 //! Compare, then write once: the one way by which a status reaches the API server.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use kalong_crds::field_manager;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -60,7 +60,7 @@ has_status! {
 
 /// What became of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteResult {
     /// It equals what is there: nothing was sent.
     Unchanged,
     /// It was written.
@@ -80,14 +80,19 @@ pub struct StatusWriter {
 impl StatusWriter {
     /// Whether the cached object is older than what this process wrote itself (KEP-5647: a controller's own staleness).
     pub fn cache_is_behind<K: Resource>(&self, object: &K) -> bool {
-        let (Some(uid), Some(seen)) = (object.meta().uid.as_deref(), version(object)) else { return false };
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(uid).is_some_and(|written| *written > seen)
+        let (Some(uid), Some(observed)) = (object.meta().uid.as_deref(), version(object)) else { return false };
+        self.last.lock().get(uid).is_some_and(|written| *written > observed)
     }
 
     /// Writes the status if it differs from the cached one.
-    pub async fn write<K: HasStatus>(&self, client: &Client, object: &K, status: K::Status) -> Result<Written, Error> {
+    pub async fn write<K: HasStatus>(
+        &self,
+        client: &Client,
+        object: &K,
+        status: K::Status,
+    ) -> Result<WriteResult, Error> {
         if object.status() == Some(&status) {
-            return Ok(Written::Unchanged);
+            return Ok(WriteResult::Unchanged);
         }
         let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
         let params = PostParams { field_manager: Some(field_manager::STATUS.to_owned()), ..PostParams::default() };
@@ -95,11 +100,11 @@ impl StatusWriter {
         match within("write status", api.replace_status(&object.name_any(), &params, &body)).await {
             Ok(stored) => {
                 self.remember(&stored);
-                Ok(Written::Changed)
+                Ok(WriteResult::Changed)
             }
-            Err(Error::Api { source, .. }) if is_conflict(&source) => Ok(Written::Conflict),
+            Err(Error::Api { source, .. }) if is_conflict(&source) => Ok(WriteResult::Conflict),
             // It went away while we looked: there is nobody left to tell.
-            Err(Error::Api { source, .. }) if is_not_found(&source) => Ok(Written::Unchanged),
+            Err(Error::Api { source, .. }) if is_not_found(&source) => Ok(WriteResult::Unchanged),
             Err(error) => Err(error),
         }
     }
@@ -110,7 +115,7 @@ impl StatusWriter {
         client: &Client,
         object: &K,
         finalizers: Vec<String>,
-    ) -> Result<Written, Error> {
+    ) -> Result<WriteResult, Error> {
         let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
         let params =
@@ -118,22 +123,22 @@ impl StatusWriter {
         match within("set finalizers", api.patch_metadata(&object.name_any(), &params, &Patch::Merge(&patch))).await {
             Ok(stored) => {
                 self.remember(&stored);
-                Ok(Written::Changed)
+                Ok(WriteResult::Changed)
             }
-            Err(Error::Api { source, .. }) if is_conflict(&source) => Ok(Written::Conflict),
-            Err(Error::Api { source, .. }) if is_not_found(&source) => Ok(Written::Unchanged),
+            Err(Error::Api { source, .. }) if is_conflict(&source) => Ok(WriteResult::Conflict),
+            Err(Error::Api { source, .. }) if is_not_found(&source) => Ok(WriteResult::Unchanged),
             Err(error) => Err(error),
         }
     }
 
     /// The object is gone.
     pub fn forget(&self, uid: &str) {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.last.lock().remove(uid);
     }
 
     fn remember<K: Resource>(&self, stored: &K) {
         if let (Some(uid), Some(written)) = (stored.meta().uid.clone(), version(stored)) {
-            self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, written);
+            self.last.lock().insert(uid, written);
         }
     }
 }

@@ -16,7 +16,7 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 
 use crate::kit::caches::{Caches, select};
-use crate::kit::world::World;
+use crate::kit::context::Context;
 use crate::kit::{Error, within};
 use crate::lane_drain::{MADE_BY, OPERATOR, State, state};
 
@@ -118,8 +118,8 @@ impl Claim {
     }
 
     /// Makes it. That it exists already is as good.
-    pub(crate) async fn make(&self, world: &World) -> Result<(), Error> {
-        let api: Api<LaneDrain> = Api::namespaced(world.client.clone(), &self.namespace);
+    pub(crate) async fn make(&self, ctx: &Context) -> Result<(), Error> {
+        let api: Api<LaneDrain> = Api::namespaced(ctx.client.clone(), &self.namespace);
         let params = PostParams { field_manager: Some(field_manager::OPERATOR.to_owned()), ..PostParams::default() };
         match within("ask for an empty lane", api.create(&params, &self.object())).await {
             Ok(_) => {
@@ -162,9 +162,9 @@ pub(crate) fn made_for(caches: &Caches, namespace: &str, requester: &str) -> Vec
 }
 
 /// Ends a claim that the operator made. Another object of the same name is not touched.
-pub(crate) async fn release(world: &World, drain: &LaneDrain) -> Result<(), Error> {
+pub(crate) async fn release(ctx: &Context, drain: &LaneDrain) -> Result<(), Error> {
     let (namespace, name) = (drain.namespace().unwrap_or_default(), drain.name_any());
-    let api: Api<LaneDrain> = Api::namespaced(world.client.clone(), &namespace);
+    let api: Api<LaneDrain> = Api::namespaced(ctx.client.clone(), &namespace);
     let same = Preconditions { uid: drain.uid(), resource_version: None };
     let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
     match within("give a lane back", api.delete(&name, &params)).await {
@@ -195,14 +195,14 @@ fn is_ours(drain: &LaneDrain) -> bool {
 
 /// How far a claim is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ClaimProgress {
     /// It waits, and on whom.
     Waits(BlockedBy),
     /// The lane is empty and held.
     Held,
 }
 
-impl Standing {
+impl ClaimProgress {
     /// How far this claim is, by the object that stands for it.
     pub(crate) fn of(claim: &Claim, drain: Option<&LaneDrain>, now: Timestamp) -> Self {
         let subject = format!("LaneDrain/{}", claim.name);

@@ -10,12 +10,12 @@ use kalong_crds::{Device, DeviceModel, InspectionStation, Lane};
 use kube::ResourceExt;
 
 use crate::kit::caches;
-use crate::kit::life::Life;
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::life::LifecycleStage;
 
 /// An interlock as the lane sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SeenInterlock {
+pub(super) struct InterlockView {
     /// What the lane's agent is told of it.
     pub(super) order: LaneInterlock,
     pub(super) station: String,
@@ -24,7 +24,7 @@ pub(super) struct SeenInterlock {
     pub(super) open: bool,
 }
 
-impl SeenInterlock {
+impl InterlockView {
     /// Its name among all of the site.
     pub(super) fn name(&self) -> String {
         format!("{}/{}.{}", self.station, self.device, self.order.name)
@@ -41,25 +41,28 @@ fn subject(device: &str) -> String {
 }
 
 /// The interlocks that this lane depends on, sorted by name.
-pub(super) fn of(world: &World, lane: &Lane) -> Vec<SeenInterlock> {
+pub(super) fn of(ctx: &Context, lane: &Lane) -> Vec<InterlockView> {
     let (namespace, name) = (lane.namespace().unwrap_or_default(), lane.name_any());
-    let stations = caches::select(&world.caches.stations, &namespace, |station| closes(station, &name));
+    let stations = caches::select(&ctx.caches.stations, &namespace, |station| closes(station, &name));
     // A station whose phase is not known still guards people.
     let in_use = |station: &Arc<InspectionStation>| {
-        matches!(world.life(&namespace, station.spec.phase.as_ref()), Life::InService | Life::UnknownPhase)
+        matches!(
+            ctx.life(&namespace, station.spec.phase.as_ref()),
+            LifecycleStage::InService | LifecycleStage::UnknownPhase
+        )
     };
     let mut found = Vec::new();
     for station in stations.iter().filter(|station| in_use(station)) {
         for slot in &station.spec.slots {
-            let device = caches::get(&world.caches.devices, &namespace, slot.device_ref.as_str());
+            let device = caches::get(&ctx.caches.devices, &namespace, slot.device_ref.as_str());
             let model =
-                device.as_ref().and_then(|d| caches::get(&world.caches.models, &namespace, d.spec.model_ref.as_str()));
+                device.as_ref().and_then(|d| caches::get(&ctx.caches.models, &namespace, d.spec.model_ref.as_str()));
             if let (Some(device), Some(model)) = (device, model) {
                 found.extend(shown_by(lane, station, &device, &model));
             }
         }
     }
-    found.sort_by_key(SeenInterlock::name);
+    found.sort_by_key(InterlockView::name);
     found.dedup_by_key(|interlock| interlock.name());
     found
 }
@@ -78,7 +81,7 @@ pub(super) fn shown_by(
     station: &InspectionStation,
     device: &Device,
     model: &DeviceModel,
-) -> Vec<SeenInterlock> {
+) -> Vec<InterlockView> {
     let guards = device.status.as_ref().map(|s| s.guards.as_slice()).unwrap_or_default();
     let state = |name: &str| {
         let guard = guards.iter().find(|guard| guard.kind == GuardKind::Interlock && guard.name == name);
@@ -88,7 +91,7 @@ pub(super) fn shown_by(
         let subject = subject(&device.name_any());
         status.blocked_by.iter().any(|block| block.code == BlockCode::InterlockOpen && block.subject == subject)
     });
-    let interlock = |name: &String| SeenInterlock {
+    let interlock = |name: &String| InterlockView {
         order: LaneInterlock { device: device.uid().unwrap_or_default(), name: name.clone() },
         station: station.name_any(),
         device: device.name_any(),

@@ -21,36 +21,36 @@ use kalong_crds::lane::LaneStatus;
 use kube::ResourceExt;
 
 use crate::kit::Error;
-use crate::kit::driver::{Controlled, Report};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::reconciler::{Reconcile, ReconcileResult};
 
 pub(crate) use observe::controller_device;
 
-impl Controlled for Lane {
-    async fn pass(world: &World, lane: Arc<Self>) -> Report<LaneStatus> {
-        let seen = observe::observe(world, lane);
-        let plan = plan::plan(&seen);
-        let done = act(world, &seen, &plan).await;
-        let plan::Plan { telling, make: _, release: _, status, again } = plan;
+impl Reconcile for Lane {
+    async fn reconcile(ctx: &Context, lane: Arc<Self>) -> ReconcileResult<LaneStatus> {
+        let observed = observe::observe(ctx, lane);
+        let plan = plan::plan(&observed);
+        let done = act(ctx, &observed, &plan).await;
+        let plan::Plan { placement, make: _, release: _, status, again } = plan;
         // A changed finalizer brings the object back with a new version; its status is written then.
-        let status = status.filter(|_| telling.finalizers.is_none());
-        let order = seen.order.and_then(Result::err).map(Error::Order);
-        Report { status, again, error: done.err().or(order), ..Report::unchanged() }
+        let status = status.filter(|_| placement.finalizers.is_none());
+        let order = observed.order.and_then(Result::err).map(Error::Order);
+        ReconcileResult { status, again, error: done.err().or(order), ..ReconcileResult::unchanged() }
     }
 }
 
-async fn act(world: &World, seen: &observe::Seen, plan: &plan::Plan) -> Result<(), Error> {
-    plan.telling.tell(world, seen.lane.as_ref());
+async fn act(ctx: &Context, observed: &observe::Observed, plan: &plan::Plan) -> Result<(), Error> {
+    plan.placement.tell(ctx, observed.lane.as_ref());
     let mut result = Ok(());
     for drain in &plan.release {
-        result = result.and(claim::release(world, drain).await);
+        result = result.and(claim::release(ctx, drain).await);
     }
     if let Some(claim) = &plan.make {
-        result = result.and(claim.make(world).await);
+        result = result.and(claim.make(ctx).await);
     }
-    let guarded = plan.telling.guard(world, seen.lane.as_ref()).await;
-    if guarded.is_ok() && plan.telling.finalizers.is_some() && seen.deleting() {
-        world.drains.forget(&seen.lane.uid().unwrap_or_default());
+    let guarded = plan.placement.guard(ctx, observed.lane.as_ref()).await;
+    if guarded.is_ok() && plan.placement.finalizers.is_some() && observed.deleting() {
+        ctx.drains.forget(&observed.lane.uid().unwrap_or_default());
     }
     result.and(guarded)
 }

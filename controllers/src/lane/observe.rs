@@ -13,19 +13,19 @@ use kalong_crds::wire::reported::ReportedItem;
 use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, Lane, LaneDrain};
 use kube::ResourceExt;
 
-use super::interlock::{self, SeenInterlock};
+use super::interlock::{self, InterlockView};
 use super::{claim, closing};
 use crate::kit::caches::{self, Caches};
-use crate::kit::life::Life;
-use crate::kit::link::{AgentFacts, Hearing, Holding};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::{AgentFacts, Holding, Liveness};
 use crate::lane_drain;
 
-/// The world as one Lane sees it.
-pub(super) struct Seen {
+/// Everything that a decision about one Lane rests on.
+pub(super) struct Observed {
     pub(super) lane: Arc<Lane>,
     pub(super) now: Timestamp,
-    pub(super) life: Life,
+    pub(super) life: LifecycleStage,
     pub(super) crossing: Option<Arc<Crossing>>,
     /// The devices of the slots, in their order.
     pub(super) devices: Vec<(Slot, Option<Arc<Device>>)>,
@@ -39,21 +39,21 @@ pub(super) struct Seen {
     pub(super) hold: Option<LaneHold>,
     /// What the operator claims in order to close this lane.
     pub(super) made: Vec<Arc<LaneDrain>>,
-    pub(super) interlocks: Vec<SeenInterlock>,
+    pub(super) interlocks: Vec<InterlockView>,
     pub(super) facts: Option<AgentFacts>,
     pub(super) report: Option<Arc<ReportedItem>>,
     pub(super) holding: Holding,
-    pub(super) strays: Vec<AgentId>,
+    pub(super) wrong_holders: Vec<AgentId>,
     /// The admission in that order.
     pub(super) admission: Option<Admission>,
     pub(super) order: Option<Result<Item, CanonicalError>>,
-    pub(super) patience: Option<Duration>,
+    pub(super) debounce: Option<Duration>,
 }
 
-impl Seen {
+impl Observed {
     /// What can be said of the agent that runs the lane.
-    pub(super) fn hearing(&self) -> Hearing {
-        self.facts.as_ref().map_or(Hearing::Wait, AgentFacts::hearing)
+    pub(super) fn liveness(&self) -> Liveness {
+        self.facts.as_ref().map_or(Liveness::Pending, AgentFacts::liveness)
     }
 
     /// Whether the lane is being deleted.
@@ -63,7 +63,7 @@ impl Seen {
 
     /// Whether the agent has to let go of the lane. One that is deleted as soon as it was declared Closed is still closed first.
     pub(super) fn leaves(&self) -> bool {
-        self.life == Life::Planned || (self.deleting() && !closing::is_pending(self))
+        self.life == LifecycleStage::Planned || (self.deleting() && !closing::is_pending(self))
     }
 
     /// Whether the agent holds exactly the order as it is now.
@@ -72,7 +72,7 @@ impl Seen {
     }
 
     /// Interlocks that keep the lane closed.
-    pub(super) fn open_interlocks(&self) -> impl Iterator<Item = &SeenInterlock> {
+    pub(super) fn open_interlocks(&self) -> impl Iterator<Item = &InterlockView> {
         self.interlocks.iter().filter(|interlock| interlock.open)
     }
 }
@@ -91,14 +91,14 @@ pub(crate) fn controller_device(caches: &Caches, namespace: &str, lane: &Lane) -
     caches::get(&caches.devices, namespace, slot.device_ref.as_str())
 }
 
-pub(super) fn observe(world: &World, lane: Arc<Lane>) -> Seen {
+pub(super) fn observe(ctx: &Context, lane: Arc<Lane>) -> Observed {
     let namespace = lane.namespace().unwrap_or_default();
     let (uid, name) = (lane.uid().unwrap_or_default(), lane.name_any());
-    let device = |slot: &Slot| caches::get(&world.caches.devices, &namespace, slot.device_ref.as_str());
+    let device = |slot: &Slot| caches::get(&ctx.caches.devices, &namespace, slot.device_ref.as_str());
     let devices: Vec<_> = lane.spec.slots.iter().map(|slot| (slot.clone(), device(slot))).collect();
-    let controller = controller_device(&world.caches, &namespace, &lane).map(|device| Controller {
-        model: caches::get(&world.caches.models, &namespace, device.spec.model_ref.as_str()),
-        agent: caches::get(&world.caches.agents, &namespace, device.spec.agent_ref.as_str()),
+    let controller = controller_device(&ctx.caches, &namespace, &lane).map(|device| Controller {
+        model: caches::get(&ctx.caches.models, &namespace, device.spec.model_ref.as_str()),
+        agent: caches::get(&ctx.caches.agents, &namespace, device.spec.agent_ref.as_str()),
         agent_id: AgentId::new(&namespace, device.spec.agent_ref.as_str()).ok(),
         device,
     });
@@ -107,65 +107,65 @@ pub(super) fn observe(world: &World, lane: Arc<Lane>) -> Seen {
         .spec
         .slots
         .iter()
-        .filter(|slot| world.caches.lanes_of(&namespace, slot.device_ref.as_str()).len() > 1)
+        .filter(|slot| ctx.caches.lanes_of(&namespace, slot.device_ref.as_str()).len() > 1)
         .map(|slot| slot.device_ref.0.clone())
         .collect();
-    let claims = lane_drain::holds(world, &namespace, &name);
-    let mut seen = Seen {
-        now: world.clock.now(),
-        life: world.life(&namespace, lane.spec.phase.as_ref()),
-        crossing: caches::get(&world.caches.crossings, &namespace, lane.spec.crossing_ref.as_str()),
+    let claims = lane_drain::holds(ctx, &namespace, &name);
+    let mut observed = Observed {
+        now: ctx.clock.now(),
+        life: ctx.life(&namespace, lane.spec.phase.as_ref()),
+        crossing: caches::get(&ctx.caches.crossings, &namespace, lane.spec.crossing_ref.as_str()),
         devices,
         shared,
-        in_work: world.permits.holds_lane(&format!("{namespace}/{name}")),
-        hold: lane_drain::hold(world, &lane, &claims),
+        in_work: ctx.permits.holds_lane(&format!("{namespace}/{name}")),
+        hold: lane_drain::hold(ctx, &lane, &claims),
         claims,
-        made: claim::made_for(&world.caches, &namespace, &claim::requester(lane.as_ref())),
-        interlocks: interlock::of(world, &lane),
-        facts: agent.as_ref().map(|a| world.link.facts(a)),
-        report: agent.as_ref().and_then(|a| world.link.report(a, &uid)),
-        holding: agent.as_ref().map_or(Holding::NotHeld, |a| world.link.holding(a, &uid)),
-        strays: world.link.holders(&uid).into_iter().filter(|h| Some(h) != agent.as_ref()).collect(),
+        made: claim::made_for(&ctx.caches, &namespace, &claim::requester(lane.as_ref())),
+        interlocks: interlock::of(ctx, &lane),
+        facts: agent.as_ref().map(|a| ctx.link.facts(a)),
+        report: agent.as_ref().and_then(|a| ctx.link.report(a, &uid)),
+        holding: agent.as_ref().map_or(Holding::NotHeld, |a| ctx.link.holding(a, &uid)),
+        wrong_holders: ctx.link.holders(&uid).into_iter().filter(|h| Some(h) != agent.as_ref()).collect(),
         controller,
         admission: None,
         order: None,
-        patience: None,
+        debounce: None,
         lane,
     };
-    decide(&mut seen);
-    if let Some(Ok(item)) = &seen.order {
-        let names: Vec<String> = seen.hold.as_ref().map(|hold| hold.drains.clone()).unwrap_or_default();
-        let reported = seen.report.as_ref().map(|report| &report.hash);
-        world.drains.told(&uid, &item.hash, &names, reported, seen.now);
-        if seen.confirmed() {
-            world.patience.over(&uid);
+    decide(&mut observed);
+    if let Some(Ok(item)) = &observed.order {
+        let names: Vec<String> = observed.hold.as_ref().map(|hold| hold.drains.clone()).unwrap_or_default();
+        let reported = observed.report.as_ref().map(|report| &report.hash);
+        ctx.drains.told(&uid, &item.hash, &names, reported, observed.now);
+        if observed.confirmed() {
+            ctx.debounce.over(&uid);
         } else {
-            seen.patience = world.patience.left(&uid, &item.hash);
+            observed.debounce = ctx.debounce.left(&uid, &item.hash);
         }
     }
-    seen
+    observed
 }
 
 /// What the agent of the controller is told; none while something that it needs is missing: then it keeps what it has.
-pub(super) fn decide(seen: &mut Seen) {
-    let closed = compose(seen, Admission::Closed);
+pub(super) fn decide(observed: &mut Observed) {
+    let closed = compose(observed, Admission::Closed);
     let hash = closed.as_ref().and_then(|item| item.as_ref().ok()).map(|item| &item.hash);
-    seen.admission = closed.as_ref().and_then(|_| closing::admission(seen, hash));
+    observed.admission = closed.as_ref().and_then(|_| closing::admission(observed, hash));
     // Without a claim nothing else would keep the lane closed on a device at work.
-    let shut = seen.admission == Some(Admission::Closed) || (seen.in_work && seen.hold.is_none());
-    seen.order = if shut { closed } else { seen.admission.and_then(|admission| compose(seen, admission)) };
+    let shut = observed.admission == Some(Admission::Closed) || (observed.in_work && observed.hold.is_none());
+    observed.order = if shut { closed } else { observed.admission.and_then(|admission| compose(observed, admission)) };
 }
 
-fn compose(seen: &Seen, admission: Admission) -> Option<Result<Item, CanonicalError>> {
-    let lane = &seen.lane;
-    let controller = seen.controller.as_ref()?;
+fn compose(observed: &Observed, admission: Admission) -> Option<Result<Item, CanonicalError>> {
+    let lane = &observed.lane;
+    let controller = observed.controller.as_ref()?;
     let runs_lanes = controller.model.as_ref().is_some_and(|m| m.spec.class.runs_lanes());
-    let sound = seen.life.is_live()
-        && (!seen.deleting() || closing::declared(seen) == Admission::Closed)
-        && seen.crossing.is_some()
+    let sound = observed.life.is_live()
+        && (!observed.deleting() || closing::declared(observed) == Admission::Closed)
+        && observed.crossing.is_some()
         && controller.agent.is_some()
         && runs_lanes
-        && seen.shared.is_empty();
+        && observed.shared.is_empty();
     if !sound {
         return None;
     }
@@ -183,10 +183,10 @@ fn compose(seen: &Seen, admission: Admission) -> Option<Result<Item, CanonicalEr
         service: lane.spec.service,
         admission,
         controller: controller.device.uid().unwrap_or_default(),
-        members: seen.devices.iter().filter_map(member).collect(),
-        hold: seen.hold.clone(),
-        interlocks: seen.interlocks.iter().map(|interlock| interlock.order.clone()).collect(),
-        open_interlocks: seen.open_interlocks().map(SeenInterlock::name).collect(),
+        members: observed.devices.iter().filter_map(member).collect(),
+        hold: observed.hold.clone(),
+        interlocks: observed.interlocks.iter().map(|interlock| interlock.order.clone()).collect(),
+        open_interlocks: observed.open_interlocks().map(InterlockView::name).collect(),
     };
     let (namespace, name, uid) =
         (lane.namespace().unwrap_or_default(), lane.name_any(), lane.uid().unwrap_or_default());

@@ -13,9 +13,9 @@ use kalong_crds::wire::reported::{ItemState, LaneReport, ReportedItem};
 use kalong_crds::{Device, FINALIZER, Lane, LaneDrain};
 use serde_json::{Value, json};
 
-use super::observe::{Controller, Seen, decide};
+use super::observe::{Controller, Observed, decide};
 use super::plan;
-use crate::kit::life::Life;
+use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Holding, Presence};
 
 mod closing;
@@ -50,7 +50,7 @@ const WELL: [(&str, &str, &str); 3] =
     [("Ready", "True", "InForce"), ("Available", "True", "Serving"), ("FirmwareUpToDate", "True", "UpToDate")];
 
 /// An Open lane with a controller and an optional display, whose agent reports it open.
-fn seen() -> Seen {
+fn observed() -> Observed {
     let lane: Arc<Lane> = object(
         "Lane",
         "l1",
@@ -67,9 +67,9 @@ fn seen() -> Seen {
     );
     let agent_id = AgentId::new("mong-cai", "lane-1").unwrap();
     let (plc, sign) = (device("plc-1", &WELL), device("sign-1", &WELL));
-    let mut seen = Seen {
+    let mut observed = Observed {
         now: AT.parse::<Timestamp>().unwrap(),
-        life: Life::InService,
+        life: LifecycleStage::InService,
         crossing: Some(object(
             "Crossing",
             "bac-luan-2",
@@ -97,19 +97,19 @@ fn seen() -> Seen {
         }),
         report: None,
         holding: Holding::Held,
-        strays: vec![],
+        wrong_holders: vec![],
         admission: None,
         order: None,
-        patience: None,
+        debounce: None,
         lane,
     };
-    decide(&mut seen);
-    seen.report = Some(Arc::new(report(order(&seen), LaneAdmission::Open)));
-    seen
+    decide(&mut observed);
+    observed.report = Some(Arc::new(report(order(&observed), LaneAdmission::Open)));
+    observed
 }
 
-fn order(seen: &Seen) -> &Item {
-    seen.order.as_ref().unwrap().as_ref().unwrap()
+fn order(observed: &Observed) -> &Item {
+    observed.order.as_ref().unwrap().as_ref().unwrap()
 }
 
 fn report(item: &Item, admission: LaneAdmission) -> ReportedItem {
@@ -129,8 +129,8 @@ fn report(item: &Item, admission: LaneAdmission) -> ReportedItem {
     }
 }
 
-fn status(seen: &Seen) -> LaneStatus {
-    plan::plan(seen).status.unwrap()
+fn status(observed: &Observed) -> LaneStatus {
+    plan::plan(observed).status.unwrap()
 }
 
 fn is(status: &LaneStatus, kind: ConditionType, word: &str, reason: Reason) {
@@ -145,7 +145,7 @@ fn is(status: &LaneStatus, kind: ConditionType, word: &str, reason: Reason) {
 
 #[test]
 fn open_lane_with_sound_devices_is_ready_and_available() {
-    let status = status(&seen());
+    let status = status(&observed());
     is(&status, ConditionType::Ready, "True", Reason::InForce);
     is(&status, ConditionType::Available, "True", Reason::Open);
     assert_eq!(status.admission, LaneAdmission::Open);
@@ -158,18 +158,18 @@ fn lane_serves_without_an_optional_device_and_not_without_a_required_one() {
         ("Available", "False", "DeviceUnreachable"),
         ("FirmwareUpToDate", "True", "UpToDate"),
     ];
-    let mut optional = seen();
+    let mut optional = observed();
     optional.devices[1].1 = Some(device("sign-1", &broken));
     is(&status(&optional), ConditionType::Available, "True", Reason::Open);
     is(&status(&optional), ConditionType::Ready, "False", Reason::DeviceNotReady);
-    let mut required = seen();
+    let mut required = observed();
     required.devices[0].1 = Some(device("plc-1", &broken));
     is(&status(&required), ConditionType::Available, "False", Reason::DeviceNotAvailable);
 }
 
 #[test]
 fn lane_stays_closed_while_one_of_its_devices_is_being_changed() {
-    let mut held = seen();
+    let mut held = observed();
     held.in_work = true;
     decide(&mut held);
     let order: LaneOrder = serde_json::from_value(order(&held).spec.clone()).unwrap();
@@ -182,10 +182,10 @@ fn lane_stays_closed_while_one_of_its_devices_is_being_changed() {
 
 #[test]
 fn silent_agent_makes_a_lane_unknown_and_takes_no_order_back() {
-    let mut silent = seen();
+    let mut silent = observed();
     silent.facts.as_mut().unwrap().presence = Presence::Silent;
     let plan = plan::plan(&silent);
-    assert!(plan.telling.want.is_some() && plan.telling.remove.is_empty());
+    assert!(plan.placement.want.is_some() && plan.placement.remove.is_empty());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
     is(&status, ConditionType::Available, "Unknown", Reason::AgentUnreachable);
@@ -194,42 +194,42 @@ fn silent_agent_makes_a_lane_unknown_and_takes_no_order_back() {
 
 #[test]
 fn fresh_leader_leaves_the_status_of_a_lane_alone() {
-    let mut fresh = seen();
+    let mut fresh = observed();
     fresh.facts.as_mut().unwrap().presence = Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
     assert!(plan::plan(&fresh).status.is_none());
 }
 
 #[test]
 fn contradictions_are_stalled_and_not_sent() {
-    let mut shared = seen();
+    let mut shared = observed();
     shared.shared = vec!["plc-1".into()];
     decide(&mut shared);
-    assert!(plan::plan(&shared).telling.want.is_none());
+    assert!(plan::plan(&shared).placement.want.is_none());
     is(&status(&shared), ConditionType::Stalled, "True", Reason::SlotConflict);
 
-    let mut homeless = seen();
+    let mut homeless = observed();
     homeless.crossing = None;
     decide(&mut homeless);
-    assert!(plan::plan(&homeless).telling.want.is_none());
+    assert!(plan::plan(&homeless).placement.want.is_none());
     is(&status(&homeless), ConditionType::Stalled, "True", Reason::MissingReference);
 
-    let mut misfit = seen();
+    let mut misfit = observed();
     let barrier =
         object("DeviceModel", "m", json!({"class": "Barrier", "protocol": {"name": "ModbusTcp"}}), Value::Null);
     misfit.controller.as_mut().unwrap().model = Some(barrier);
     decide(&mut misfit);
-    assert!(plan::plan(&misfit).telling.want.is_none());
+    assert!(plan::plan(&misfit).placement.want.is_none());
     is(&status(&misfit), ConditionType::Stalled, "True", Reason::InvalidSpec);
 }
 
 #[test]
 fn planned_lane_is_ready_closed_and_silent() {
-    let mut planned = seen();
-    planned.life = Life::Planned;
+    let mut planned = observed();
+    planned.life = LifecycleStage::Planned;
     planned.holding = Holding::NotHeld;
     decide(&mut planned);
     let plan = plan::plan(&planned);
-    assert!(plan.telling.want.is_none() && plan.telling.remove.is_empty());
+    assert!(plan.placement.want.is_none() && plan.placement.remove.is_empty());
     is(&plan.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
 }
 
@@ -248,45 +248,45 @@ fn accepted() -> Value {
     json!({"observedGeneration": 1, "acceptedAt": AT, "responders": [{"name": "l1", "state": "Open"}]})
 }
 
-fn held_by(mut seen: Seen, drains: &[Arc<LaneDrain>]) -> Seen {
-    seen.claims = drains.to_vec();
-    seen.hold = (!drains.is_empty()).then(|| LaneHold {
+fn held_by(mut observed: Observed, drains: &[Arc<LaneDrain>]) -> Observed {
+    observed.claims = drains.to_vec();
+    observed.hold = (!drains.is_empty()).then(|| LaneHold {
         drains: drains.iter().filter_map(|drain| drain.metadata.name.clone()).collect(),
         divert_to: None,
         empty_by: "2026-11-22T07:15:00Z".to_owned(),
         until: "2026-11-22T08:30:00Z".to_owned(),
     });
-    decide(&mut seen);
-    seen
+    decide(&mut observed);
+    observed
 }
 
 /// The agent confirms the order and reports this.
-fn reporting(mut seen: Seen, admission: LaneAdmission) -> Seen {
-    seen.report = Some(Arc::new(report(order(&seen), admission)));
-    decide(&mut seen);
-    seen
+fn reporting(mut observed: Observed, admission: LaneAdmission) -> Observed {
+    observed.report = Some(Arc::new(report(order(&observed), admission)));
+    decide(&mut observed);
+    observed
 }
 
 /// The lane with this declared and this status.
-fn declared(mut seen: Seen, admission: Admission, available: &str, reported: &str) -> Seen {
-    let mut lane = seen.lane.as_ref().clone();
+fn declared(mut observed: Observed, admission: Admission, available: &str, reported: &str) -> Observed {
+    let mut lane = observed.lane.as_ref().clone();
     lane.spec.admission = admission;
     let word = if available == "Open" { "True" } else { "False" };
     let mut status = conditions(&[("Ready", "True", "InForce"), ("Available", word, available)]);
     status["admission"] = json!(reported);
     lane.status = serde_json::from_value(status).unwrap();
-    seen.lane = Arc::new(lane);
-    decide(&mut seen);
-    seen
+    observed.lane = Arc::new(lane);
+    decide(&mut observed);
+    observed
 }
 
-fn told(seen: &Seen) -> LaneOrder {
-    serde_json::from_value(order(seen).spec.clone()).unwrap()
+fn told(observed: &Observed) -> LaneOrder {
+    serde_json::from_value(order(observed).spec.clone()).unwrap()
 }
 
 /// Names of claims that are made, and of those that are ended.
-fn errands(seen: &Seen) -> (Vec<String>, Vec<String>) {
-    let plan = plan::plan(seen);
+fn errands(observed: &Observed) -> (Vec<String>, Vec<String>) {
+    let plan = plan::plan(observed);
     let ended = plan.release.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
     (plan.make.into_iter().map(|claim| claim.name).collect(), ended)
 }

@@ -11,7 +11,7 @@ use kalong_crds::{Lane, LaneDrain};
 use kube::ResourceExt;
 
 use crate::kit::caches::{self, Caches};
-use crate::kit::world::World;
+use crate::kit::context::Context;
 
 /// Label of objects that the operator made and may delete again.
 pub(crate) const MADE_BY: &str = "kalong.dev/made-by";
@@ -25,9 +25,9 @@ const ENDLESS: SignedDuration = SignedDuration::from_secs(365 * 24 * 3600);
 
 /// The claims that hold this lane, or empty it: accepted for it, not ended, not being deleted; sorted by name. As the cache shows them:
 /// nothing acts on a claim before its acceptance is stored.
-pub(crate) fn holds(world: &World, namespace: &str, lane: &str) -> Vec<Arc<LaneDrain>> {
-    let mut drains = caches::select(&world.caches.drains, namespace, |drain| {
-        is_accepted(drain) && is_responder(drain, lane) && covers(&world.caches, namespace, drain, lane)
+pub(crate) fn holds(ctx: &Context, namespace: &str, lane: &str) -> Vec<Arc<LaneDrain>> {
+    let mut drains = caches::select(&ctx.caches.drains, namespace, |drain| {
+        is_accepted(drain) && is_responder(drain, lane) && covers(&ctx.caches, namespace, drain, lane)
     });
     drains.sort_by_key(|drain| drain.name_any());
     drains
@@ -52,11 +52,11 @@ fn is_responder(drain: &LaneDrain, lane: &str) -> bool {
 }
 
 /// What the agent of this lane is told of the claims on it; none when nobody claims it.
-pub(crate) fn hold(world: &World, lane: &Lane, drains: &[Arc<LaneDrain>]) -> Option<LaneHold> {
+pub(crate) fn hold(ctx: &Context, lane: &Lane, drains: &[Arc<LaneDrain>]) -> Option<LaneHold> {
     let namespace = lane.namespace().unwrap_or_default();
     let ends = |drain: &LaneDrain, accepted: Timestamp| {
         let empty_by = after(accepted, emptying(drain, lane));
-        (empty_by, until(&world.caches, &namespace, drain, empty_by))
+        (empty_by, until(&ctx.caches, &namespace, drain, empty_by))
     };
     compose(lane, drains, ends)
 }

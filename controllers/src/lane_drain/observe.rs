@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::blocked::BlockCode;
-use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::lane_drain::{DrainTarget, LaneDrainStatus, TargetKind};
 use kalong_crds::units::{AgentId, Digest};
@@ -15,20 +15,20 @@ use kalong_crds::{Crossing, Lane, LaneDrain};
 use kube::ResourceExt;
 
 use super::hold::is_accepted;
-use crate::capacity::{Claim, Floor, Group, LaneFacts, Picture};
+use crate::capacity::{CapacitySnapshot, Claim, Floor, Group, LaneFacts};
 use crate::kit::caches::{self, Caches};
-use crate::kit::drains::{Acceptance, Ledger, Standing};
-use crate::kit::life::Life;
-use crate::kit::link::{AgentFacts, CONFIRMATION, Hearing};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::drains::{Acceptance, HoldProgress, Ledger};
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::{AgentFacts, CONFIRMATION, Liveness};
 
-/// The world as one LaneDrain sees it.
-pub(super) struct Seen {
+/// Everything that a decision about one LaneDrain rests on.
+pub(super) struct Observed {
     pub(super) drain: Arc<LaneDrain>,
     pub(super) now: Timestamp,
     pub(super) deadline: Deadline,
     /// The lanes that the target stands for; none when it does not exist.
-    pub(super) target: Option<Vec<LaneSeen>>,
+    pub(super) target: Option<Vec<LaneObservation>>,
     /// What the cache shows of an acceptance.
     pub(super) stored: Option<Acceptance>,
     /// The same, or what was decided and is not in the cache yet.
@@ -40,7 +40,7 @@ pub(super) struct Seen {
 /// A claim that wants to be accepted, and everything that is weighed.
 pub(super) struct Asks {
     pub(super) claim: Claim,
-    pub(super) picture: Picture,
+    pub(super) picture: CapacitySnapshot,
     /// When a lane that may count will have been heard: until then nothing new is said.
     pub(super) unheard: Option<Duration>,
 }
@@ -56,18 +56,18 @@ pub(super) enum Deadline {
 
 /// One lane, as a claim sees it.
 #[derive(Clone, Debug)]
-pub(super) struct LaneSeen {
+pub(super) struct LaneObservation {
     pub(super) name: String,
     pub(super) group: Group,
     pub(super) passages_per_hour: i64,
-    pub(super) life: Life,
+    pub(super) life: LifecycleStage,
     pub(super) declared: Admission,
     /// How long the lane may take to become empty, if the claim does not say.
     pub(super) emptying: SignedDuration,
-    pub(super) available: Truth,
+    pub(super) available: ConditionStatus,
     /// Name of the EdgeAgent of its controller.
     pub(super) agent: String,
-    pub(super) hearing: Hearing,
+    pub(super) liveness: Liveness,
     pub(super) grace: Option<Duration>,
     pub(super) report: Option<LaneReport>,
     /// Whether its agent holds the last order, and no claim is in that order or on its way.
@@ -77,15 +77,15 @@ pub(super) struct LaneSeen {
     /// Whether its agent holds the last order.
     pub(super) confirmed: bool,
     /// How far its agent is with the claim that looks.
-    pub(super) standing: Standing,
+    pub(super) hold_progress: HoldProgress,
 }
 
-impl LaneSeen {
+impl LaneObservation {
     /// What it really does, as far as its agent is heard.
     pub(super) fn admission(&self) -> LaneAdmission {
-        match self.hearing {
-            Hearing::Heard => self.report.as_ref().map_or(LaneAdmission::Unknown, |report| report.admission),
-            Hearing::Wait | Hearing::Silent => LaneAdmission::Unknown,
+        match self.liveness {
+            Liveness::Live => self.report.as_ref().map_or(LaneAdmission::Unknown, |report| report.admission),
+            Liveness::Pending | Liveness::Lost => LaneAdmission::Unknown,
         }
     }
 
@@ -114,27 +114,29 @@ impl LaneSeen {
 
     /// When to look again because nothing can be concluded about this lane yet.
     fn unheard(&self) -> Option<Duration> {
-        match (self.life, self.hearing) {
-            (Life::InService, Hearing::Wait) => Some(self.grace.unwrap_or(CONFIRMATION)),
-            (Life::InService, Hearing::Heard) if self.standing == Standing::Untold => Some(CONFIRMATION),
+        match (self.life, self.liveness) {
+            (LifecycleStage::InService, Liveness::Pending) => Some(self.grace.unwrap_or(CONFIRMATION)),
+            (LifecycleStage::InService, Liveness::Live) if self.hold_progress == HoldProgress::Untold => {
+                Some(CONFIRMATION)
+            }
             _ => None,
         }
     }
 }
 
 /// Reads caches and memory alone, so that a decision is made at one moment.
-pub(super) fn observe(world: &World, drain: Arc<LaneDrain>, ledger: &Ledger) -> Seen {
+pub(super) fn observe(ctx: &Context, drain: Arc<LaneDrain>, ledger: &Ledger) -> Observed {
     let namespace = drain.namespace().unwrap_or_default();
-    let lane = |lane: &Lane| look(world, &namespace, lane, &drain.name_any());
+    let lane = |lane: &Lane| look(ctx, &namespace, lane, &drain.name_any());
     let site = Site {
-        now: world.clock.now(),
-        drains: caches::select(&world.caches.drains, &namespace, |_| true),
-        target: |target: &DrainTarget| under(&world.caches, &namespace, target),
-        lanes: || caches::select(&world.caches.lanes, &namespace, |_| true).iter().map(|l| lane(l)).collect(),
-        lane: |name: &str| caches::get(&world.caches.lanes, &namespace, name).map(|l| lane(&l)),
+        now: ctx.clock.now(),
+        drains: caches::select(&ctx.caches.drains, &namespace, |_| true),
+        target: |target: &DrainTarget| under(&ctx.caches, &namespace, target),
+        lanes: || caches::select(&ctx.caches.lanes, &namespace, |_| true).iter().map(|l| lane(l)).collect(),
+        lane: |name: &str| caches::get(&ctx.caches.lanes, &namespace, name).map(|l| lane(&l)),
         floors: || {
-            let crossings = caches::select(&world.caches.crossings, &namespace, |_| true);
-            crossings.iter().flat_map(|crossing| floors(world, &namespace, crossing)).collect()
+            let crossings = caches::select(&ctx.caches.crossings, &namespace, |_| true);
+            crossings.iter().flat_map(|crossing| floors(ctx, &namespace, crossing)).collect()
         },
     };
     compose(drain.clone(), ledger, &site)
@@ -151,11 +153,11 @@ pub(super) struct Site<T, L, O, F> {
     pub(super) floors: F,
 }
 
-pub(super) fn compose<T, L, O, F>(drain: Arc<LaneDrain>, ledger: &Ledger, site: &Site<T, L, O, F>) -> Seen
+pub(super) fn compose<T, L, O, F>(drain: Arc<LaneDrain>, ledger: &Ledger, site: &Site<T, L, O, F>) -> Observed
 where
     T: Fn(&DrainTarget) -> Option<BTreeSet<String>>,
-    L: Fn() -> Vec<LaneSeen>,
-    O: Fn(&str) -> Option<LaneSeen>,
+    L: Fn() -> Vec<LaneObservation>,
+    O: Fn(&str) -> Option<LaneObservation>,
     F: Fn() -> Vec<Floor>,
 {
     let names = (site.target)(&drain.spec.target);
@@ -166,7 +168,7 @@ where
         lanes: acceptance.lanes.intersection(names).cloned().collect(),
         ..acceptance
     });
-    let mut seen = Seen {
+    let mut observed = Observed {
         now: site.now,
         deadline: deadline(&drain),
         target: names.as_ref().map(|names| names.iter().filter_map(|name| (site.lane)(name)).collect()),
@@ -175,20 +177,20 @@ where
         asks: None,
         drain,
     };
-    if let Some(names) = names.filter(|names| wants(&seen, names)) {
-        seen.asks = Some(asks(&seen, names, ledger, site));
+    if let Some(names) = names.filter(|names| wants(&observed, names)) {
+        observed.asks = Some(asks(&observed, names, ledger, site));
     }
-    seen
+    observed
 }
 
-fn asks<T, L, O, F>(seen: &Seen, names: BTreeSet<String>, ledger: &Ledger, site: &Site<T, L, O, F>) -> Asks
+fn asks<T, L, O, F>(observed: &Observed, names: BTreeSet<String>, ledger: &Ledger, site: &Site<T, L, O, F>) -> Asks
 where
     T: Fn(&DrainTarget) -> Option<BTreeSet<String>>,
-    L: Fn() -> Vec<LaneSeen>,
+    L: Fn() -> Vec<LaneObservation>,
     F: Fn() -> Vec<Floor>,
 {
     let lanes = (site.lanes)();
-    let mut picture = Picture {
+    let mut picture = CapacitySnapshot {
         floors: (site.floors)(),
         lanes: lanes.iter().map(|lane| (lane.name.clone(), lane.facts())).collect(),
         accepted: Vec::new(),
@@ -205,8 +207,8 @@ where
         picture.accepted.push(claim(drain, lanes));
     }
     let groups: BTreeSet<_> = lanes.iter().filter(|lane| names.contains(&lane.name)).map(|lane| &lane.group).collect();
-    let unheard = lanes.iter().filter(|lane| groups.contains(&lane.group)).filter_map(LaneSeen::unheard).min();
-    Asks { claim: claim(&seen.drain, names), picture, unheard }
+    let unheard = lanes.iter().filter(|lane| groups.contains(&lane.group)).filter_map(LaneObservation::unheard).min();
+    Asks { claim: claim(&observed.drain, names), picture, unheard }
 }
 
 fn claim(drain: &LaneDrain, lanes: BTreeSet<String>) -> Claim {
@@ -220,9 +222,9 @@ fn claim(drain: &LaneDrain, lanes: BTreeSet<String>) -> Claim {
 }
 
 /// Whether a lane of the target was not decided on yet, and may be now.
-fn wants(seen: &Seen, names: &BTreeSet<String>) -> bool {
-    let complete = seen.acceptance.as_ref().is_some_and(|acceptance| acceptance.lanes.is_superset(names));
-    !complete && names.len() <= super::plan::MAX_LANES && may_ask(&seen.drain, seen.now)
+fn wants(observed: &Observed, names: &BTreeSet<String>) -> bool {
+    let complete = observed.acceptance.as_ref().is_some_and(|acceptance| acceptance.lanes.is_superset(names));
+    !complete && names.len() <= super::plan::MAX_LANES && may_ask(&observed.drain, observed.now)
 }
 
 /// Whether this claim may be accepted now at all.
@@ -278,8 +280,11 @@ fn under(caches: &Caches, namespace: &str, target: &DrainTarget) -> Option<BTree
 }
 
 /// Floors guard a crossing in service. One whose phase is not known keeps them: doubt never takes capacity away.
-fn floors(world: &World, namespace: &str, crossing: &Crossing) -> Vec<Floor> {
-    if matches!(world.life(namespace, crossing.spec.phase.as_ref()), Life::Planned | Life::Commissioning) {
+fn floors(ctx: &Context, namespace: &str, crossing: &Crossing) -> Vec<Floor> {
+    if matches!(
+        ctx.life(namespace, crossing.spec.phase.as_ref()),
+        LifecycleStage::Planned | LifecycleStage::Commissioning
+    ) {
         return Vec::new();
     }
     let floor = |floor: &kalong_crds::crossing::CapacityFloor| Floor {
@@ -290,31 +295,31 @@ fn floors(world: &World, namespace: &str, crossing: &Crossing) -> Vec<Floor> {
     crossing.spec.capacity_floors.iter().map(floor).collect()
 }
 
-fn look(world: &World, namespace: &str, lane: &Lane, drain: &str) -> LaneSeen {
+fn look(ctx: &Context, namespace: &str, lane: &Lane, drain: &str) -> LaneObservation {
     let uid = lane.uid().unwrap_or_default();
-    let now = world.clock.now();
-    let device = crate::lane::controller_device(&world.caches, namespace, lane);
+    let now = ctx.clock.now();
+    let device = crate::lane::controller_device(&ctx.caches, namespace, lane);
     let agent = device.map(|device| device.spec.agent_ref.0.clone()).unwrap_or_default();
     let id = AgentId::new(namespace, &agent).ok().filter(|_| !agent.is_empty());
-    let facts = id.as_ref().map(|id| world.link.facts(id));
-    let item = id.as_ref().and_then(|id| world.link.report(id, &uid));
+    let facts = id.as_ref().map(|id| ctx.link.facts(id));
+    let item = id.as_ref().and_then(|id| ctx.link.report(id, &uid));
     let hash: Option<&Digest> = item.as_ref().map(|item| &item.hash);
-    LaneSeen {
+    LaneObservation {
         name: lane.name_any(),
         group: group(lane),
         passages_per_hour: lane.spec.rated_passages_per_hour,
-        life: world.life(namespace, lane.spec.phase.as_ref()),
+        life: ctx.life(namespace, lane.spec.phase.as_ref()),
         declared: lane.spec.admission,
         emptying: SignedDuration::from_secs(lane.spec.drain.timeout_seconds),
         available: available(lane),
         agent,
-        hearing: facts.as_ref().map_or(Hearing::Silent, AgentFacts::hearing),
+        liveness: facts.as_ref().map_or(Liveness::Lost, AgentFacts::liveness),
         grace: facts.as_ref().and_then(|facts| facts.grace_left(now)),
         report: item.as_ref().and_then(|item| item.lane.clone()),
-        settled: world.drains.is_free(&uid, hash, now),
+        settled: ctx.drains.is_free(&uid, hash, now),
         told_closed: lane.reason(ConditionType::Available) == Reason::Closed.as_str(),
-        confirmed: world.drains.is_confirmed(&uid, hash),
-        standing: world.drains.standing(&uid, drain, hash),
+        confirmed: ctx.drains.is_confirmed(&uid, hash),
+        hold_progress: ctx.drains.hold_progress(&uid, drain, hash),
     }
 }
 
@@ -322,10 +327,10 @@ fn group(lane: &Lane) -> Group {
     Group { crossing: lane.spec.crossing_ref.0.clone(), service: lane.spec.service, direction: lane.spec.direction }
 }
 
-fn available(lane: &Lane) -> Truth {
+fn available(lane: &Lane) -> ConditionStatus {
     match lane.condition(ConditionType::Available).map(|condition| condition.status.as_str()) {
-        Some("True") => Truth::True,
-        Some("False") => Truth::False,
-        _ => Truth::Unknown,
+        Some("True") => ConditionStatus::True,
+        Some("False") => ConditionStatus::False,
+        _ => ConditionStatus::Unknown,
     }
 }

@@ -12,12 +12,12 @@ use kalong_crds::wire::event::EventSeverity;
 use kube::ResourceExt;
 
 use super::hold::after;
-use super::observe::{Asks, Deadline, LaneSeen, Seen, retry_at};
+use super::observe::{Asks, Deadline, LaneObservation, Observed, retry_at};
 use crate::capacity::{Decision, Lost, Wait, decide, loss};
-use crate::kit::drains::{Acceptance, IN_FLIGHT, Standing};
-use crate::kit::driver::News;
-use crate::kit::life::Life;
-use crate::kit::link::Hearing;
+use crate::kit::drains::{Acceptance, HoldProgress, IN_FLIGHT};
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::Liveness;
+use crate::kit::reconciler::EventToEmit;
 
 /// Lanes that one claim may concern; as many as its status has room for.
 pub(super) const MAX_LANES: usize = 64;
@@ -98,13 +98,14 @@ pub(super) struct Plan {
 
 impl Plan {
     /// What differs from the decision that is stored, and that people are told of.
-    pub(super) fn news(&self, seen: &Seen) -> Option<News> {
-        let warning = |reason, note: &String| News { reason, severity: EventSeverity::Warning, note: note.clone() };
-        match (&seen.stored, &self.acceptance, &self.course) {
+    pub(super) fn events(&self, observed: &Observed) -> Option<EventToEmit> {
+        let warning =
+            |reason, note: &String| EventToEmit { reason, severity: EventSeverity::Warning, note: note.clone() };
+        match (&observed.stored, &self.acceptance, &self.course) {
             (Some(_), None, Course::GivenUp(given_up)) => Some(warning(given_up.reason, &given_up.message)),
             (stored, Some(now), _) if stored.as_ref().is_none_or(|stored| stored.at != now.at) => {
                 let accepted =
-                    News { reason: Reason::DrainAccepted, severity: EventSeverity::Normal, note: String::new() };
+                    EventToEmit { reason: Reason::DrainAccepted, severity: EventSeverity::Normal, note: String::new() };
                 Some(now.breaking.as_ref().map_or(accepted, |floors| warning(Reason::EmergencyAccepted, floors)))
             }
             _ => None,
@@ -112,21 +113,21 @@ impl Plan {
     }
 }
 
-pub(super) fn plan(seen: &Seen) -> Plan {
+pub(super) fn plan(observed: &Observed) -> Plan {
     let rest = |course, acceptance| Plan { course, acceptance, again: None };
-    if seen.drain.metadata.deletion_timestamp.is_some() {
+    if observed.drain.metadata.deletion_timestamp.is_some() {
         return rest(Course::Ending, None);
     }
-    match seen.deadline {
+    match observed.deadline {
         Deadline::Invalid => {
             let say = "`spec.deadline` is no time of the calendar: correct it. What the claim holds stays held.";
-            return rest(Course::Stuck(Reason::InvalidSpec, say.to_owned()), seen.acceptance.clone());
+            return rest(Course::Stuck(Reason::InvalidSpec, say.to_owned()), observed.acceptance.clone());
         }
-        Deadline::At(end) if end <= seen.now => return rest(Course::Lapsed, None),
+        Deadline::At(end) if end <= observed.now => return rest(Course::Lapsed, None),
         Deadline::At(_) | Deadline::Endless => {}
     }
-    let target = &seen.drain.spec.target;
-    let Some(lanes) = &seen.target else {
+    let target = &observed.drain.spec.target;
+    let Some(lanes) = &observed.target else {
         let say = format!(
             "{} {} does not exist in this namespace: declare it, or delete this claim.",
             target.kind.as_str(),
@@ -139,25 +140,25 @@ pub(super) fn plan(seen: &Seen) -> Plan {
             "The target stands for {} lanes, at most {MAX_LANES} fit one claim: claim smaller parts.",
             lanes.len()
         );
-        return rest(Course::Stuck(Reason::InvalidSpec, say), seen.acceptance.clone());
+        return rest(Course::Stuck(Reason::InvalidSpec, say), observed.acceptance.clone());
     }
-    let mut plan = match (given_up(seen, lanes), &seen.asks) {
+    let mut plan = match (given_up(observed, lanes), &observed.asks) {
         (Some(given_up), _) => rest(Course::GivenUp(given_up), None),
-        (None, Some(asks)) => ask(seen, lanes, asks),
-        (None, None) => match &seen.acceptance {
-            Some(acceptance) => rest(holds(seen, lanes, acceptance, None), Some(acceptance.clone())),
-            None => rest(waits_on(seen), None),
+        (None, Some(asks)) => ask(observed, lanes, asks),
+        (None, None) => match &observed.acceptance {
+            Some(acceptance) => rest(holds(observed, lanes, acceptance, None), Some(acceptance.clone())),
+            None => rest(waits_on(observed), None),
         },
     };
-    plan.again = again(seen, &plan);
+    plan.again = again(observed, &plan);
     plan
 }
 
 /// Asks whether the claim, or what joined its target, may be taken now.
-fn ask(seen: &Seen, lanes: &[LaneSeen], asks: &Asks) -> Plan {
+fn ask(observed: &Observed, lanes: &[LaneObservation], asks: &Asks) -> Plan {
     let accepted = |breaking: Option<String>| {
-        let acceptance = Acceptance { at: whole_seconds(seen.now), lanes: asks.claim.lanes.clone(), breaking };
-        Plan { course: holds(seen, lanes, &acceptance, None), acceptance: Some(acceptance), again: None }
+        let acceptance = Acceptance { at: whole_seconds(observed.now), lanes: asks.claim.lanes.clone(), breaking };
+        Plan { course: holds(observed, lanes, &acceptance, None), acceptance: Some(acceptance), again: None }
     };
     match (decide(&asks.picture, &asks.claim), asks.claim.class) {
         (Decision::Accept, DrainClass::Change) => accepted(None),
@@ -168,23 +169,23 @@ fn ask(seen: &Seen, lanes: &[LaneSeen], asks: &Asks) -> Plan {
             accepted(Some(format!("Floors break: {}.", floors.join("; ")).chars().take(MESSAGE).collect()))
         }
         (Decision::Wait(wait), _) => {
-            let visited = seen.drain.status.as_ref().is_some_and(|status| !status.conditions.is_empty());
-            let course = match &seen.acceptance {
-                Some(acceptance) => holds(seen, lanes, acceptance, Some(wait)),
+            let visited = observed.drain.status.as_ref().is_some_and(|status| !status.conditions.is_empty());
+            let course = match &observed.acceptance {
+                Some(acceptance) => holds(observed, lanes, acceptance, Some(wait)),
                 None if visited && asks.unheard.is_some() => Course::Patience,
                 None => Course::Waits(wait),
             };
-            Plan { course, acceptance: seen.acceptance.clone(), again: None }
+            Plan { course, acceptance: observed.acceptance.clone(), again: None }
         }
     }
 }
 
 /// A claim that nobody may ask for now goes on waiting for its next try.
-fn waits_on(seen: &Seen) -> Course {
-    let Some(until) = retry_at(&seen.drain) else { return Course::Patience };
-    let status = seen.drain.status.as_ref();
+fn waits_on(observed: &Observed) -> Course {
+    let Some(until) = retry_at(&observed.drain) else { return Course::Patience };
+    let status = observed.drain.status.as_ref();
     let block = status.and_then(|status| status.blocked_by.iter().find(|block| block.code == BlockCode::Retry));
-    let reason = Reason::parse(seen.drain.reason(ConditionType::Accepted)).unwrap_or(Reason::DrainTimedOut);
+    let reason = Reason::parse(observed.drain.reason(ConditionType::Accepted)).unwrap_or(Reason::DrainTimedOut);
     block.map_or(Course::Patience, |block| {
         let (subject, message) = (block.subject.clone(), block.message.clone());
         Course::GivenUp(GivenUp { reason, subject, message, until })
@@ -192,33 +193,35 @@ fn waits_on(seen: &Seen) -> Course {
 }
 
 /// Whether an accepted claim cannot be kept: its agent says so, or never came to say so.
-fn given_up(seen: &Seen, lanes: &[LaneSeen]) -> Option<GivenUp> {
-    let acceptance = seen.acceptance.as_ref()?;
-    let retry = if seen.drain.spec.class == DrainClass::Emergency { RETRY_EMERGENCY } else { RETRY };
-    let until = after(seen.now, retry);
-    let name = seen.drain.name_any();
+fn given_up(observed: &Observed, lanes: &[LaneObservation]) -> Option<GivenUp> {
+    let acceptance = observed.acceptance.as_ref()?;
+    let retry = if observed.drain.spec.class == DrainClass::Emergency { RETRY_EMERGENCY } else { RETRY };
+    let until = after(observed.now, retry);
+    let name = observed.drain.name_any();
     for lane in lanes.iter().filter(|lane| acceptance.lanes.contains(&lane.name)) {
         let subject = format!("Lane/{}", lane.name);
         let say = |what: &str| format!("{what} Lane {} is asked anew at {until}; others may go first.", lane.name);
-        let report =
-            lane.report.as_ref().filter(|_| lane.hearing == Hearing::Heard && lane.standing == Standing::Confirmed);
+        let report = lane
+            .report
+            .as_ref()
+            .filter(|_| lane.liveness == Liveness::Live && lane.hold_progress == HoldProgress::Confirmed);
         if let Some(refusal) = report.and_then(|r| r.refusal.as_ref()).filter(|r| r.drains.contains(&name)) {
             let refused = refusal.reason == Reason::DrainRefused.as_str();
             let reason = if refused { Reason::DrainRefused } else { Reason::DrainTimedOut };
             return Some(GivenUp { reason, subject, message: say(&refusal.message), until });
         }
         // It was empty once and opened again without being told to: its agent has ended the hold by itself.
-        if report.is_some_and(|r| r.admission == LaneAdmission::Open) && was_emptied(seen, acceptance) {
+        if report.is_some_and(|r| r.admission == LaneAdmission::Open) && was_emptied(observed, acceptance) {
             let message = say("The agent has ended the hold by itself.");
             return Some(GivenUp { reason: Reason::DrainTimedOut, subject, message, until });
         }
     }
-    let empty_by = seen.stored.as_ref().filter(|stored| *stored == acceptance).and(stored_empty_by(seen))?;
+    let empty_by = observed.stored.as_ref().filter(|stored| *stored == acceptance).and(stored_empty_by(observed))?;
     let open = lanes.iter().find(|lane| {
-        let empty = emptiness(seen, lane, acceptance);
+        let empty = emptiness(observed, lane, acceptance);
         acceptance.lanes.contains(&lane.name) && matches!(empty, Emptiness::Not | Emptiness::Unknown)
     })?;
-    (after(empty_by, LATE) <= seen.now).then(|| GivenUp {
+    (after(empty_by, LATE) <= observed.now).then(|| GivenUp {
         reason: Reason::DrainTimedOut,
         subject: format!("Lane/{}", open.name),
         message: format!(
@@ -229,62 +232,63 @@ fn given_up(seen: &Seen, lanes: &[LaneSeen]) -> Option<GivenUp> {
     })
 }
 
-fn stored_empty_by(seen: &Seen) -> Option<Timestamp> {
-    seen.drain.status.as_ref()?.empty_by.as_deref()?.parse().ok()
+fn stored_empty_by(observed: &Observed) -> Option<Timestamp> {
+    observed.drain.status.as_ref()?.empty_by.as_deref()?.parse().ok()
 }
 
 /// Whether this acceptance once had all its lanes empty: the time to be empty is taken out of the status then.
-fn was_emptied(seen: &Seen, acceptance: &Acceptance) -> bool {
-    let stored = seen.stored.as_ref().is_some_and(|stored| stored.at == acceptance.at);
-    stored && stored_empty_by(seen).is_none()
+fn was_emptied(observed: &Observed, acceptance: &Acceptance) -> bool {
+    let stored = observed.stored.as_ref().is_some_and(|stored| stored.at == acceptance.at);
+    stored && stored_empty_by(observed).is_none()
 }
 
-fn holds(seen: &Seen, lanes: &[LaneSeen], acceptance: &Acceptance, more: Option<Wait>) -> Course {
+fn holds(observed: &Observed, lanes: &[LaneObservation], acceptance: &Acceptance, more: Option<Wait>) -> Course {
     let mine: Vec<_> = lanes.iter().filter(|lane| acceptance.lanes.contains(&lane.name)).collect();
     let held: Vec<_> = mine
         .iter()
         .map(|lane| Held {
             name: lane.name.clone(),
             agent: lane.agent.clone(),
-            state: state(seen, lane),
-            emptiness: emptiness(seen, lane, acceptance),
+            state: state(observed, lane),
+            emptiness: emptiness(observed, lane, acceptance),
         })
         .collect();
     let empty = held.iter().all(|lane| matches!(lane.emptiness, Emptiness::Empty | Emptiness::Nobody));
-    let emptying = |lane: &&LaneSeen| seen.drain.spec.timeout_seconds.map_or(lane.emptying, SignedDuration::from_secs);
+    let emptying =
+        |lane: &&LaneObservation| observed.drain.spec.timeout_seconds.map_or(lane.emptying, SignedDuration::from_secs);
     let empty_by = mine.iter().map(emptying).max().map(|span| after(acceptance.at, span));
-    let empty_by = empty_by.filter(|_| !empty && !was_emptied(seen, acceptance));
+    let empty_by = empty_by.filter(|_| !empty && !was_emptied(observed, acceptance));
     Course::Holds(Holds { lanes: held, empty_by, more })
 }
 
 /// What a lane does, for the status: what was said before while nothing can be concluded.
-fn state(seen: &Seen, lane: &LaneSeen) -> LaneAdmission {
-    match (lane.life, lane.hearing) {
-        (Life::Planned, _) => LaneAdmission::Closed,
-        (_, Hearing::Wait) => {
-            let old = seen.drain.status.iter().flat_map(|status| &status.responders);
+fn state(observed: &Observed, lane: &LaneObservation) -> LaneAdmission {
+    match (lane.life, lane.liveness) {
+        (LifecycleStage::Planned, _) => LaneAdmission::Closed,
+        (_, Liveness::Pending) => {
+            let old = observed.drain.status.iter().flat_map(|status| &status.responders);
             old.into_iter().find(|old| old.name.as_str() == lane.name).map_or(LaneAdmission::Unknown, |old| old.state)
         }
         _ => lane.admission(),
     }
 }
 
-fn emptiness(seen: &Seen, lane: &LaneSeen, acceptance: &Acceptance) -> Emptiness {
-    let before = was_emptied(seen, acceptance);
-    match (lane.life, lane.hearing) {
-        (Life::Planned, _) => return Emptiness::Nobody,
-        (_, Hearing::Wait) if before => return Emptiness::Empty,
-        (_, Hearing::Wait | Hearing::Silent) => return Emptiness::Unknown,
-        (_, Hearing::Heard) => {}
+fn emptiness(observed: &Observed, lane: &LaneObservation, acceptance: &Acceptance) -> Emptiness {
+    let before = was_emptied(observed, acceptance);
+    match (lane.life, lane.liveness) {
+        (LifecycleStage::Planned, _) => return Emptiness::Nobody,
+        (_, Liveness::Pending) if before => return Emptiness::Empty,
+        (_, Liveness::Pending | Liveness::Lost) => return Emptiness::Unknown,
+        (_, Liveness::Live) => {}
     }
     // A word about an older order may be older than the traffic that came since. Once everything was empty, each order since then
     // carried this claim.
-    let stands = match lane.standing {
-        Standing::Confirmed => true,
-        Standing::Unconfirmed | Standing::Untold => before,
-        Standing::Without => false,
+    let stands = match lane.hold_progress {
+        HoldProgress::Confirmed => true,
+        HoldProgress::Unconfirmed | HoldProgress::Untold => before,
+        HoldProgress::Without => false,
     };
-    let shut = lane.declared == Admission::Closed || lane.life == Life::Commissioning;
+    let shut = lane.declared == Admission::Closed || lane.life == LifecycleStage::Commissioning;
     match lane.admission() {
         LaneAdmission::Drained if stands => Emptiness::Empty,
         LaneAdmission::Closed if stands && shut => Emptiness::Empty,
@@ -294,17 +298,17 @@ fn emptiness(seen: &Seen, lane: &LaneSeen, acceptance: &Acceptance) -> Emptiness
 }
 
 /// When time alone changes something.
-fn again(seen: &Seen, plan: &Plan) -> Option<Duration> {
-    let left = |at: Timestamp| Duration::try_from(at.duration_since(seen.now)).unwrap_or_default() + MOMENT;
-    let end = match seen.deadline {
+fn again(observed: &Observed, plan: &Plan) -> Option<Duration> {
+    let left = |at: Timestamp| Duration::try_from(at.duration_since(observed.now)).unwrap_or_default() + MOMENT;
+    let end = match observed.deadline {
         Deadline::At(end) => Some(left(end)),
         Deadline::Endless | Deadline::Invalid => None,
     };
     let own = match &plan.course {
         Course::GivenUp(given_up) => Some(left(given_up.until)),
         Course::Holds(holds) => holds.empty_by.map(|at| left(after(at, LATE))),
-        Course::Patience => seen.asks.as_ref().and_then(|asks| asks.unheard),
-        Course::Waits(_) => seen.asks.as_ref().and_then(in_flight),
+        Course::Patience => observed.asks.as_ref().and_then(|asks| asks.unheard),
+        Course::Waits(_) => observed.asks.as_ref().and_then(in_flight),
         Course::Ending | Course::Lapsed | Course::Stuck(..) => None,
     };
     [end, own].into_iter().flatten().min()

@@ -1,38 +1,43 @@
 //! What is said of a LaneDrain. Pure.
 
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
-use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason, Truth, settle};
+use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Conditioned, Reason, settle};
 use kalong_crds::lane::LaneAdmission;
 use kalong_crds::lane_drain::{LaneDrainStatus, Responder};
 use kalong_crds::units::Name;
 
-use super::observe::Seen;
+use super::observe::Observed;
 use super::plan::{Course, Emptiness, Held, Holds, Plan};
 use crate::capacity::Wait;
 use crate::kit::drains::Acceptance;
-use crate::kit::readiness::{Verdict, ready};
+use crate::kit::readiness::{Readiness, ready};
 
 /// Waits that are listed; the first is the one to look at.
 const LISTED: usize = 8;
 
 /// The status as it shall be; none leaves it as it is.
-pub(super) fn status(seen: &Seen, plan: &Plan) -> Option<LaneDrainStatus> {
+pub(super) fn status(observed: &Observed, plan: &Plan) -> Option<LaneDrainStatus> {
     let Plan { course, acceptance, again: _ } = plan;
     if *course == Course::Patience {
         return None;
     }
-    let generation = seen.drain.metadata.generation.unwrap_or_default();
-    let old = seen.drain.status.clone().unwrap_or_default();
+    let generation = observed.drain.metadata.generation.unwrap_or_default();
+    let old = observed.drain.status.clone().unwrap_or_default();
     let holds = if let Course::Holds(holds) = course { Some(holds) } else { None };
     let kept = matches!(course, Course::Stuck(..)) && acceptance.is_some();
     let mut status = LaneDrainStatus {
         observed_generation: generation,
-        conditions: settle(&old.conditions, &judge(seen, course, acceptance.as_ref(), kept), generation, seen.now),
+        conditions: settle(
+            &old.conditions,
+            &judge(observed, course, acceptance.as_ref(), kept),
+            generation,
+            observed.now,
+        ),
         accepted_at: acceptance.as_ref().map(|acceptance| acceptance.at.to_string()),
         empty_by: holds.and_then(|holds| holds.empty_by).map(|at| at.to_string()),
         responders: holds.map(|holds| holds.lanes.iter().map(responder).collect()).unwrap_or_default(),
         remaining: holds.map_or(0, |holds| remaining(holds).count().try_into().unwrap_or(i64::MAX)),
-        blocked_by: carry_since(&old.blocked_by, blocked(seen, course)),
+        blocked_by: carry_since(&old.blocked_by, blocked(observed, course)),
     };
     if kept {
         (status.responders, status.empty_by, status.remaining) = (old.responders, old.empty_by, old.remaining);
@@ -48,97 +53,102 @@ fn remaining(holds: &Holds) -> impl Iterator<Item = &Held> {
     holds.lanes.iter().filter(|lane| matches!(lane.emptiness, Emptiness::Not | Emptiness::Unknown))
 }
 
-fn judge(seen: &Seen, course: &Course, acceptance: Option<&Acceptance>, kept: bool) -> Vec<Judgement> {
+fn judge(observed: &Observed, course: &Course, acceptance: Option<&Acceptance>, kept: bool) -> Vec<ConditionUpdate> {
     let verdict = verdict(course);
     let [is_ready, reconciling, stalled] = ready(Some(&verdict));
     let (reason, message) = match &verdict {
-        Verdict::Resting(reason) => (*reason, ""),
-        Verdict::Converging(reason, say) | Verdict::Stuck(reason, say) | Verdict::Unknown(reason, say) => {
+        Readiness::Resting(reason) => (*reason, ""),
+        Readiness::Converging(reason, say) | Readiness::Stuck(reason, say) | Readiness::Unknown(reason, say) => {
             (*reason, say.as_str())
         }
     };
-    let no = |kind| Judgement::no(kind, reason, message);
+    let no = |kind| ConditionUpdate::no(kind, reason, message);
     let over = matches!(course, Course::Ending | Course::Lapsed);
     let accepted = match course {
         Course::Holds(_) => accepted(acceptance),
         Course::Stuck(..) if kept => {
-            as_before(seen, ConditionType::Accepted).unwrap_or_else(|| no(ConditionType::Accepted))
+            as_before(observed, ConditionType::Accepted).unwrap_or_else(|| no(ConditionType::Accepted))
         }
         _ => no(ConditionType::Accepted),
     };
     let drained = match course {
         Course::Holds(holds) => drained(holds),
         Course::Stuck(..) if kept => {
-            as_before(seen, ConditionType::Drained).unwrap_or_else(|| no(ConditionType::Drained))
+            as_before(observed, ConditionType::Drained).unwrap_or_else(|| no(ConditionType::Drained))
         }
         _ => no(ConditionType::Drained),
     };
     let released = if over {
-        Judgement::yes(ConditionType::Released, reason)
+        ConditionUpdate::yes(ConditionType::Released, reason)
     } else {
-        Judgement::no(ConditionType::Released, reason, "")
+        ConditionUpdate::no(ConditionType::Released, reason, "")
     };
     vec![is_ready, accepted, drained, released, reconciling, stalled]
 }
 
 /// A condition that stays as it was.
-fn as_before(seen: &Seen, kind: ConditionType) -> Option<Judgement> {
-    let old = seen.drain.condition(kind)?;
+fn as_before(observed: &Observed, kind: ConditionType) -> Option<ConditionUpdate> {
+    let old = observed.drain.condition(kind)?;
     let status = match old.status.as_str() {
-        "True" => Truth::True,
-        "False" => Truth::False,
-        _ => Truth::Unknown,
+        "True" => ConditionStatus::True,
+        "False" => ConditionStatus::False,
+        _ => ConditionStatus::Unknown,
     };
-    Some(Judgement { kind, status, reason: Reason::parse(&old.reason)?, message: old.message.clone() })
+    Some(ConditionUpdate { kind, status, reason: Reason::parse(&old.reason)?, message: old.message.clone() })
 }
 
 /// Why the claim is not in force, or why it is without having emptied anything.
-fn verdict(course: &Course) -> Verdict {
+fn verdict(course: &Course) -> Readiness {
     match course {
         Course::Ending => {
-            Verdict::Converging(Reason::Terminating, "Being removed; it holds nothing any more.".to_owned())
+            Readiness::Converging(Reason::Terminating, "Being removed; it holds nothing any more.".to_owned())
         }
-        Course::Lapsed => Verdict::Resting(Reason::DrainLapsed),
-        Course::Stuck(reason, say) => Verdict::Stuck(*reason, say.clone()),
+        Course::Lapsed => Readiness::Resting(Reason::DrainLapsed),
+        Course::Stuck(reason, say) => Readiness::Stuck(*reason, say.clone()),
         Course::Waits(wait) => waiting(wait),
-        Course::GivenUp(given_up) => Verdict::Converging(given_up.reason, given_up.message.clone()),
+        Course::GivenUp(given_up) => Readiness::Converging(given_up.reason, given_up.message.clone()),
         Course::Holds(holds) => match (&holds.more, drained(holds)) {
             (Some(wait), _) => waiting(wait),
-            (None, Judgement { status: Truth::True, reason: Reason::NothingToDrain, .. }) => {
-                Verdict::Resting(Reason::NothingToDrain)
+            (None, ConditionUpdate { status: ConditionStatus::True, reason: Reason::NothingToDrain, .. }) => {
+                Readiness::Resting(Reason::NothingToDrain)
             }
-            (None, Judgement { status: Truth::True, .. }) => Verdict::Resting(Reason::DrainHolds),
-            (None, Judgement { status: Truth::Unknown, reason, message, .. }) => Verdict::Unknown(reason, message),
-            (None, Judgement { reason, message, .. }) => Verdict::Converging(reason, message),
+            (None, ConditionUpdate { status: ConditionStatus::True, .. }) => Readiness::Resting(Reason::DrainHolds),
+            (None, ConditionUpdate { status: ConditionStatus::Unknown, reason, message, .. }) => {
+                Readiness::Unknown(reason, message)
+            }
+            (None, ConditionUpdate { reason, message, .. }) => Readiness::Converging(reason, message),
         },
-        Course::Patience => Verdict::Converging(Reason::Applying, String::new()),
+        Course::Patience => Readiness::Converging(Reason::Applying, String::new()),
     }
 }
 
-fn waiting(wait: &Wait) -> Verdict {
+fn waiting(wait: &Wait) -> Readiness {
     let reason = match wait.code {
         BlockCode::DrainInProgress => Reason::DrainInProgress,
         BlockCode::MissingReference => Reason::UnknownPhase,
         _ => Reason::CapacityFloor,
     };
-    Verdict::Converging(reason, wait.message.clone())
+    Readiness::Converging(reason, wait.message.clone())
 }
 
 /// What an emergency broke is said as it was when it was accepted: the page names it, and it must not change under the reader.
-fn accepted(acceptance: Option<&Acceptance>) -> Judgement {
+fn accepted(acceptance: Option<&Acceptance>) -> ConditionUpdate {
     let kind = ConditionType::Accepted;
     match acceptance.and_then(|acceptance| acceptance.breaking.as_ref()) {
-        None => Judgement::yes(kind, Reason::DrainAccepted),
-        Some(message) => {
-            Judgement { kind, status: Truth::True, reason: Reason::EmergencyAccepted, message: message.clone() }
-        }
+        None => ConditionUpdate::yes(kind, Reason::DrainAccepted),
+        Some(message) => ConditionUpdate {
+            kind,
+            status: ConditionStatus::True,
+            reason: Reason::EmergencyAccepted,
+            message: message.clone(),
+        },
     }
 }
 
-fn drained(holds: &Holds) -> Judgement {
+fn drained(holds: &Holds) -> ConditionUpdate {
     let kind = ConditionType::Drained;
     if holds.lanes.iter().all(|lane| lane.emptiness == Emptiness::Nobody) {
-        return Judgement::yes(kind, Reason::NothingToDrain);
+        return ConditionUpdate::yes(kind, Reason::NothingToDrain);
     }
     let names = |emptiness| {
         let lanes = holds.lanes.iter().filter(|lane| lane.emptiness == emptiness).take(LISTED);
@@ -148,9 +158,9 @@ fn drained(holds: &Holds) -> Judgement {
     if !open.is_empty() {
         let by =
             holds.empty_by.map(|at| format!(" Until {at} they are given time; then they reopen.")).unwrap_or_default();
-        Judgement::no(kind, Reason::Draining, format!("Not empty yet: {open}.{by}"))
+        ConditionUpdate::no(kind, Reason::Draining, format!("Not empty yet: {open}.{by}"))
     } else if !unknown.is_empty() {
-        Judgement::unknown(
+        ConditionUpdate::unknown(
             kind,
             Reason::AgentUnreachable,
             format!(
@@ -158,16 +168,16 @@ fn drained(holds: &Holds) -> Judgement {
             ),
         )
     } else {
-        Judgement::yes(kind, Reason::Drained)
+        ConditionUpdate::yes(kind, Reason::Drained)
     }
 }
 
-fn blocked(seen: &Seen, course: &Course) -> Vec<BlockedBy> {
+fn blocked(observed: &Observed, course: &Course) -> Vec<BlockedBy> {
     let block = |code, subject: String, until: Option<String>, message: &str| {
         let message: String = message.chars().take(1024).collect();
-        BlockedBy { until, ..BlockedBy::new(code, subject, message, seen.now) }
+        BlockedBy { until, ..BlockedBy::new(code, subject, message, observed.now) }
     };
-    let on = |wait: &Wait| block(wait.code, wait.subject.clone(), seen.drain.spec.deadline.clone(), &wait.message);
+    let on = |wait: &Wait| block(wait.code, wait.subject.clone(), observed.drain.spec.deadline.clone(), &wait.message);
     match course {
         Course::Waits(wait) => vec![on(wait)],
         Course::GivenUp(given_up) => {
@@ -175,7 +185,7 @@ fn blocked(seen: &Seen, course: &Course) -> Vec<BlockedBy> {
             vec![block(BlockCode::Retry, given_up.subject.clone(), until, &given_up.message)]
         }
         Course::Stuck(Reason::MissingReference, say) => {
-            let target = &seen.drain.spec.target;
+            let target = &observed.drain.spec.target;
             vec![block(BlockCode::MissingReference, format!("{}/{}", target.kind.as_str(), target.name), None, say)]
         }
         Course::Holds(holds) => {

@@ -6,8 +6,8 @@ use kalong_crds::phase::{Gate, GateResult, GateType, GateVerdict, PhaseState};
 
 use super::inventory::Missing;
 use super::members::Member;
-use super::observe::{Before, Seen};
-use crate::kit::life::Life;
+use super::observe::{Before, Observed};
+use crate::kit::life::LifecycleStage;
 
 /// Objects that a message names; the others are counted.
 const NAMED: usize = 8;
@@ -45,12 +45,12 @@ pub(super) struct Gates {
 }
 
 impl Gates {
-    pub(super) fn judge(seen: &Seen, state: PhaseState) -> Self {
-        let spec = &seen.phase.spec;
-        let mut entry: Vec<Judged> = seen.before.iter().map(|(name, before)| after(name, *before)).collect();
-        entry.extend(legal_basis(seen));
-        entry.extend(spec.entry_gates.iter().map(|gate| declared(gate, seen, state)));
-        Self { entry, exit: spec.exit_gates.iter().map(|gate| declared(gate, seen, state)).collect() }
+    pub(super) fn judge(observed: &Observed, state: PhaseState) -> Self {
+        let spec = &observed.phase.spec;
+        let mut entry: Vec<Judged> = observed.before.iter().map(|(name, before)| after(name, *before)).collect();
+        entry.extend(legal_basis(observed));
+        entry.extend(spec.entry_gates.iter().map(|gate| declared(gate, observed, state)));
+        Self { entry, exit: spec.exit_gates.iter().map(|gate| declared(gate, observed, state)).collect() }
     }
 
     /// One result a name, as the list in the status asks: of two with one name the one that fails.
@@ -81,8 +81,8 @@ fn after(phase: &str, before: Before) -> Judged {
 /// The name of the gate that the legal basis makes.
 const LEGAL_BASIS: &str = "legal-basis";
 
-fn legal_basis(seen: &Seen) -> Option<Judged> {
-    let basis = seen.phase.spec.legal_basis.as_ref()?;
+fn legal_basis(observed: &Observed) -> Option<Judged> {
+    let basis = observed.phase.spec.legal_basis.as_ref()?;
     let Some(until) = &basis.valid_until else { return Some(Judged::met(LEGAL_BASIS.to_owned())) };
     let failed = |say: String| {
         let subject = format!("Document/{}", basis.document).chars().take(253).collect();
@@ -91,14 +91,14 @@ fn legal_basis(seen: &Seen) -> Option<Judged> {
     let Ok(last) = until.parse::<Date>() else {
         return failed(format!("`spec.legalBasis.validUntil` {until} is no day of the calendar: correct it."));
     };
-    if seen.now.to_zoned(seen.zone()).date() <= last {
+    if observed.now.to_zoned(observed.zone()).date() <= last {
         Some(Judged::met(LEGAL_BASIS.to_owned()))
     } else {
         failed(format!("`{}` was in force until {last}: record the act that prolongs it.", basis.document))
     }
 }
 
-impl Seen {
+impl Observed {
     /// The zone in which days of the whole phase are meant: that of its first crossing.
     pub(super) fn zone(&self) -> TimeZone {
         let first = self.phase.spec.crossings.first();
@@ -111,15 +111,19 @@ impl Seen {
     }
 }
 
-fn declared(gate: &Gate, seen: &Seen, state: PhaseState) -> Judged {
+fn declared(gate: &Gate, observed: &Observed, state: PhaseState) -> Judged {
     match gate.kind {
-        GateType::Inventory => inventory(gate.name.as_str(), &seen.members, state),
+        GateType::Inventory => inventory(gate.name.as_str(), &observed.members, state),
     }
 }
 
 /// Why a member does not count while the phase is in this state; none when it does.
 pub(super) fn missing(member: &Member, state: PhaseState) -> Missing {
-    if Life::of(state).is_live() { member.missing.clone() } else { Some(PhaseState::Planned.as_str().to_owned()) }
+    if LifecycleStage::of(state).is_live() {
+        member.missing.clone()
+    } else {
+        Some(PhaseState::Planned.as_str().to_owned())
+    }
 }
 
 fn inventory(name: &str, members: &[Member], state: PhaseState) -> Judged {
@@ -135,7 +139,7 @@ fn inventory(name: &str, members: &[Member], state: PhaseState) -> Judged {
         return Judged::met(name);
     }
     let subject = |member: &Member| format!("{}/{}", member.kind.as_str(), member.name);
-    let planned = !Life::of(state).is_live();
+    let planned = !LifecycleStage::of(state).is_live();
     let named: Vec<String> = absent
         .iter()
         .take(NAMED)

@@ -5,7 +5,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kalong_crds::bilateral_link::LinkProfile;
-use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kalong_crds::lane::LaneAdmission;
 use kalong_crds::{BilateralLink, Device, EdgeAgent, IGV, InspectionStation, Lane};
 
@@ -14,8 +14,8 @@ pub(super) type Missing = Option<String>;
 
 /// A device: connected, its settings read back, its firmware proven.
 pub(super) fn device(device: &Device) -> Missing {
-    let seen = device.status.as_ref().map(|s| s.observed_generation);
-    stale(&device.metadata, seen).or_else(|| {
+    let observed = device.status.as_ref().map(|s| s.observed_generation);
+    stale(&device.metadata, observed).or_else(|| {
         not_true(
             device,
             &[ConditionType::Connected, ConditionType::ConfigApplied, ConditionType::FirmwareUpToDate],
@@ -26,8 +26,8 @@ pub(super) fn device(device: &Device) -> Missing {
 
 /// A box: it is connected.
 pub(super) fn agent(agent: &EdgeAgent) -> Missing {
-    let seen = agent.status.as_ref().map(|s| s.observed_generation);
-    stale(&agent.metadata, seen).or_else(|| not_true(agent, &[ConditionType::Connected], Generation::Any))
+    let observed = agent.status.as_ref().map(|s| s.observed_generation);
+    stale(&agent.metadata, observed).or_else(|| not_true(agent, &[ConditionType::Connected], Generation::Any))
 }
 
 /// A lane: its devices are Ready, and its controller has said what it does.
@@ -43,16 +43,16 @@ pub(super) fn lane(lane: &Lane) -> Missing {
 
 /// A station: in use, interlocks safe, licence in force. Its devices count by themselves.
 pub(super) fn station(station: &InspectionStation) -> Missing {
-    let seen = station.status.as_ref().map(|s| s.observed_generation);
-    stale(&station.metadata, seen)
+    let observed = station.status.as_ref().map(|s| s.observed_generation);
+    stale(&station.metadata, observed)
         .or_else(|| station.spec.suspend.then(|| Reason::Suspended.to_string()))
         .or_else(|| not_true(station, &[ConditionType::InterlocksSafe, ConditionType::Licensed], Generation::Any))
 }
 
 /// A vehicle: heard now.
 pub(super) fn igv(igv: &IGV) -> Missing {
-    let seen = igv.status.as_ref().map(|s| s.observed_generation);
-    stale(&igv.metadata, seen)
+    let observed = igv.status.as_ref().map(|s| s.observed_generation);
+    stale(&igv.metadata, observed)
         .or_else(|| igv.spec.suspend.then(|| Reason::Suspended.to_string()))
         .or_else(|| not_true(igv, &[ConditionType::Connected], Generation::Any))
 }
@@ -60,9 +60,10 @@ pub(super) fn igv(igv: &IGV) -> Missing {
 /// A link: its gateway has said whether it reaches the other side. Whether it does, and whether an agreement is in force, is
 /// not in our hands, so it holds up no phase.
 pub(super) fn link(link: &BilateralLink) -> Missing {
-    let seen = link.status.as_ref().map(|s| s.observed_generation);
-    let told = link.condition(ConditionType::PeerReachable).is_some_and(|c| c.status != Truth::Unknown.as_str());
-    stale(&link.metadata, seen)
+    let observed = link.status.as_ref().map(|s| s.observed_generation);
+    let told =
+        link.condition(ConditionType::PeerReachable).is_some_and(|c| c.status != ConditionStatus::Unknown.as_str());
+    stale(&link.metadata, observed)
         .or_else(|| link.spec.suspend.then(|| Reason::Suspended.to_string()))
         .or_else(|| not_true(link, &[ConditionType::Ready], Generation::Any))
         .or_else(|| {
@@ -86,7 +87,9 @@ enum Generation<'a> {
 fn not_true<K: Conditioned>(object: &K, kinds: &[ConditionType], generation: Generation<'_>) -> Missing {
     let bad = |kind: ConditionType| match object.condition(kind) {
         None => Some(format!("{kind} is not known")),
-        Some(condition) if condition.status != Truth::True.as_str() => Some(format!("{kind}: {}", condition.reason)),
+        Some(condition) if condition.status != ConditionStatus::True.as_str() => {
+            Some(format!("{kind}: {}", condition.reason))
+        }
         Some(condition) => other_generation(condition, &generation).then(|| format!("{kind} is of an earlier change")),
     };
     kinds.iter().copied().find_map(bad)

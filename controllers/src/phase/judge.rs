@@ -1,19 +1,19 @@
 //! Where the readiness of a Phase is judged.
 
-use kalong_crds::condition::{ConditionType, Judgement, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Reason};
 use kalong_crds::phase::PhaseState;
 
 use super::gates::{Gates, Judged};
-use super::members::{LaneSeen, Standing};
-use super::observe::Seen;
+use super::members::{LaneClosure, MemberLane};
+use super::observe::Observed;
 use super::plan::{Hindrance, Step};
-use crate::kit::readiness::{Verdict, ready};
+use crate::kit::readiness::{Readiness, ready};
 
 /// Lanes that a message names.
 const NAMED: usize = 8;
 
-pub(super) fn conditions(seen: &Seen, step: &Step, gates: &Gates, late: &[String]) -> Vec<Judgement> {
-    let [is_ready, reconciling, stalled] = ready(verdict(seen, step).as_ref());
+pub(super) fn conditions(observed: &Observed, step: &Step, gates: &Gates, late: &[String]) -> Vec<ConditionUpdate> {
+    let [is_ready, reconciling, stalled] = ready(verdict(observed, step).as_ref());
     let voided = if step.state.is_in_service() { Reason::GateVoided } else { Reason::GateFailed };
     let spent = if step.state == PhaseState::Complete { Reason::GateVoided } else { Reason::GateFailed };
     vec![
@@ -27,9 +27,10 @@ pub(super) fn conditions(seen: &Seen, step: &Step, gates: &Gates, late: &[String
     ]
 }
 
-fn verdict(seen: &Seen, step: &Step) -> Option<Verdict> {
-    let asked = seen.phase.spec.state.as_str();
-    let lost: Vec<&str> = seen.zones.iter().filter(|(_, zone)| zone.is_none()).map(|(name, _)| name.as_str()).collect();
+fn verdict(observed: &Observed, step: &Step) -> Option<Readiness> {
+    let asked = observed.phase.spec.state.as_str();
+    let lost: Vec<&str> =
+        observed.zones.iter().filter(|(_, zone)| zone.is_none()).map(|(name, _)| name.as_str()).collect();
     match &step.hindrance {
         Some(Hindrance::Refused(failing)) => {
             let say = format!(
@@ -37,19 +38,19 @@ fn verdict(seen: &Seen, step: &Step) -> Option<Verdict> {
                 refusal(failing),
                 step.state.as_str()
             );
-            Some(Verdict::Stuck(Reason::GateRefused, say))
+            Some(Readiness::Stuck(Reason::GateRefused, say))
         }
         _ if !lost.is_empty() => {
             let say = format!(
                 "Crossings {} do not exist in this namespace: declare them, or correct the spec.",
                 lost.join(", ")
             );
-            Some(Verdict::Stuck(Reason::MissingReference, say))
+            Some(Readiness::Stuck(Reason::MissingReference, say))
         }
-        Some(Hindrance::Closing(lanes)) => Some(Verdict::Converging(Reason::PhaseClosing, closing(lanes))),
+        Some(Hindrance::Closing(lanes)) => Some(Readiness::Converging(Reason::PhaseClosing, closing(lanes))),
         None => match step.state {
-            PhaseState::Planned => Some(Verdict::Resting(Reason::Planned)),
-            PhaseState::Commissioning => Some(Verdict::Resting(Reason::Commissioning)),
+            PhaseState::Planned => Some(Readiness::Resting(Reason::Planned)),
+            PhaseState::Commissioning => Some(Readiness::Resting(Reason::Commissioning)),
             PhaseState::Open | PhaseState::Complete => None,
         },
     }
@@ -64,19 +65,19 @@ fn refusal(failing: &[Judged]) -> String {
     format!("Gate {first} is not met. {why}{also}")
 }
 
-fn closing(lanes: &[LaneSeen]) -> String {
+fn closing(lanes: &[MemberLane]) -> String {
     if lanes.is_empty() {
         return "The lanes of the phase are told that it closes.".to_owned();
     }
-    let of = |standing: Standing| {
+    let of = |closure: LaneClosure| {
         lanes
             .iter()
-            .filter(move |lane| lane.standing == standing)
+            .filter(move |lane| lane.closure == closure)
             .map(|lane| lane.name.as_str())
             .take(NAMED)
             .collect::<Vec<_>>()
     };
-    let (serving, unheard) = (of(Standing::Serving), of(Standing::Unheard));
+    let (serving, unheard) = (of(LaneClosure::Serving), of(LaneClosure::Unheard));
     let mut parts = Vec::new();
     if !serving.is_empty() {
         parts.push(format!("Lanes are emptied first, under the floors: {}.", serving.join(", ")));
@@ -87,28 +88,39 @@ fn closing(lanes: &[LaneSeen]) -> String {
     parts.join(" ")
 }
 
-fn all_met(kind: ConditionType, gates: &[Judged], failed: Reason) -> Judgement {
+fn all_met(kind: ConditionType, gates: &[Judged], failed: Reason) -> ConditionUpdate {
     let says: Vec<String> = gates
         .iter()
         .filter(|judged| !judged.is_met())
         .map(|judged| format!("{}: {}", judged.result.name, judged.result.message))
         .collect();
-    if says.is_empty() { Judgement::yes(kind, Reason::GatesMet) } else { Judgement::no(kind, failed, says.join(" ")) }
+    if says.is_empty() {
+        ConditionUpdate::yes(kind, Reason::GatesMet)
+    } else {
+        ConditionUpdate::no(kind, failed, says.join(" "))
+    }
 }
 
-fn open(state: PhaseState) -> Judgement {
+fn open(state: PhaseState) -> ConditionUpdate {
     match state {
-        PhaseState::Open => Judgement::yes(ConditionType::Open, Reason::PhaseOpen),
-        PhaseState::Complete => Judgement::yes(ConditionType::Open, Reason::PhaseComplete),
-        PhaseState::Planned | PhaseState::Commissioning => Judgement::no(ConditionType::Open, Reason::PhaseNotOpen, ""),
+        PhaseState::Open => ConditionUpdate::yes(ConditionType::Open, Reason::PhaseOpen),
+        PhaseState::Complete => ConditionUpdate::yes(ConditionType::Open, Reason::PhaseComplete),
+        PhaseState::Planned | PhaseState::Commissioning => {
+            ConditionUpdate::no(ConditionType::Open, Reason::PhaseNotOpen, "")
+        }
     }
 }
 
 /// Of a complete phase nothing more is expected, so what breaks later makes it late no more.
-fn lateness(state: PhaseState, late: &[String]) -> Judgement {
+fn lateness(state: PhaseState, late: &[String]) -> ConditionUpdate {
     if late.is_empty() || state == PhaseState::Complete {
-        return Judgement::no(ConditionType::Late, Reason::OnTime, "");
+        return ConditionUpdate::no(ConditionType::Late, Reason::OnTime, "");
     }
     let message = format!("{}.", late.join("; "));
-    Judgement { kind: ConditionType::Late, status: Truth::True, reason: Reason::MilestonePassed, message }
+    ConditionUpdate {
+        kind: ConditionType::Late,
+        status: ConditionStatus::True,
+        reason: Reason::MilestonePassed,
+        message,
+    }
 }

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 
 use super::inventory::{self, Missing};
 use crate::kit::caches::{self, Caches, Kind};
-use crate::kit::world::World;
+use crate::kit::context::Context;
 use crate::lane::controller_device;
 
 /// The kinds that the Inventory gate counts.
@@ -50,14 +50,14 @@ pub(super) struct Member {
 
 /// A lane of the phase, as far as closing is concerned.
 #[derive(Clone, Debug)]
-pub(super) struct LaneSeen {
+pub(super) struct MemberLane {
     pub(super) name: String,
-    pub(super) standing: Standing,
+    pub(super) closure: LaneClosure,
 }
 
 /// Whether a lane still has to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum LaneClosure {
     /// It reported Closed and was told of the phase, or it was never told anything.
     Closed,
     /// It admits, or is being emptied.
@@ -66,8 +66,8 @@ pub(super) enum Standing {
     Unheard,
 }
 
-pub(super) fn members(world: &World, namespace: &str, phase: &str) -> Vec<Member> {
-    let caches = &world.caches;
+pub(super) fn members(ctx: &Context, namespace: &str, phase: &str) -> Vec<Member> {
+    let caches = &ctx.caches;
     let at = crossing_of_devices(caches, namespace);
     let ours = |named: &Option<Name>| named.as_ref().is_some_and(|p| p.as_str() == phase);
     let mut found = Vec::new();
@@ -113,41 +113,41 @@ fn crossing_of_devices(caches: &Caches, namespace: &str) -> BTreeMap<String, Str
     at
 }
 
-pub(super) fn lanes(world: &World, namespace: &str, phase: &str) -> Vec<LaneSeen> {
+pub(super) fn lanes(ctx: &Context, namespace: &str, phase: &str) -> Vec<MemberLane> {
     let ours = |lane: &Lane| lane.spec.phase.as_ref().is_some_and(|p| p.as_str() == phase);
-    let mut lanes: Vec<LaneSeen> = caches::select(&world.caches.lanes, namespace, ours)
+    let mut lanes: Vec<MemberLane> = caches::select(&ctx.caches.lanes, namespace, ours)
         .into_iter()
-        .map(|lane| LaneSeen { name: lane.name_any(), standing: standing(&lane, was_told(world, namespace, &lane)) })
+        .map(|lane| MemberLane { name: lane.name_any(), closure: closure_of(&lane, was_told(ctx, namespace, &lane)) })
         .collect();
     lanes.sort_by(|a, b| a.name.cmp(&b.name));
     lanes
 }
 
 /// Whether the agent of the lane's controller ever enrolled: before that nobody could be told to open.
-fn was_told(world: &World, namespace: &str, lane: &Lane) -> bool {
-    controller_device(&world.caches, namespace, lane)
-        .and_then(|device| caches::get(&world.caches.agents, namespace, device.spec.agent_ref.as_str()))
+fn was_told(ctx: &Context, namespace: &str, lane: &Lane) -> bool {
+    controller_device(&ctx.caches, namespace, lane)
+        .and_then(|device| caches::get(&ctx.caches.agents, namespace, device.spec.agent_ref.as_str()))
         .is_some_and(|agent| agent.status.as_ref().is_some_and(|s| s.certificate.is_some()))
 }
 
 /// A report from before the phase went back counts for nothing: an order to open may have been under way.
-pub(super) fn standing(lane: &Lane, was_told: bool) -> Standing {
+pub(super) fn closure_of(lane: &Lane, was_told: bool) -> LaneClosure {
     let admission = lane.status.as_ref().map(|s| s.admission).unwrap_or_default();
     let knows = [ConditionType::Available, ConditionType::Ready]
         .into_iter()
         .any(|kind| [Reason::Commissioning, Reason::Planned].iter().any(|reason| lane.reason(kind) == reason.as_str()));
     match admission {
-        LaneAdmission::Open | LaneAdmission::Draining | LaneAdmission::Drained => Standing::Serving,
-        LaneAdmission::Closed if knows || !was_told => Standing::Closed,
-        LaneAdmission::Closed => Standing::Unheard,
-        LaneAdmission::Unknown if was_told => Standing::Unheard,
-        LaneAdmission::Unknown => Standing::Closed,
+        LaneAdmission::Open | LaneAdmission::Draining | LaneAdmission::Drained => LaneClosure::Serving,
+        LaneAdmission::Closed if knows || !was_told => LaneClosure::Closed,
+        LaneAdmission::Closed => LaneClosure::Unheard,
+        LaneAdmission::Unknown if was_told => LaneClosure::Unheard,
+        LaneAdmission::Unknown => LaneClosure::Closed,
     }
 }
 
 /// Objects of other phases that this one changes, as `Kind/name`.
-pub(super) fn changes(world: &World, namespace: &str, phase: &str) -> Vec<String> {
-    let caches = &world.caches;
+pub(super) fn changes(ctx: &Context, namespace: &str, phase: &str) -> Vec<String> {
+    let caches = &ctx.caches;
     let mut found = Vec::new();
     let mut add = |names: Vec<String>, kind: &str| found.extend(names.into_iter().map(|name| format!("{kind}/{name}")));
     add(changed(&caches.crossings, namespace, phase, |o| o.spec.phase.as_ref()), "Crossing");

@@ -20,27 +20,30 @@ use kalong_crds::Phase;
 use kalong_crds::phase::PhaseStatus;
 use kube::ResourceExt;
 
-use crate::kit::driver::{Controlled, Report};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::reconciler::{Reconcile, ReconcileResult};
 
 /// Moments farther away than this are found by the ordinary resync.
 const SOON: Duration = Duration::from_secs(600);
 
-impl Controlled for Phase {
-    async fn pass(world: &World, phase: Arc<Self>) -> Report<PhaseStatus> {
-        let seen = observe::observe(world, phase);
-        let plan::Plan { status, news, again } = plan::plan(&seen);
+impl Reconcile for Phase {
+    async fn reconcile(ctx: &Context, phase: Arc<Self>) -> ReconcileResult<PhaseStatus> {
+        let observed = observe::observe(ctx, phase);
+        let plan::Plan { status, events, again } = plan::plan(&observed);
         let again = again.filter(|again| *again < SOON);
-        let uid = seen.phase.uid().unwrap_or_default();
-        let old = seen.phase.status.as_ref();
+        let uid = observed.phase.uid().unwrap_or_default();
+        let old = observed.phase.status.as_ref();
         if old == Some(&status) {
-            return Report { again, ..Report::unchanged() };
+            return ReconcileResult { again, ..ReconcileResult::unchanged() };
         }
         let slow = old.is_some_and(|old| plan::is_only_progress(old, &status));
-        if let Some(left) = world.pace.left(&uid).filter(|_| slow) {
-            return Report { again: Some(again.map_or(left, |again| again.min(left))), ..Report::unchanged() };
+        if let Some(left) = ctx.throttle.left(&uid).filter(|_| slow) {
+            return ReconcileResult {
+                again: Some(again.map_or(left, |again| again.min(left))),
+                ..ReconcileResult::unchanged()
+            };
         }
-        world.pace.told(&uid);
-        Report { again, news, ..Report::of(status) }
+        ctx.throttle.told(&uid);
+        ReconcileResult { again, events, ..ReconcileResult::of(status) }
     }
 }

@@ -9,13 +9,13 @@ use kalong_crds::Phase;
 use kalong_crds::phase::PhaseState;
 use kube::ResourceExt;
 
-use super::members::{self, LaneSeen, Member};
+use super::members::{self, Member, MemberLane};
 use crate::kit::caches;
+use crate::kit::context::Context;
 use crate::kit::life::in_force;
-use crate::kit::world::World;
 
-/// The world as one Phase sees it.
-pub(super) struct Seen {
+/// Everything that a decision about one Phase rests on.
+pub(super) struct Observed {
     pub(super) phase: Arc<Phase>,
     pub(super) now: Timestamp,
     /// The phases that have to come first, in the order of the spec.
@@ -23,7 +23,7 @@ pub(super) struct Seen {
     /// The zones of the crossings that the spec names; none where the crossing does not exist.
     pub(super) zones: BTreeMap<String, Option<TimeZone>>,
     pub(super) members: Vec<Member>,
-    pub(super) lanes: Vec<LaneSeen>,
+    pub(super) lanes: Vec<MemberLane>,
     pub(super) changes: Vec<String>,
 }
 
@@ -34,10 +34,10 @@ pub(super) enum Before {
     InForce(PhaseState),
 }
 
-pub(super) fn observe(world: &World, phase: Arc<Phase>) -> Seen {
+pub(super) fn observe(ctx: &Context, phase: Arc<Phase>) -> Observed {
     let (namespace, name) = (phase.namespace().unwrap_or_default(), phase.name_any());
     let before = phase.spec.after.iter().map(|after| {
-        let state = match caches::get(&world.caches.phases, &namespace, after.as_str()) {
+        let state = match caches::get(&ctx.caches.phases, &namespace, after.as_str()) {
             None => Before::Absent,
             Some(phase) => Before::InForce(in_force(&phase).unwrap_or_default()),
         };
@@ -45,18 +45,18 @@ pub(super) fn observe(world: &World, phase: Arc<Phase>) -> Seen {
     });
     let named = phase.spec.crossings.iter().chain(phase.spec.milestones.iter().map(|m| &m.crossing_ref));
     let zones = named.map(|crossing| {
-        let found = caches::get(&world.caches.crossings, &namespace, crossing.as_str());
+        let found = caches::get(&ctx.caches.crossings, &namespace, crossing.as_str());
         // A zone that is none is the crossing's own trouble, which says so itself.
         let zone = found.map(|c| TimeZone::get(&c.spec.time_zone).unwrap_or(TimeZone::UTC));
         (crossing.0.clone(), zone)
     });
-    Seen {
-        now: world.clock.now(),
+    Observed {
+        now: ctx.clock.now(),
         before: before.collect(),
         zones: zones.collect(),
-        members: members::members(world, &namespace, &name),
-        lanes: members::lanes(world, &namespace, &name),
-        changes: members::changes(world, &namespace, &name),
+        members: members::members(ctx, &namespace, &name),
+        lanes: members::lanes(ctx, &namespace, &name),
+        changes: members::changes(ctx, &namespace, &name),
         phase,
     }
 }

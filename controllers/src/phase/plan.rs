@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
-use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth, settle};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason, settle};
 use kalong_crds::phase::{PhaseState, PhaseStatus};
 use kalong_crds::wire::event::EventSeverity;
 
 use super::gates::{Gates, Judged};
-use super::members::{LaneSeen, Standing};
-use super::observe::{Before, Seen};
+use super::members::{LaneClosure, MemberLane};
+use super::observe::{Before, Observed};
 use super::{judge, progress};
-use crate::kit::driver::News;
 use crate::kit::life::in_force;
+use crate::kit::reconciler::EventToEmit;
 
 /// What to do.
 pub(super) struct Plan {
     pub(super) status: PhaseStatus,
     /// Decisions that the status brings, for people.
-    pub(super) news: Vec<News>,
+    pub(super) events: Vec<EventToEmit>,
     pub(super) again: Option<Duration>,
 }
 
@@ -34,39 +34,39 @@ pub(super) enum Hindrance {
     /// Gates are not met: everything stays as it is.
     Refused(Vec<Judged>),
     /// These lanes are not closed yet.
-    Closing(Vec<LaneSeen>),
+    Closing(Vec<MemberLane>),
 }
 
 /// The bound of `status.blockedBy`.
 const BLOCKS: usize = 16;
 
-pub(super) fn plan(seen: &Seen) -> Plan {
-    let generation = seen.phase.metadata.generation.unwrap_or_default();
-    let old = seen.phase.status.clone().unwrap_or_default();
-    let before = in_force_before(seen);
-    let step = step(seen, before, &Gates::judge(seen, before));
-    let gates = Gates::judge(seen, step.state);
-    let milestones = progress::milestones(seen, step.state);
-    let late = progress::late(seen, &milestones);
-    let judged = judge::conditions(seen, &step, &gates, &late);
+pub(super) fn plan(observed: &Observed) -> Plan {
+    let generation = observed.phase.metadata.generation.unwrap_or_default();
+    let old = observed.phase.status.clone().unwrap_or_default();
+    let before = in_force_before(observed);
+    let step = step(observed, before, &Gates::judge(observed, before));
+    let gates = Gates::judge(observed, step.state);
+    let milestones = progress::milestones(observed, step.state);
+    let late = progress::late(observed, &milestones);
+    let judged = judge::conditions(observed, &step, &gates, &late);
     let status = PhaseStatus {
         observed_generation: generation,
-        conditions: settle(&old.conditions, &judged, generation, seen.now),
+        conditions: settle(&old.conditions, &judged, generation, observed.now),
         state: step.state,
         gates: gates.results(),
         milestones,
-        changes: seen.changes.clone(),
-        blocked_by: carry_since(&old.blocked_by, blocked(seen, &step)),
+        changes: observed.changes.clone(),
+        blocked_by: carry_since(&old.blocked_by, blocked(observed, &step)),
     };
-    let news = news(seen, before, &status);
-    Plan { status, news, again: progress::next_end(seen) }
+    let events = events(observed, before, &status);
+    Plan { status, events, again: progress::next_end(observed) }
 }
 
 /// A phase that was lost and declared again finds its gate as it is: lanes that serve prove that it had opened, and what has
 /// opened is not closed by anything but a person.
-fn in_force_before(seen: &Seen) -> PhaseState {
-    in_force(&seen.phase).unwrap_or_else(|| {
-        if seen.lanes.iter().any(|lane| lane.standing == Standing::Serving) {
+fn in_force_before(observed: &Observed) -> PhaseState {
+    in_force(&observed.phase).unwrap_or_else(|| {
+        if observed.lanes.iter().any(|lane| lane.closure == LaneClosure::Serving) {
             PhaseState::Open
         } else {
             PhaseState::Planned
@@ -74,17 +74,17 @@ fn in_force_before(seen: &Seen) -> PhaseState {
     })
 }
 
-fn step(seen: &Seen, force: PhaseState, gates: &Gates) -> Step {
+fn step(observed: &Observed, force: PhaseState, gates: &Gates) -> Step {
     use PhaseState::{Commissioning, Complete, Open, Planned};
     let stay = |hindrance| Step { state: force, hindrance };
     let pass = |state| Step { state, hindrance: None };
     let guarded = |state, failing: Vec<Judged>| {
         if failing.is_empty() { pass(state) } else { stay(Some(Hindrance::Refused(failing))) }
     };
-    match (force, seen.phase.spec.state) {
+    match (force, observed.phase.spec.state) {
         (Planned, Planned) | (Open, Open) | (Complete, Complete) => stay(None),
-        (Commissioning, Commissioning) => stay(closing(lanes(seen, &[Standing::Serving]))),
-        (Planned, Commissioning) => guarded(Commissioning, absent(seen, gates)),
+        (Commissioning, Commissioning) => stay(closing(lanes(observed, &[LaneClosure::Serving]))),
+        (Planned, Commissioning) => guarded(Commissioning, absent(observed, gates)),
         (Planned | Commissioning, Open) => guarded(Open, failing(&gates.entry)),
         // Both are in service, and a person said that more is to come after all.
         (Complete, Open) => pass(Open),
@@ -92,24 +92,24 @@ fn step(seen: &Seen, force: PhaseState, gates: &Gates) -> Step {
             guarded(Complete, failing(&gates.entry).into_iter().chain(failing(&gates.exit)).collect())
         }
         (Open | Complete, Commissioning) => {
-            Step { state: Commissioning, hindrance: closing(lanes(seen, &[Standing::Serving])) }
+            Step { state: Commissioning, hindrance: closing(lanes(observed, &[LaneClosure::Serving])) }
         }
         // First the lanes have to learn of it: what they said before is about a phase in service.
         (Open | Complete, Planned) => {
-            Step { state: Commissioning, hindrance: Some(Hindrance::Closing(lanes(seen, &[Standing::Serving]))) }
+            Step { state: Commissioning, hindrance: Some(Hindrance::Closing(lanes(observed, &[LaneClosure::Serving]))) }
         }
-        (Commissioning, Planned) => match closing(lanes(seen, &[Standing::Serving, Standing::Unheard])) {
+        (Commissioning, Planned) => match closing(lanes(observed, &[LaneClosure::Serving, LaneClosure::Unheard])) {
             None => pass(Planned),
             hindrance => stay(hindrance),
         },
     }
 }
 
-fn lanes(seen: &Seen, standings: &[Standing]) -> Vec<LaneSeen> {
-    seen.lanes.iter().filter(|lane| standings.contains(&lane.standing)).cloned().collect()
+fn lanes(observed: &Observed, closures: &[LaneClosure]) -> Vec<MemberLane> {
+    observed.lanes.iter().filter(|lane| closures.contains(&lane.closure)).cloned().collect()
 }
 
-fn closing(lanes: Vec<LaneSeen>) -> Option<Hindrance> {
+fn closing(lanes: Vec<MemberLane>) -> Option<Hindrance> {
     (!lanes.is_empty()).then_some(Hindrance::Closing(lanes))
 }
 
@@ -118,14 +118,14 @@ fn failing(gates: &[Judged]) -> Vec<Judged> {
 }
 
 /// The gates of phases that do not exist at all: to be commissioned they need not be open.
-fn absent(seen: &Seen, gates: &Gates) -> Vec<Judged> {
+fn absent(observed: &Observed, gates: &Gates) -> Vec<Judged> {
     let absent =
         |(judged, (_, before)): (&Judged, &(String, Before))| (*before == Before::Absent).then(|| judged.clone());
-    gates.entry.iter().zip(&seen.before).filter_map(absent).collect()
+    gates.entry.iter().zip(&observed.before).filter_map(absent).collect()
 }
 
-fn blocked(seen: &Seen, step: &Step) -> Vec<BlockedBy> {
-    let block = |code, subject: String, message: String| BlockedBy::new(code, subject, message, seen.now);
+fn blocked(observed: &Observed, step: &Step) -> Vec<BlockedBy> {
+    let block = |code, subject: String, message: String| BlockedBy::new(code, subject, message, observed.now);
     let mut blocks: Vec<BlockedBy> = Vec::new();
     match &step.hindrance {
         None => {}
@@ -138,13 +138,13 @@ fn blocked(seen: &Seen, step: &Step) -> Vec<BlockedBy> {
         }
         Some(Hindrance::Closing(lanes)) => blocks.extend(lanes.iter().map(|lane| {
             let subject = format!("Lane/{}", lane.name);
-            match lane.standing {
-                Standing::Serving | Standing::Closed => block(
+            match lane.closure {
+                LaneClosure::Serving | LaneClosure::Closed => block(
                     BlockCode::LaneNotEmpty,
                     subject,
                     format!("The lane is emptied under the floors: see LaneDrain/closing-{}.", lane.name),
                 ),
-                Standing::Unheard => block(
+                LaneClosure::Unheard => block(
                     BlockCode::AgentUnreachable,
                     subject,
                     "The lane has not said that it is closed: bring its agent back.".to_owned(),
@@ -157,8 +157,8 @@ fn blocked(seen: &Seen, step: &Step) -> Vec<BlockedBy> {
 }
 
 /// What people hear: a state that comes into force, evidence that is void, a day that has passed.
-fn news(seen: &Seen, before: PhaseState, status: &PhaseStatus) -> Vec<News> {
-    let mut news = Vec::new();
+fn events(observed: &Observed, before: PhaseState, status: &PhaseStatus) -> Vec<EventToEmit> {
+    let mut events = Vec::new();
     if status.state != before {
         let reason = match status.state {
             PhaseState::Planned => Reason::Planned,
@@ -168,20 +168,20 @@ fn news(seen: &Seen, before: PhaseState, status: &PhaseStatus) -> Vec<News> {
             PhaseState::Complete => Reason::PhaseComplete,
         };
         let note = format!("The phase was {} and became {}.", before.as_str(), status.state.as_str());
-        news.push(News { reason, severity: EventSeverity::Normal, note });
+        events.push(EventToEmit { reason, severity: EventSeverity::Normal, note });
     }
-    let turned = |kind: ConditionType, truth: Truth, reason: Reason| {
+    let turned = |kind: ConditionType, truth: ConditionStatus, reason: Reason| {
         let now = status.conditions.iter().find(|c| c.type_ == kind.as_str())?;
         let is = now.status == truth.as_str() && now.reason == reason.as_str();
-        (is && seen.phase.reason(kind) != reason.as_str()).then(|| News {
+        (is && observed.phase.reason(kind) != reason.as_str()).then(|| EventToEmit {
             reason,
             severity: EventSeverity::Warning,
             note: now.message.clone(),
         })
     };
-    news.extend(turned(ConditionType::EntryMet, Truth::False, Reason::GateVoided));
-    news.extend(turned(ConditionType::Late, Truth::True, Reason::MilestonePassed));
-    news
+    events.extend(turned(ConditionType::EntryMet, ConditionStatus::False, Reason::GateVoided));
+    events.extend(turned(ConditionType::Late, ConditionStatus::True, Reason::MilestonePassed));
+    events
 }
 
 /// Whether two statuses differ in nothing but how far things are: counts, names of what is missing, words.

@@ -13,8 +13,8 @@ use kalong_crds::wire::event::EventSeverity;
 use kalong_crds::{Device, Lane, Phase};
 use serde_json::{Value, json};
 
-use super::members::{LaneSeen, Member, MemberKind, Standing, standing};
-use super::observe::{Before, Seen};
+use super::members::{LaneClosure, Member, MemberKind, MemberLane, closure_of};
+use super::observe::{Before, Observed};
 use super::{inventory, plan};
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> K {
@@ -45,7 +45,7 @@ struct Stage {
     previous: Option<PhaseStatus>,
     first: Before,
     members: Vec<Member>,
-    lanes: Vec<LaneSeen>,
+    lanes: Vec<MemberLane>,
     now: &'static str,
     legal: Option<&'static str>,
 }
@@ -64,7 +64,7 @@ impl Stage {
         }
     }
 
-    fn seen(&self) -> Seen {
+    fn observed(&self) -> Observed {
         let mut phase = DECLARED.clone();
         phase.spec.state = self.asked;
         phase.spec.legal_basis = self
@@ -74,7 +74,7 @@ impl Stage {
         if let Some(previous) = &self.previous {
             phase.status = Some(previous.clone());
         }
-        Seen {
+        Observed {
             phase: Arc::new(phase),
             now: self.now.parse().unwrap(),
             before: vec![("phase-1".to_owned(), self.first)],
@@ -86,7 +86,7 @@ impl Stage {
     }
 
     fn planned(&self) -> plan::Plan {
-        plan::plan(&self.seen())
+        plan::plan(&self.observed())
     }
 
     fn status(&self) -> PhaseStatus {
@@ -102,8 +102,8 @@ fn absent(name: &str) -> Member {
     Member { missing: Some("Connected: DeviceUnreachable".to_owned()), ..there(name) }
 }
 
-fn lane(name: &str, standing: Standing) -> LaneSeen {
-    LaneSeen { name: name.to_owned(), standing }
+fn lane(name: &str, closure: LaneClosure) -> MemberLane {
+    MemberLane { name: name.to_owned(), closure }
 }
 
 fn is(status: &PhaseStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
@@ -154,7 +154,7 @@ fn commissioned_phase_opens_when_everything_is_proven_and_by_itself_once_it_is()
     is(&plan.status, ConditionType::Ready, "True", Reason::InForce);
     is(&plan.status, ConditionType::EntryMet, "True", Reason::GatesMet);
     is(&plan.status, ConditionType::Open, "True", Reason::PhaseOpen);
-    assert_eq!(plan.news.iter().map(|n| n.reason).collect::<Vec<_>>(), [Reason::PhaseOpen]);
+    assert_eq!(plan.events.iter().map(|n| n.reason).collect::<Vec<_>>(), [Reason::PhaseOpen]);
 }
 
 #[test]
@@ -202,28 +202,28 @@ fn open_phase_with_void_evidence_stays_open_and_says_so_once() {
     let say = is(&plan.status, ConditionType::EntryMet, "False", Reason::GateVoided);
     assert!(say.contains("Device/b"), "{say}");
     assert_eq!(
-        plan.news.iter().map(|n| (n.reason, n.severity)).collect::<Vec<_>>(),
+        plan.events.iter().map(|n| (n.reason, n.severity)).collect::<Vec<_>>(),
         [(Reason::GateVoided, EventSeverity::Warning)]
     );
     stage.previous = Some(plan.status);
-    assert!(stage.planned().news.is_empty());
+    assert!(stage.planned().events.is_empty());
 }
 
 #[test]
 fn going_back_closes_lanes_before_anything_loses_contact() {
     let mut stage = Stage::asked(PhaseState::Planned, PhaseState::Open);
-    stage.lanes = vec![lane("out-1", Standing::Serving), lane("out-2", Standing::Closed)];
+    stage.lanes = vec![lane("out-1", LaneClosure::Serving), lane("out-2", LaneClosure::Closed)];
     let first = stage.status();
     assert_eq!(first.state, PhaseState::Commissioning, "lanes close while their devices are in contact");
     is(&first, ConditionType::Reconciling, "True", Reason::PhaseClosing);
     assert_eq!(first.blocked_by.iter().map(|b| b.subject.as_str()).collect::<Vec<_>>(), ["Lane/out-1"]);
     stage.previous = Some(first);
-    stage.lanes = vec![lane("out-1", Standing::Closed), lane("out-2", Standing::Unheard)];
+    stage.lanes = vec![lane("out-1", LaneClosure::Closed), lane("out-2", LaneClosure::Unheard)];
     let second = stage.status();
     assert_eq!(second.state, PhaseState::Commissioning, "a lane that nobody hears may be open");
     assert_eq!(second.blocked_by[0].code, BlockCode::AgentUnreachable);
     stage.previous = Some(second);
-    stage.lanes = vec![lane("out-1", Standing::Closed), lane("out-2", Standing::Closed)];
+    stage.lanes = vec![lane("out-1", LaneClosure::Closed), lane("out-2", LaneClosure::Closed)];
     let third = stage.status();
     assert_eq!(third.state, PhaseState::Planned);
     is(&third, ConditionType::Ready, "True", Reason::Planned);
@@ -232,7 +232,7 @@ fn going_back_closes_lanes_before_anything_loses_contact() {
 #[test]
 fn never_from_open_to_planned_in_one_step() {
     let mut stage = Stage::asked(PhaseState::Planned, PhaseState::Open);
-    stage.lanes = vec![lane("out-1", Standing::Closed)];
+    stage.lanes = vec![lane("out-1", LaneClosure::Closed)];
     assert_eq!(stage.status().state, PhaseState::Commissioning, "what lanes said is from before the change");
 }
 
@@ -254,11 +254,11 @@ fn phase_that_was_lost_finds_its_gate_as_it_is() {
     let mut stage = Stage::asked(PhaseState::Open, PhaseState::Planned);
     stage.force = None;
     stage.members = vec![absent("a")];
-    stage.lanes = vec![lane("out-1", Standing::Serving)];
+    stage.lanes = vec![lane("out-1", LaneClosure::Serving)];
     let status = stage.status();
     assert_eq!(status.state, PhaseState::Open, "lanes that serve were opened once, and only a person closes them");
     is(&status, ConditionType::EntryMet, "False", Reason::GateVoided);
-    stage.lanes = vec![lane("out-1", Standing::Closed)];
+    stage.lanes = vec![lane("out-1", LaneClosure::Closed)];
     assert_eq!(stage.status().state, PhaseState::Planned);
 }
 
@@ -281,11 +281,11 @@ fn milestone_is_late_after_its_day_in_the_crossings_zone() {
 fn nothing_of_a_planned_phase_is_seen() {
     let stage = Stage::asked(PhaseState::Planned, PhaseState::Planned);
     let status = stage.status();
-    assert_eq!((status.milestones[0].seen.devices, status.milestones[0].expects.devices), (0, 2));
+    assert_eq!((status.milestones[0].observed.devices, status.milestones[0].expects.devices), (0, 2));
     is(&status, ConditionType::Ready, "True", Reason::Planned);
     is(&status, ConditionType::EntryMet, "False", Reason::GateFailed);
     let commissioned = Stage::asked(PhaseState::Commissioning, PhaseState::Commissioning).status();
-    assert_eq!(commissioned.milestones[0].seen.devices, 2);
+    assert_eq!(commissioned.milestones[0].observed.devices, 2);
 }
 
 #[test]
@@ -296,18 +296,18 @@ fn device_elsewhere_does_not_count_for_a_crossing() {
         Member { crossing: Some("bac-luan-1".to_owned()), ..there("b") },
         there("in-no-slot"),
     ];
-    assert_eq!(stage.status().milestones[0].seen.devices, 2);
+    assert_eq!(stage.status().milestones[0].observed.devices, 2);
 }
 
 #[test]
 fn gates_of_one_name_are_one_entry_and_the_failing_one() {
     let mut stage = Stage::asked(PhaseState::Open, PhaseState::Open);
     stage.members.push(absent("c"));
-    let mut seen = stage.seen();
-    let mut phase = seen.phase.as_ref().clone();
+    let mut observed = stage.observed();
+    let mut phase = observed.phase.as_ref().clone();
     phase.spec.exit_gates = phase.spec.entry_gates.clone();
-    seen.phase = Arc::new(phase);
-    let gates = plan::plan(&seen).status.gates;
+    observed.phase = Arc::new(phase);
+    let gates = plan::plan(&observed).status.gates;
     assert_eq!(gates.iter().map(|g| g.name.as_str()).collect::<Vec<_>>(), ["after-phase-1", "inventory"]);
     assert_eq!(gates[1].result, GateVerdict::Failed);
 }
@@ -384,14 +384,14 @@ fn lane_object(admission: &str, available: &str) -> Lane {
 
 #[test]
 fn lane_is_closed_for_good_only_when_it_knows_of_the_phase() {
-    assert_eq!(standing(&lane_object("Closed", "Commissioning"), true), Standing::Closed);
-    assert_eq!(standing(&lane_object("Closed", "AdmissionPending"), true), Standing::Unheard);
-    assert_eq!(standing(&lane_object("Open", "Commissioning"), true), Standing::Serving);
-    assert_eq!(standing(&lane_object("Drained", "Commissioning"), true), Standing::Serving);
-    assert_eq!(standing(&lane_object("Unknown", "AgentUnreachable"), true), Standing::Unheard);
+    assert_eq!(closure_of(&lane_object("Closed", "Commissioning"), true), LaneClosure::Closed);
+    assert_eq!(closure_of(&lane_object("Closed", "AdmissionPending"), true), LaneClosure::Unheard);
+    assert_eq!(closure_of(&lane_object("Open", "Commissioning"), true), LaneClosure::Serving);
+    assert_eq!(closure_of(&lane_object("Drained", "Commissioning"), true), LaneClosure::Serving);
+    assert_eq!(closure_of(&lane_object("Unknown", "AgentUnreachable"), true), LaneClosure::Unheard);
     assert_eq!(
-        standing(&lane_object("Unknown", "NotEnrolled"), false),
-        Standing::Closed,
+        closure_of(&lane_object("Unknown", "NotEnrolled"), false),
+        LaneClosure::Closed,
         "nobody was ever told to open it"
     );
 }

@@ -20,7 +20,7 @@ pub(super) const TOLD_AHEAD_DAYS: i64 = 30;
 
 /// What can be said of a licence today.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum LicenceState {
     /// None is declared.
     NotDeclared,
     /// It is in force.
@@ -35,17 +35,17 @@ pub(super) enum Standing {
     NoZone,
 }
 
-pub(super) fn standing(station: &InspectionStation, crossing: Option<&Crossing>, now: Timestamp) -> Standing {
-    let Some(licence) = &station.spec.licence else { return Standing::NotDeclared };
-    let Ok(last) = licence.valid_until.parse::<Date>() else { return Standing::NoDay };
-    let Some(zone) = zone_of(crossing) else { return Standing::NoZone };
+pub(super) fn licence_state(station: &InspectionStation, crossing: Option<&Crossing>, now: Timestamp) -> LicenceState {
+    let Some(licence) = &station.spec.licence else { return LicenceState::NotDeclared };
+    let Ok(last) = licence.valid_until.parse::<Date>() else { return LicenceState::NoDay };
+    let Some(zone) = zone_of(crossing) else { return LicenceState::NoZone };
     let today = now.to_zoned(zone).date();
     if today > last {
-        Standing::Ended(last)
+        LicenceState::Ended(last)
     } else if last.checked_sub(TOLD_AHEAD_DAYS.days()).is_ok_and(|told| today >= told) {
-        Standing::Ending(last)
+        LicenceState::Ending(last)
     } else {
-        Standing::InForce
+        LicenceState::InForce
     }
 }
 
@@ -131,13 +131,13 @@ mod tests {
     #[test]
     fn licence_turns_at_midnight_of_the_crossings_zone() {
         let (x, c) = (station("2026-12-31"), crossing());
-        let standing = |time: &str| standing(&x, Some(&c), at(time));
+        let licence_state = |time: &str| licence_state(&x, Some(&c), at(time));
         let last: Date = "2026-12-31".parse().unwrap();
         // 17:00 UTC is midnight in Hanoi.
-        assert_eq!(standing("2026-11-30T16:59:59Z"), Standing::InForce);
-        assert_eq!(standing("2026-11-30T17:00:00Z"), Standing::Ending(last));
-        assert_eq!(standing("2026-12-31T16:59:59Z"), Standing::Ending(last));
-        assert_eq!(standing("2026-12-31T17:00:00Z"), Standing::Ended(last));
+        assert_eq!(licence_state("2026-11-30T16:59:59Z"), LicenceState::InForce);
+        assert_eq!(licence_state("2026-11-30T17:00:00Z"), LicenceState::Ending(last));
+        assert_eq!(licence_state("2026-12-31T16:59:59Z"), LicenceState::Ending(last));
+        assert_eq!(licence_state("2026-12-31T17:00:00Z"), LicenceState::Ended(last));
     }
 
     #[test]
@@ -155,8 +155,8 @@ mod tests {
     #[test]
     fn impossible_day_and_unknown_zone_are_told_apart() {
         let now = at("2026-11-22T07:00:00Z");
-        assert_eq!(standing(&station("2026-02-31"), Some(&crossing()), now), Standing::NoDay);
-        assert_eq!(standing(&station("2026-12-31"), None, now), Standing::NoZone);
+        assert_eq!(licence_state(&station("2026-02-31"), Some(&crossing()), now), LicenceState::NoDay);
+        assert_eq!(licence_state(&station("2026-12-31"), None, now), LicenceState::NoZone);
     }
 
     #[test]

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use kalong_crds::InspectionStation;
 use kalong_crds::inspection_station::InspectionStationStatus;
 
-use crate::kit::driver::{Controlled, Report};
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::reconciler::{Reconcile, ReconcileResult};
 
-impl Controlled for InspectionStation {
-    async fn pass(world: &World, station: Arc<Self>) -> Report<InspectionStationStatus> {
-        let seen = observe::observe(world, station);
-        let plan::Plan { status, again } = plan::plan(&seen);
-        Report { again, ..Report::of(status) }
+impl Reconcile for InspectionStation {
+    async fn reconcile(ctx: &Context, station: Arc<Self>) -> ReconcileResult<InspectionStationStatus> {
+        let observed = observe::observe(ctx, station);
+        let plan::Plan { status, again } = plan::plan(&observed);
+        ReconcileResult { again, ..ReconcileResult::of(status) }
     }
 }

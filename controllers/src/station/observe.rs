@@ -12,14 +12,14 @@ use kalong_crds::{Crossing, Device, DeviceModel, InspectionStation};
 use kube::ResourceExt;
 
 use crate::kit::caches;
-use crate::kit::life::Life;
-use crate::kit::world::World;
+use crate::kit::context::Context;
+use crate::kit::life::LifecycleStage;
 
-/// The world as one InspectionStation sees it.
-pub(super) struct Seen {
+/// Everything that a decision about one InspectionStation rests on.
+pub(super) struct Observed {
     pub(super) station: Arc<InspectionStation>,
     pub(super) now: Timestamp,
-    pub(super) life: Life,
+    pub(super) life: LifecycleStage,
     pub(super) crossing: Option<Arc<Crossing>>,
     /// The devices of the slots, in their order.
     pub(super) members: Vec<Member>,
@@ -66,7 +66,7 @@ impl Guarded {
     }
 }
 
-impl Seen {
+impl Observed {
     /// The guards of this kind, of all slots in their order. One that the model lists and nobody reports cannot be read.
     pub(super) fn guards(&self, kind: GuardKind) -> Vec<Guarded> {
         let blocks = self.station.status.as_ref().map(|status| status.blocked_by.as_slice()).unwrap_or_default();
@@ -87,7 +87,7 @@ impl Seen {
 
     /// Whether the station takes part in what lanes do.
     pub(super) fn acts(&self) -> bool {
-        !self.station.spec.suspend && matches!(self.life, Life::InService | Life::UnknownPhase)
+        !self.station.spec.suspend && matches!(self.life, LifecycleStage::InService | LifecycleStage::UnknownPhase)
     }
 }
 
@@ -119,38 +119,38 @@ impl Member {
     }
 }
 
-pub(super) fn observe(world: &World, station: Arc<InspectionStation>) -> Seen {
+pub(super) fn observe(ctx: &Context, station: Arc<InspectionStation>) -> Observed {
     let (namespace, name) = (station.namespace().unwrap_or_default(), station.name_any());
     let spec = &station.spec;
     let members = spec
         .slots
         .iter()
         .map(|slot| {
-            let device = caches::get(&world.caches.devices, &namespace, slot.device_ref.as_str());
+            let device = caches::get(&ctx.caches.devices, &namespace, slot.device_ref.as_str());
             let model = device
                 .as_ref()
-                .and_then(|device| caches::get(&world.caches.models, &namespace, device.spec.model_ref.as_str()));
+                .and_then(|device| caches::get(&ctx.caches.models, &namespace, device.spec.model_ref.as_str()));
             Member { slot: slot.clone(), device, model }
         })
         .collect();
     let elsewhere = |device: &Name| {
-        let stations = world.caches.stations_of(&namespace, device.as_str());
+        let stations = ctx.caches.stations_of(&namespace, device.as_str());
         stations.iter().any(|other| other.name_any() != name)
-            || !world.caches.lanes_of(&namespace, device.as_str()).is_empty()
+            || !ctx.caches.lanes_of(&namespace, device.as_str()).is_empty()
     };
     let fallback = match &spec.fallback_ref {
         None => Fallback::NotNamed,
-        Some(fallback) => match caches::get(&world.caches.stations, &namespace, fallback.as_str()) {
+        Some(fallback) => match caches::get(&ctx.caches.stations, &namespace, fallback.as_str()) {
             None => Fallback::Missing,
             Some(fallback) if fallback.is(ConditionType::Available) => Fallback::Serves,
             Some(_) => Fallback::Idle,
         },
     };
-    let lane_exists = |lane: &Name| caches::get(&world.caches.lanes, &namespace, lane.as_str()).is_some();
-    Seen {
-        now: world.clock.now(),
-        life: world.life(&namespace, spec.phase.as_ref()),
-        crossing: caches::get(&world.caches.crossings, &namespace, spec.crossing_ref.as_str()),
+    let lane_exists = |lane: &Name| caches::get(&ctx.caches.lanes, &namespace, lane.as_str()).is_some();
+    Observed {
+        now: ctx.clock.now(),
+        life: ctx.life(&namespace, spec.phase.as_ref()),
+        crossing: caches::get(&ctx.caches.crossings, &namespace, spec.crossing_ref.as_str()),
         members,
         elsewhere: spec.slots.iter().map(|slot| slot.device_ref.clone()).filter(elsewhere).collect(),
         missing_lanes: spec.serves_lanes.iter().map(|s| s.name.clone()).filter(|lane| !lane_exists(lane)).collect(),

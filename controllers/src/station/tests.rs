@@ -9,9 +9,9 @@ use kalong_crds::inspection_station::InspectionStationStatus;
 use kalong_crds::{BlockCode, Device, InspectionStation};
 use serde_json::{Value, json};
 
-use super::observe::{Fallback, Member, Seen};
+use super::observe::{Fallback, Member, Observed};
 use super::plan::plan;
-use crate::kit::life::Life;
+use crate::kit::life::LifecycleStage;
 
 const AT: &str = "2026-11-22T07:00:00Z";
 
@@ -54,7 +54,7 @@ fn guards(interlock: &str, seal: &str) -> Value {
 }
 
 /// An X-ray bay with one scanner, two lanes that need it and one that does not.
-fn seen() -> Seen {
+fn observed() -> Observed {
     let station: Arc<InspectionStation> = object(
         "InspectionStation",
         "bay",
@@ -73,9 +73,9 @@ fn seen() -> Seen {
     );
     let crossing =
         object("Crossing", "bac-luan-2", json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh"}), Value::Null);
-    Seen {
+    Observed {
         now: AT.parse::<Timestamp>().unwrap(),
-        life: Life::InService,
+        life: LifecycleStage::InService,
         crossing: Some(crossing),
         members: vec![Member {
             slot: station.spec.slots[0].clone(),
@@ -89,20 +89,20 @@ fn seen() -> Seen {
     }
 }
 
-fn with(change: impl FnOnce(&mut Seen)) -> Seen {
-    let mut seen = seen();
-    change(&mut seen);
-    seen
+fn with(change: impl FnOnce(&mut Observed)) -> Observed {
+    let mut observed = observed();
+    change(&mut observed);
+    observed
 }
 
-fn declared(seen: &mut Seen, change: impl FnOnce(&mut InspectionStation)) {
-    let mut station = seen.station.as_ref().clone();
+fn declared(observed: &mut Observed, change: impl FnOnce(&mut InspectionStation)) {
+    let mut station = observed.station.as_ref().clone();
     change(&mut station);
-    seen.station = Arc::new(station);
+    observed.station = Arc::new(station);
 }
 
-fn status(seen: &Seen) -> InspectionStationStatus {
-    plan(seen).status
+fn status(observed: &Observed) -> InspectionStationStatus {
+    plan(observed).status
 }
 
 fn is(status: &InspectionStationStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
@@ -122,7 +122,7 @@ fn lanes(status: &InspectionStationStatus) -> Vec<&str> {
 
 #[test]
 fn sound_station_serves_and_closes_nothing() {
-    let status = status(&seen());
+    let status = status(&observed());
     is(&status, ConditionType::Ready, "True", Reason::InForce);
     is(&status, ConditionType::Available, "True", Reason::Serving);
     is(&status, ConditionType::InterlocksSafe, "True", Reason::InterlocksClosed);
@@ -157,12 +157,12 @@ fn interlock_that_was_open_keeps_lanes_closed_until_it_is_read_to_be_safe() {
     let open = with(|s| s.members[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe"))));
     let before = status(&open);
     let later = |device: Arc<Device>| {
-        let seen = with(|s| {
+        let observed = with(|s| {
             s.members[0].device = Some(device);
             let old = before.clone();
             declared(s, |station| station.status = Some(old));
         });
-        status(&seen)
+        status(&observed)
     };
     let unread = later(scanner(&SILENT, json!([])));
     let say = is(&unread, ConditionType::InterlocksSafe, "Unknown", Reason::InterlockUnknown);
@@ -206,21 +206,21 @@ fn one_open_interlock_counts_more_than_one_that_cannot_be_read() {
 
 #[test]
 fn suspended_planned_or_commissioned_station_closes_nothing() {
-    let unsafe_in = |life: Life, suspend: bool| {
-        let seen = with(|s| {
+    let unsafe_in = |life: LifecycleStage, suspend: bool| {
+        let observed = with(|s| {
             s.members[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe")));
             s.life = life;
             declared(s, |station| station.spec.suspend = suspend);
         });
-        status(&seen)
+        status(&observed)
     };
-    let suspended = unsafe_in(Life::InService, true);
+    let suspended = unsafe_in(LifecycleStage::InService, true);
     is(&suspended, ConditionType::Ready, "True", Reason::Suspended);
     is(&suspended, ConditionType::Available, "False", Reason::Suspended);
-    let planned = unsafe_in(Life::Planned, false);
+    let planned = unsafe_in(LifecycleStage::Planned, false);
     is(&planned, ConditionType::Ready, "True", Reason::Planned);
     is(&planned, ConditionType::InterlocksSafe, "Unknown", Reason::Planned);
-    let commissioned = unsafe_in(Life::Commissioning, false);
+    let commissioned = unsafe_in(LifecycleStage::Commissioning, false);
     is(&commissioned, ConditionType::Ready, "True", Reason::Commissioning);
     is(&commissioned, ConditionType::Available, "False", Reason::Commissioning);
     is(&commissioned, ConditionType::InterlocksSafe, "False", Reason::InterlockOpen);
@@ -232,7 +232,7 @@ fn suspended_planned_or_commissioned_station_closes_nothing() {
 #[test]
 fn commissioning_is_ready_and_says_what_is_missing() {
     let waiting = with(|s| {
-        s.life = Life::Commissioning;
+        s.life = LifecycleStage::Commissioning;
         s.members[0].device = Some(scanner(&[("Ready", "False", "DeviceUnreachable")], json!([])));
     });
     let say = is(&status(&waiting), ConditionType::Ready, "True", Reason::Commissioning);
@@ -242,7 +242,7 @@ fn commissioning_is_ready_and_says_what_is_missing() {
 #[test]
 fn unknown_phase_is_stalled_and_an_open_interlock_still_closes() {
     let unknown = with(|s| {
-        s.life = Life::UnknownPhase;
+        s.life = LifecycleStage::UnknownPhase;
         s.members[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe")));
     });
     let status = status(&unknown);
@@ -252,9 +252,9 @@ fn unknown_phase_is_stalled_and_an_open_interlock_still_closes() {
 
 #[test]
 fn contradictions_are_stalled_and_looked_at_again() {
-    let stalled = |change: fn(&mut Seen), reason: Reason| {
-        let seen = with(change);
-        let plan = plan(&seen);
+    let stalled = |change: fn(&mut Observed), reason: Reason| {
+        let observed = with(change);
+        let plan = plan(&observed);
         is(&plan.status, ConditionType::Stalled, "True", reason);
         assert!(plan.again.is_some_and(|again| again <= Duration::from_secs(15)));
     };
@@ -291,8 +291,8 @@ fn station_without_interlock_or_licence_says_so() {
 #[test]
 fn end_of_a_licence_is_known_weeks_ahead_and_takes_the_station_out_of_use() {
     let on = |day: &str| {
-        let seen = with(|s| s.now = format!("{day}T05:00:00Z").parse().unwrap());
-        status(&seen)
+        let observed = with(|s| s.now = format!("{day}T05:00:00Z").parse().unwrap());
+        status(&observed)
     };
     let say = is(&on("2027-05-31"), ConditionType::Licensed, "True", Reason::LicenceEnding);
     assert!(say.contains("VARANS-7") && say.contains("2027-06-30"), "{say}");
@@ -339,8 +339,8 @@ fn expired_calibration_is_said_by_name() {
         ("Available", "False", "CalibrationExpired"),
         ("Calibrated", "False", "CalibrationExpired"),
     ];
-    let seen = with(|s| s.members[0].device = Some(scanner(&expired, guards("Safe", "Safe"))));
-    let status = status(&seen);
+    let observed = with(|s| s.members[0].device = Some(scanner(&expired, guards("Safe", "Safe"))));
+    let status = status(&observed);
     let say = is(&status, ConditionType::Calibrated, "False", Reason::CalibrationExpired);
     assert!(say.contains("scanner"), "{say}");
     is(&status, ConditionType::Available, "False", Reason::DeviceNotAvailable);
@@ -348,7 +348,7 @@ fn expired_calibration_is_said_by_name() {
 
 #[test]
 fn all_conditions_are_written_on_the_first_visit_and_time_alone_changes_nothing() {
-    let first = status(&seen());
+    let first = status(&observed());
     for kind in ["Ready", "Available", "InterlocksSafe", "Licensed", "Calibrated"] {
         assert!(first.conditions.iter().any(|c| c.type_ == kind), "{kind}");
     }

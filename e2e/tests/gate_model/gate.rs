@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use kalong_controllers::kit::clock::SystemClock;
+use kalong_controllers::kit::context::Settings;
 use kalong_controllers::kit::metrics::Metrics;
 use kalong_controllers::kit::mirror::{Mirror, MirrorState};
-use kalong_controllers::kit::world::Settings;
 use kalong_controllers::{Controllers, Parts, start, warm};
 use kalong_crds::firmware_release::Artifact;
 use kalong_crds::{EdgeAgent, Lane, LaneDrain};

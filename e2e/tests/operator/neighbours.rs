@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kalong_crds::lane::LaneAdmission;
 use kalong_crds::{BilateralLink, IGV, InspectionStation, Lane, LaneDrain};
 use kalong_e2e::site::fleet::MANUFACTURER;
@@ -49,7 +49,7 @@ async fn open_interlock_closes_the_lanes_that_need_the_station_and_gives_them_ba
     site.until::<InspectionStation>("quarantine", "an open interlock", SOON, |station| {
         let safe = station.condition(ConditionType::InterlocksSafe).map(|c| c.status.clone());
         let closed = station.status.as_ref().is_some_and(|s| s.closed_lanes.iter().any(|lane| lane.as_str() == "lane"));
-        safe.as_deref() == Some(Truth::False.as_str()) && !station.is(ConditionType::Available) && closed
+        safe.as_deref() == Some(ConditionStatus::False.as_str()) && !station.is(ConditionType::Available) && closed
     })
     .await;
     let drains = site.api::<LaneDrain>().list(&ListParams::default()).await.unwrap().items;
@@ -77,7 +77,7 @@ async fn vehicle_is_heard_lost_and_no_longer_listened_to_when_suspended() {
         "broker": {"endpoint": broker_endpoint(fixture.network()).to_string()},
         "vda5050": {"manufacturer": MANUFACTURER, "serialNumber": plan.serial}});
     site.create_json::<IGV>("vehicle", spec).await;
-    connected(&site, Truth::True, Reason::VehicleOnline).await;
+    connected(&site, ConditionStatus::True, Reason::VehicleOnline).await;
     site.until::<IGV>("vehicle", "where it is, and what it runs", SOON, |igv| {
         let told = igv.status.as_ref().is_some_and(|status| !status.software.is_empty());
         told && igv.is(ConditionType::Ready) && igv.is(ConditionType::Localised)
@@ -85,11 +85,11 @@ async fn vehicle_is_heard_lost_and_no_longer_listened_to_when_suspended() {
     .await;
 
     fixture.control().vehicle(&plan.serial, VehicleOrder::Off).await.unwrap();
-    connected(&site, Truth::False, Reason::VehicleConnectionBroken).await;
+    connected(&site, ConditionStatus::False, Reason::VehicleConnectionBroken).await;
     let lost: IGV = site.get("vehicle").await;
     assert!(lost.is(ConditionType::Ready), "what is declared is in force: the vehicle is only not there");
     fixture.control().vehicle(&plan.serial, VehicleOrder::On).await.unwrap();
-    connected(&site, Truth::True, Reason::VehicleOnline).await;
+    connected(&site, ConditionStatus::True, Reason::VehicleOnline).await;
 
     site.patch::<IGV>("vehicle", json!({"spec": {"suspend": true}})).await;
     site.until::<IGV>("vehicle", "suspended", SOON, |igv| {
@@ -98,7 +98,7 @@ async fn vehicle_is_heard_lost_and_no_longer_listened_to_when_suspended() {
     .await;
 }
 
-async fn connected(site: &TestSite<'_>, status: Truth, reason: Reason) {
+async fn connected(site: &TestSite<'_>, status: ConditionStatus, reason: Reason) {
     site.until::<IGV>("vehicle", reason.as_str(), SOON, |igv| {
         let connected = igv.condition(ConditionType::Connected);
         connected.is_some_and(|c| c.status == status.as_str() && c.reason == reason.as_str())

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kalong_controllers::kit::clock::SystemClock;
+use kalong_controllers::kit::context::Settings as ControllerSettings;
 use kalong_controllers::kit::metrics::Metrics as ControllerMetrics;
-use kalong_controllers::kit::world::Settings as ControllerSettings;
-use kalong_controllers::{Controllers, Warm};
+use kalong_controllers::{Controllers, WarmCaches};
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::control::{Control, Renewal};
 use kalong_crds::wire::release::ReleaseKeys;
@@ -106,7 +106,7 @@ impl Leader {
     async fn start(
         process: &Process,
         lease: &LeaseHandle,
-        warm: Warm,
+        warm: WarmCaches,
         release_keys: ReleaseKeys,
         term: u64,
     ) -> Result<Self, RunError> {

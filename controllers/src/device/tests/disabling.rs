@@ -16,68 +16,68 @@ fn conditions(available: &str) -> Value {
     json!({"observedGeneration": 3, "conditions": [word("Ready", "True", "InForce"), word("Available", serves, available)]})
 }
 
-fn with_admin(mut seen: Seen, admin: Admin, available: &str) -> Seen {
-    let mut device = seen.device.as_ref().clone();
+fn with_admin(mut observed: Observed, admin: Admin, available: &str) -> Observed {
+    let mut device = observed.device.as_ref().clone();
     device.spec.admin = admin;
     device.status = serde_json::from_value(conditions(available)).unwrap();
-    seen.device = Arc::new(device);
-    seen
+    observed.device = Arc::new(device);
+    observed
 }
 
 /// A device that its agent holds and serves with, and that was just disabled.
-fn disabled() -> Seen {
-    let serving = with_admin(in_lane(seen()), Admin::Enabled, "Serving");
+fn disabled() -> Observed {
+    let serving = with_admin(in_lane(observed()), Admin::Enabled, "Serving");
     composed(with_admin(reporting(composed(serving), firmware(Step::Idle, "2.0.0")), Admin::Disabled, "Serving"))
 }
 
-fn composed(mut seen: Seen) -> Seen {
-    seen.order = order::compose(&seen);
-    seen
+fn composed(mut observed: Observed) -> Observed {
+    observed.order = order::compose(&observed);
+    observed
 }
 
-fn told(seen: &Seen) -> Admin {
-    let plan = plan::plan(seen);
-    serde_json::from_value::<DeviceOrder>(plan.telling.want.unwrap().1.spec).unwrap().admin
+fn told(observed: &Observed) -> Admin {
+    let plan = plan::plan(observed);
+    serde_json::from_value::<DeviceOrder>(plan.placement.want.unwrap().1.spec).unwrap().admin
 }
 
-fn names(seen: &Seen) -> (Vec<String>, Vec<String>) {
-    let errands = permit::errands(seen);
+fn names(observed: &Observed) -> (Vec<String>, Vec<String>) {
+    let errands = permit::errands(observed);
     let ended = errands.release.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
     (errands.make.into_iter().map(|claim| claim.name).collect(), ended)
 }
 
 #[test]
 fn disabled_device_of_an_open_lane_keeps_its_order_and_claims_the_lane() {
-    let seen = disabled();
-    assert_eq!(told(&seen), Admin::Enabled);
-    assert!(seen.confirmed(), "the agent is told nothing new");
-    assert_eq!(names(&seen), (vec![NAME.to_owned()], vec![]));
-    let status = status(&seen);
+    let observed = disabled();
+    assert_eq!(told(&observed), Admin::Enabled);
+    assert!(observed.confirmed(), "the agent is told nothing new");
+    assert_eq!(names(&observed), (vec![NAME.to_owned()], vec![]));
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "False", Reason::AwaitingDrain);
     is(&status, ConditionType::Available, "True", Reason::Serving);
 }
 
 #[test]
 fn disabling_that_would_break_a_floor_says_so() {
-    let mut seen = disabled();
-    seen.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
-    let seen = composed(seen);
-    assert_eq!(told(&seen), Admin::Enabled);
-    let status = status(&seen);
+    let mut observed = disabled();
+    observed.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
+    let observed = composed(observed);
+    assert_eq!(told(&observed), Admin::Enabled);
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "False", Reason::CapacityFloor);
     assert_eq!(status.blocked_by[0].code, BlockCode::CapacityFloor);
 }
 
 #[test]
 fn device_is_switched_off_when_its_lane_is_empty_and_the_lane_is_given_back_after() {
-    let mut seen = disabled();
-    seen.made = vec![drained(NAME)];
-    let seen = composed(seen);
-    assert_eq!(told(&seen), Admin::Disabled);
-    assert_eq!(names(&seen), (vec![], vec![]));
-    is(&status(&seen), ConditionType::Available, "False", Reason::Disabled);
+    let mut observed = disabled();
+    observed.made = vec![drained(NAME)];
+    let observed = composed(observed);
+    assert_eq!(told(&observed), Admin::Disabled);
+    assert_eq!(names(&observed), (vec![], vec![]));
+    is(&status(&observed), ConditionType::Available, "False", Reason::Disabled);
     // Its status says Disabled, and the agent has not confirmed it yet.
-    let unconfirmed = composed(with_admin(seen, Admin::Disabled, "Disabled"));
+    let unconfirmed = composed(with_admin(observed, Admin::Disabled, "Disabled"));
     assert_eq!(names(&unconfirmed), (vec![], vec![]));
     let confirmed = reporting(unconfirmed, firmware(Step::Idle, "2.0.0"));
     assert_eq!(names(&confirmed), (vec![], vec![NAME.to_owned()]));
@@ -96,9 +96,9 @@ fn device_that_is_off_is_never_switched_on_by_a_restart_or_a_silent_agent() {
 
 #[test]
 fn revert_of_a_disabling_ends_its_claim() {
-    let mut seen = with_admin(disabled(), Admin::Enabled, "Serving");
-    seen.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
-    assert_eq!(names(&composed(seen)), (vec![], vec![NAME.to_owned()]));
+    let mut observed = with_admin(disabled(), Admin::Enabled, "Serving");
+    observed.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
+    assert_eq!(names(&composed(observed)), (vec![], vec![NAME.to_owned()]));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn device_that_no_lane_in_service_needs_is_switched_off_at_once() {
     let mut alone = disabled();
     alone.lanes = vec![];
     let mut commissioned = disabled();
-    commissioned.lane_life = Some(Life::Commissioning);
+    commissioned.lane_life = Some(LifecycleStage::Commissioning);
     let mut closed = disabled();
     let mut lane = lane("Required").as_ref().clone();
     lane.spec.admission = Admission::Closed;
@@ -117,43 +117,46 @@ fn device_that_no_lane_in_service_needs_is_switched_off_at_once() {
     let mut never_held = disabled();
     (never_held.report, never_held.holding) = (None, Holding::NotHeld);
     let new = with_admin(disabled(), Admin::Disabled, "Commissioning");
-    for seen in [optional, alone, commissioned, closed, never_held, new] {
-        let seen = composed(seen);
-        assert_eq!(told(&seen), Admin::Disabled);
-        assert!(names(&seen).0.is_empty());
+    for observed in [optional, alone, commissioned, closed, never_held, new] {
+        let observed = composed(observed);
+        assert_eq!(told(&observed), Admin::Disabled);
+        assert!(names(&observed).0.is_empty());
     }
 }
 
 #[test]
 fn lane_that_is_still_open_although_declared_closed_counts_as_open() {
-    let mut seen = disabled();
+    let mut observed = disabled();
     let mut lane = lane("Required").as_ref().clone();
     lane.spec.admission = Admission::Closed;
-    seen.lanes = vec![Arc::new(lane)];
-    assert_eq!(told(&composed(seen)), Admin::Enabled);
+    observed.lanes = vec![Arc::new(lane)];
+    assert_eq!(told(&composed(observed)), Admin::Enabled);
 }
 
 #[test]
 fn device_that_was_only_watched_stays_watched_until_its_lane_is_empty() {
-    let watched = composed(with_admin(in_lane(seen()), Admin::Quarantined, "Serving"));
+    let watched = composed(with_admin(in_lane(observed()), Admin::Quarantined, "Serving"));
     let watched = reporting(watched, firmware(Step::Idle, "2.0.0"));
-    let seen = composed(with_admin(watched, Admin::Disabled, "Serving"));
-    assert_eq!(told(&seen), Admin::Quarantined);
+    let observed = composed(with_admin(watched, Admin::Disabled, "Serving"));
+    assert_eq!(told(&observed), Admin::Quarantined);
 }
 
 #[test]
 fn device_that_is_deleted_before_its_lane_was_empty_is_switched_off_first() {
-    let deleted = |mut seen: Seen| {
-        let mut device = seen.device.as_ref().clone();
+    let deleted = |mut observed: Observed| {
+        let mut device = observed.device.as_ref().clone();
         device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
-        seen.device = Arc::new(device);
-        composed(seen)
+        observed.device = Arc::new(device);
+        composed(observed)
     };
-    let mut seen = deleted(disabled());
-    assert_eq!((told(&seen), plan::plan(&seen).telling.remove.len()), (Admin::Enabled, 0));
-    assert_eq!(names(&seen), (vec![NAME.to_owned()], vec![]));
-    seen.made = vec![drained(NAME)];
-    let seen = deleted(seen);
-    assert_eq!((plan::plan(&seen).telling.want.is_none(), plan::plan(&seen).telling.remove.len()), (true, 1));
-    assert_eq!(names(&seen), (vec![], vec![]), "the lane stays empty until its agent let go");
+    let mut observed = deleted(disabled());
+    assert_eq!((told(&observed), plan::plan(&observed).placement.remove.len()), (Admin::Enabled, 0));
+    assert_eq!(names(&observed), (vec![NAME.to_owned()], vec![]));
+    observed.made = vec![drained(NAME)];
+    let observed = deleted(observed);
+    assert_eq!(
+        (plan::plan(&observed).placement.want.is_none(), plan::plan(&observed).placement.remove.len()),
+        (true, 1)
+    );
+    assert_eq!(names(&observed), (vec![], vec![]), "the lane stays empty until its agent let go");
 }

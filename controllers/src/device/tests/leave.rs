@@ -5,24 +5,24 @@ use crate::device::permit::{self, Ask};
 
 const NAME: &str = "device-cam-1-1";
 
-fn asking() -> Seen {
-    reporting(in_lane(seen()), firmware(Step::AwaitingDrain, "1.0.0"))
+fn asking() -> Observed {
+    reporting(in_lane(observed()), firmware(Step::AwaitingDrain, "1.0.0"))
 }
 
-/// The permit as the world would give it.
-fn judged(mut seen: Seen) -> Seen {
-    seen.permit = match permit::ask(&seen) {
+/// The permit as the controller would grant it.
+fn judged(mut observed: Observed) -> Observed {
+    observed.permit = match permit::ask(&observed) {
         Ask::Nothing => Leave::NotAsked,
         Ask::Waits(block) => Leave::Waits(block),
         Ask::Leave { attempt, until, .. } => {
             Leave::Given(kalong_crds::wire::order::Permit { attempt, until: until.to_string() })
         }
     };
-    seen
+    observed
 }
 
-fn names(seen: &Seen) -> (Vec<String>, Vec<String>) {
-    let errands = permit::errands(seen);
+fn names(observed: &Observed) -> (Vec<String>, Vec<String>) {
+    let errands = permit::errands(observed);
     let ended = errands.release.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
     (errands.make.into_iter().map(|claim| claim.name).collect(), ended)
 }
@@ -33,18 +33,19 @@ fn nothing() -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn attempt_that_asks_claims_the_lane_once() {
-    let mut seen = asking();
-    assert_eq!(names(&seen), (vec![NAME.to_owned()], vec![]));
-    assert!(matches!(permit::ask(&seen), Ask::Waits(_)), "no claim, no leave");
-    seen.made = vec![waiting(NAME, "LaneDrain", "LaneDrain/other", "Wait.")];
-    assert_eq!(names(&seen), nothing());
+    let mut observed = asking();
+    assert_eq!(names(&observed), (vec![NAME.to_owned()], vec![]));
+    assert!(matches!(permit::ask(&observed), Ask::Waits(_)), "no claim, no leave");
+    observed.made = vec![waiting(NAME, "LaneDrain", "LaneDrain/other", "Wait.")];
+    assert_eq!(names(&observed), nothing());
 }
 
 #[test]
 fn device_says_capacity_floor_and_on_whom_it_waits() {
-    let mut seen = asking();
-    seen.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "Smart Inbound would have 1 of 2 lanes.")];
-    let status = status(&judged(seen));
+    let mut observed = asking();
+    observed.made =
+        vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "Smart Inbound would have 1 of 2 lanes.")];
+    let status = status(&judged(observed));
     is(&status, ConditionType::FirmwareUpToDate, "False", Reason::CapacityFloor);
     is(&status, ConditionType::Ready, "False", Reason::CapacityFloor);
     is(&status, ConditionType::Reconciling, "True", Reason::CapacityFloor);
@@ -58,18 +59,18 @@ fn device_says_capacity_floor_and_on_whom_it_waits() {
 
 #[test]
 fn device_says_which_lane_is_drained_before_its_own() {
-    let mut seen = asking();
-    seen.made = vec![waiting(NAME, "DrainInProgress", "Lane/l2", "Lane l2 is drained for a change.")];
-    let status = status(&judged(seen));
+    let mut observed = asking();
+    observed.made = vec![waiting(NAME, "DrainInProgress", "Lane/l2", "Lane l2 is drained for a change.")];
+    let status = status(&judged(observed));
     is(&status, ConditionType::Ready, "False", Reason::DrainInProgress);
     assert_eq!(status.blocked_by[0].subject, "Lane/l2");
 }
 
 #[test]
 fn claim_that_waits_for_its_next_try_is_what_the_device_waits_for() {
-    let mut seen = asking();
-    seen.made = vec![waiting(NAME, "Retry", "Lane/l1", "Lane l1 did not become empty.")];
-    let status = status(&judged(seen));
+    let mut observed = asking();
+    observed.made = vec![waiting(NAME, "Retry", "Lane/l1", "Lane l1 did not become empty.")];
+    let status = status(&judged(observed));
     is(&status, ConditionType::Ready, "False", Reason::AwaitingDrain);
     assert_eq!(
         (status.blocked_by[0].code, status.blocked_by[0].subject.as_str()),
@@ -79,53 +80,53 @@ fn claim_that_waits_for_its_next_try_is_what_the_device_waits_for() {
 
 #[test]
 fn leave_is_given_when_the_own_claim_is_drained_and_ends_with_it() {
-    let mut seen = asking();
-    seen.made = vec![drained(NAME)];
+    let mut observed = asking();
+    observed.made = vec![drained(NAME)];
     let leave = Ask::Leave { attempt: 1, lane: Some("mong-cai/l1".into()), until: end() };
-    assert_eq!(permit::ask(&seen), leave);
-    assert_eq!(names(&seen), nothing());
-    seen.made = vec![drained("device-cam-1-2")];
-    assert!(matches!(permit::ask(&seen), Ask::Waits(_)), "the claim of another attempt is none of its own");
+    assert_eq!(permit::ask(&observed), leave);
+    assert_eq!(names(&observed), nothing());
+    observed.made = vec![drained("device-cam-1-2")];
+    assert!(matches!(permit::ask(&observed), Ask::Waits(_)), "the claim of another attempt is none of its own");
 }
 
 #[test]
 fn accepted_claim_is_no_leave_before_the_lane_is_empty() {
-    let mut seen = asking();
+    let mut observed = asking();
     let status = json!({"observedGeneration": 1, "acceptedAt": "2026-11-22T06:59:00Z"});
-    seen.made = vec![made(NAME, status, Some(end()))];
-    let Ask::Waits(block) = permit::ask(&seen) else { panic!("leave") };
+    observed.made = vec![made(NAME, status, Some(end()))];
+    let Ask::Waits(block) = permit::ask(&observed) else { panic!("leave") };
     assert_eq!(block.code, BlockCode::LaneNotEmpty);
 }
 
 #[test]
 fn claim_on_its_way_out_is_no_leave() {
-    let mut seen = asking();
+    let mut observed = asking();
     let mut old = drained(NAME);
     let mut drain = old.drain.as_ref().clone();
     drain.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     old.drain = Arc::new(drain);
-    seen.made = vec![old];
-    assert!(matches!(permit::ask(&seen), Ask::Waits(_)));
+    observed.made = vec![old];
+    assert!(matches!(permit::ask(&observed), Ask::Waits(_)));
 }
 
 #[test]
 fn second_device_of_a_held_lane_waits_for_the_first() {
-    let mut seen = asking();
-    seen.made = vec![drained(NAME)];
-    seen.busy = Some("plc-1".into());
-    let Ask::Waits(block) = permit::ask(&seen) else { panic!("leave") };
+    let mut observed = asking();
+    observed.made = vec![drained(NAME)];
+    observed.busy = Some("plc-1".into());
+    let Ask::Waits(block) = permit::ask(&observed) else { panic!("leave") };
     assert_eq!(block.subject, "Device/plc-1");
 }
 
 #[test]
 fn device_that_needs_no_empty_lane_gets_leave_without_a_claim() {
-    let mut seen = asking();
+    let mut observed = asking();
     let mut model = model().as_ref().clone();
     model.spec.update.lane_drain = kalong_crds::device_model::LaneDrainNeed::NotNeeded;
-    seen.model = Some(Arc::new(model));
-    assert_eq!(names(&seen), nothing());
-    assert!(matches!(permit::ask(&seen), Ask::Leave { lane: None, .. }));
-    let alone = reporting(super::seen(), firmware(Step::AwaitingDrain, "1.0.0"));
+    observed.model = Some(Arc::new(model));
+    assert_eq!(names(&observed), nothing());
+    assert!(matches!(permit::ask(&observed), Ask::Leave { lane: None, .. }));
+    let alone = reporting(super::observed(), firmware(Step::AwaitingDrain, "1.0.0"));
     assert_eq!(names(&alone), nothing());
     assert!(matches!(permit::ask(&alone), Ask::Leave { lane: None, .. }), "it stands in no lane");
 }
@@ -133,16 +134,16 @@ fn device_that_needs_no_empty_lane_gets_leave_without_a_claim() {
 #[test]
 fn claim_stays_while_the_device_is_at_work_and_is_made_again_if_somebody_deletes_it() {
     for step in [Step::Draining, Step::Drained, Step::Transferring, Step::Probation, Step::RollingBack] {
-        let mut seen = reporting(in_lane(seen()), firmware(step, "1.0.0"));
-        assert_eq!(names(&seen).0, vec![NAME.to_owned()], "{step:?}");
-        seen.made = vec![drained(NAME)];
-        assert_eq!(names(&seen), nothing(), "{step:?}");
-        assert!(matches!(permit::ask(&seen), Ask::Leave { .. }), "{step:?}: leave once given stays");
+        let mut observed = reporting(in_lane(observed()), firmware(step, "1.0.0"));
+        assert_eq!(names(&observed).0, vec![NAME.to_owned()], "{step:?}");
+        observed.made = vec![drained(NAME)];
+        assert_eq!(names(&observed), nothing(), "{step:?}");
+        assert!(matches!(permit::ask(&observed), Ask::Leave { .. }), "{step:?}: leave once given stays");
     }
-    let mut seen = reporting(in_lane(seen()), firmware(Step::Undraining, "2.0.0"));
-    assert_eq!(names(&seen), nothing(), "a lane that is being given back is not claimed again");
-    seen.made = vec![drained(NAME)];
-    assert_eq!(names(&seen), nothing());
+    let mut observed = reporting(in_lane(observed()), firmware(Step::Undraining, "2.0.0"));
+    assert_eq!(names(&observed), nothing(), "a lane that is being given back is not claimed again");
+    observed.made = vec![drained(NAME)];
+    assert_eq!(names(&observed), nothing());
 }
 
 #[test]
@@ -150,91 +151,91 @@ fn claim_ends_with_the_attempt() {
     for step in
         [Step::Idle, Step::Failed, Step::Cancelled, Step::Quarantined, Step::AwaitingRecertification, Step::Staged]
     {
-        let mut seen = reporting(in_lane(seen()), firmware(step, "2.0.0"));
-        seen.made = vec![drained(NAME)];
-        assert_eq!(names(&seen), (vec![], vec![NAME.to_owned()]), "{step:?}");
-        assert_eq!(permit::ask(&seen), Ask::Nothing, "{step:?}");
+        let mut observed = reporting(in_lane(observed()), firmware(step, "2.0.0"));
+        observed.made = vec![drained(NAME)];
+        assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]), "{step:?}");
+        assert_eq!(permit::ask(&observed), Ask::Nothing, "{step:?}");
     }
 }
 
 #[test]
 fn claim_of_an_earlier_attempt_ends_when_the_next_one_asks() {
-    let mut seen = asking();
-    seen.made = vec![drained("device-cam-1-0")];
-    assert_eq!(names(&seen), (vec![NAME.to_owned()], vec!["device-cam-1-0".to_owned()]));
+    let mut observed = asking();
+    observed.made = vec![drained("device-cam-1-0")];
+    assert_eq!(names(&observed), (vec![NAME.to_owned()], vec!["device-cam-1-0".to_owned()]));
 }
 
 #[test]
 fn change_that_is_not_wanted_any_more_gives_its_turn_away() {
-    let mut seen = asking();
-    seen.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "Wait.")];
-    let mut device = seen.device.as_ref().clone();
+    let mut observed = asking();
+    observed.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "Wait.")];
+    let mut device = observed.device.as_ref().clone();
     device.spec.firmware = None;
-    seen.device = Arc::new(device);
-    assert_eq!(names(&seen), (vec![], vec![NAME.to_owned()]));
+    observed.device = Arc::new(device);
+    assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]));
 }
 
 #[test]
 fn fresh_leader_ends_and_makes_no_claim_before_it_heard_the_agent() {
-    let mut seen = in_lane(seen());
-    seen.made = vec![drained(NAME)];
-    seen.facts.as_mut().unwrap().presence = Presence::Unheard { until: now() + SignedDuration::from_secs(9) };
-    assert_eq!(names(&seen), nothing());
-    seen.facts.as_mut().unwrap().presence = Presence::Silent;
-    assert_eq!(names(&seen), nothing(), "a silent agent may be at work");
-    seen.now = end();
-    assert_eq!(names(&seen), (vec![], vec![NAME.to_owned()]), "but not for ever");
+    let mut observed = in_lane(observed());
+    observed.made = vec![drained(NAME)];
+    observed.facts.as_mut().unwrap().presence = Presence::Unheard { until: now() + SignedDuration::from_secs(9) };
+    assert_eq!(names(&observed), nothing());
+    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    assert_eq!(names(&observed), nothing(), "a silent agent may be at work");
+    observed.now = end();
+    assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]), "but not for ever");
 }
 
 #[test]
 fn silent_device_at_work_keeps_its_lane_however_long_it_takes() {
-    let mut seen = reporting(in_lane(seen()), firmware(Step::Installing, "1.0.0"));
-    seen.made = vec![drained(NAME)];
-    seen.facts.as_mut().unwrap().presence = Presence::Silent;
-    seen.now = end() + SignedDuration::from_secs(1);
-    assert_eq!(names(&seen), nothing());
+    let mut observed = reporting(in_lane(observed()), firmware(Step::Installing, "1.0.0"));
+    observed.made = vec![drained(NAME)];
+    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    observed.now = end() + SignedDuration::from_secs(1);
+    assert_eq!(names(&observed), nothing());
 }
 
 #[test]
 fn claim_whose_time_is_over_before_anything_began_is_given_back_and_asked_for_anew() {
-    let mut seen = asking();
-    seen.made = vec![drained(NAME)];
-    seen.now = end();
-    assert!(matches!(permit::ask(&seen), Ask::Waits(_)));
-    assert_eq!(names(&seen), (vec![], vec![NAME.to_owned()]));
-    seen.made = vec![];
-    assert_eq!(names(&seen), (vec![NAME.to_owned()], vec![]));
+    let mut observed = asking();
+    observed.made = vec![drained(NAME)];
+    observed.now = end();
+    assert!(matches!(permit::ask(&observed), Ask::Waits(_)));
+    assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]));
+    observed.made = vec![];
+    assert_eq!(names(&observed), (vec![NAME.to_owned()], vec![]));
 }
 
 #[test]
 fn claim_on_the_lane_of_before_is_ended_first() {
-    let mut seen = asking();
+    let mut observed = asking();
     let mut drain = drained(NAME).drain.as_ref().clone();
     drain.spec.target.name = "l9".into();
-    seen.made = vec![Made { drain: Arc::new(drain), until: Some(end()) }];
-    assert_eq!(names(&seen), (vec![], vec![NAME.to_owned()]), "its name is free when it is gone");
+    observed.made = vec![Made { drain: Arc::new(drain), until: Some(end()) }];
+    assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]), "its name is free when it is gone");
 }
 
 #[test]
 fn device_of_an_abandoned_box_claims_nothing_any_more() {
-    let mut seen = reporting(in_lane(seen()), firmware(Step::Installing, "1.0.0"));
-    seen.made = vec![drained(NAME)];
-    let mut agent = seen.agent.as_deref().unwrap().clone();
+    let mut observed = reporting(in_lane(observed()), firmware(Step::Installing, "1.0.0"));
+    observed.made = vec![drained(NAME)];
+    let mut agent = observed.agent.as_deref().unwrap().clone();
     agent.metadata.annotations = Some([(kalong_crds::ABANDON.to_owned(), "a, 2026-11-22, burnt".to_owned())].into());
-    seen.agent = Some(Arc::new(agent));
-    seen.facts.as_mut().unwrap().presence = Presence::Silent;
-    assert_eq!(names(&seen), (vec![], vec![NAME.to_owned()]));
+    observed.agent = Some(Arc::new(agent));
+    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]));
 }
 
 #[test]
 fn deleted_device_gives_its_lane_back_when_its_agent_let_go() {
-    let mut seen = reporting(in_lane(seen()), firmware(Step::Installing, "1.0.0"));
-    seen.made = vec![drained(NAME)];
-    let mut device = seen.device.as_ref().clone();
+    let mut observed = reporting(in_lane(observed()), firmware(Step::Installing, "1.0.0"));
+    observed.made = vec![drained(NAME)];
+    let mut device = observed.device.as_ref().clone();
     device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
-    seen.device = Arc::new(device);
-    assert!(plan::plan(&seen).errands.release.is_empty(), "it is being written");
-    seen.holding = Holding::NotHeld;
-    let plan = plan::plan(&seen);
-    assert_eq!((plan.telling.finalizers, plan.errands.release.len()), (Some(vec![]), 1));
+    observed.device = Arc::new(device);
+    assert!(plan::plan(&observed).errands.release.is_empty(), "it is being written");
+    observed.holding = Holding::NotHeld;
+    let plan = plan::plan(&observed);
+    assert_eq!((plan.placement.finalizers, plan.errands.release.len()), (Some(vec![]), 1));
 }

@@ -4,33 +4,33 @@ use kalong_crds::units::Name;
 
 use super::*;
 use crate::device::permit;
-use crate::kit::link::Hearing;
+use crate::kit::link::Liveness;
 
 fn old() -> AgentId {
     AgentId::new("mong-cai", "lane-9").unwrap()
 }
 
 /// A device of agent lane-9 that now names lane-1; lane-9 reports it.
-fn moving(hearing: Hearing) -> Seen {
-    let mut seen = held_by(seen(), Some("lane-9"));
-    seen.strays = vec![old()];
-    seen.former = vec![(old(), hearing)];
-    seen
+fn moving(liveness: Liveness) -> Observed {
+    let mut observed = held_by(observed(), Some("lane-9"));
+    observed.wrong_holders = vec![old()];
+    observed.previous_agents = vec![(old(), liveness)];
+    observed
 }
 
-fn held_by(mut seen: Seen, agent: Option<&str>) -> Seen {
-    let mut device = seen.device.as_ref().clone();
+fn held_by(mut observed: Observed, agent: Option<&str>) -> Observed {
+    let mut device = observed.device.as_ref().clone();
     device.status.as_mut().unwrap().agent = agent.map(Name::from);
-    seen.device = Arc::new(device);
-    seen
+    observed.device = Arc::new(device);
+    observed
 }
 
 #[test]
 fn new_agent_is_not_told_before_the_old_one_let_go() {
-    let seen = moving(Hearing::Heard);
-    let plan = plan::plan(&seen);
-    assert_eq!(plan.telling.remove, vec![old()]);
-    assert!(plan.telling.want.is_none(), "never two agents at one device");
+    let observed = moving(Liveness::Live);
+    let plan = plan::plan(&observed);
+    assert_eq!(plan.placement.remove, vec![old()]);
+    assert!(plan.placement.want.is_none(), "never two agents at one device");
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "False", Reason::Applying);
     assert_eq!(
@@ -42,10 +42,10 @@ fn new_agent_is_not_told_before_the_old_one_let_go() {
 
 #[test]
 fn silent_old_agent_keeps_the_device_and_is_named() {
-    let mut seen = moving(Hearing::Silent);
-    seen.facts.as_mut().unwrap().presence = Presence::Silent;
-    let plan = plan::plan(&seen);
-    assert!(plan.telling.want.is_none());
+    let mut observed = moving(Liveness::Lost);
+    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    let plan = plan::plan(&observed);
+    assert!(plan.placement.want.is_none());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
     assert_eq!(
@@ -57,69 +57,69 @@ fn silent_old_agent_keeps_the_device_and_is_named() {
 
 #[test]
 fn old_agent_that_was_not_heard_since_a_start_gets_its_tombstone_all_the_same() {
-    let mut seen = moving(Hearing::Wait);
-    seen.strays = vec![];
-    let plan = plan::plan(&seen);
-    assert_eq!(plan.telling.remove, vec![old()]);
-    assert!(plan.telling.want.is_none());
+    let mut observed = moving(Liveness::Pending);
+    observed.wrong_holders = vec![];
+    let plan = plan::plan(&observed);
+    assert_eq!(plan.placement.remove, vec![old()]);
+    assert!(plan.placement.want.is_none());
 }
 
 #[test]
 fn new_agent_is_told_when_the_old_one_let_go_or_never_can() {
-    let mut seen = moving(Hearing::Heard);
-    (seen.strays, seen.former) = (vec![], vec![]);
-    let plan = plan::plan(&seen);
-    assert_eq!(plan.telling.want.map(|(agent, _)| agent), Some(AgentId::new("mong-cai", "lane-1").unwrap()));
+    let mut observed = moving(Liveness::Live);
+    (observed.wrong_holders, observed.previous_agents) = (vec![], vec![]);
+    let plan = plan::plan(&observed);
+    assert_eq!(plan.placement.want.map(|(agent, _)| agent), Some(AgentId::new("mong-cai", "lane-1").unwrap()));
     assert_eq!(plan.status.unwrap().agent, Some("lane-1".into()));
-    // An abandoned one is no former any more, although it still shows in what it last reported.
-    let mut abandoned = moving(Hearing::Silent);
-    abandoned.former = vec![];
-    assert!(plan::plan(&abandoned).telling.want.is_some());
+    // An abandoned one is no previous agent any more, although it still shows in what it last reported.
+    let mut abandoned = moving(Liveness::Lost);
+    abandoned.previous_agents = vec![];
+    assert!(plan::plan(&abandoned).placement.want.is_some());
 }
 
 #[test]
 fn agent_that_was_told_once_is_never_left_without_its_order() {
-    let mut seen = held_by(moving(Hearing::Heard), Some("lane-1"));
-    seen.holding = Holding::Unknown;
-    assert!(plan::plan(&seen).telling.want.is_some());
-    let mut found = moving(Hearing::Silent);
+    let mut observed = held_by(moving(Liveness::Live), Some("lane-1"));
+    observed.holding = Holding::Unknown;
+    assert!(plan::plan(&observed).placement.want.is_some());
+    let mut found = moving(Liveness::Lost);
     found.holding = Holding::Held;
-    assert!(plan::plan(&found).telling.want.is_some(), "it holds it already, although no status says so");
+    assert!(plan::plan(&found).placement.want.is_some(), "it holds it already, although no status says so");
 }
 
 #[test]
 fn device_that_is_at_work_when_it_moves_keeps_its_lane() {
-    let mut seen = reporting(in_lane(moving(Hearing::Heard)), firmware(Step::Installing, "1.0.0"));
-    seen.holding = Holding::NotHeld;
-    seen.made = vec![drained("device-cam-1-1")];
-    let errands = permit::errands(&seen);
+    let mut observed = reporting(in_lane(moving(Liveness::Live)), firmware(Step::Installing, "1.0.0"));
+    observed.holding = Holding::NotHeld;
+    observed.made = vec![drained("device-cam-1-1")];
+    let errands = permit::errands(&observed);
     assert!(errands.make.is_empty() && errands.release.is_empty());
 }
 
 #[test]
 fn device_that_moves_gets_no_leave() {
-    let mut seen = reporting(in_lane(moving(Hearing::Heard)), firmware(Step::AwaitingDrain, "1.0.0"));
-    seen.holding = Holding::NotHeld;
-    seen.made = vec![drained("device-cam-1-1")];
-    assert_eq!(permit::ask(&seen), permit::Ask::Nothing);
+    let mut observed = reporting(in_lane(moving(Liveness::Live)), firmware(Step::AwaitingDrain, "1.0.0"));
+    observed.holding = Holding::NotHeld;
+    observed.made = vec![drained("device-cam-1-1")];
+    assert_eq!(permit::ask(&observed), permit::Ask::Nothing);
 }
 
 #[test]
 fn deleted_device_stays_until_the_agent_of_before_let_go_too() {
-    let mut seen = moving(Hearing::Heard);
-    let mut device = seen.device.as_ref().clone();
+    let mut observed = moving(Liveness::Live);
+    let mut device = observed.device.as_ref().clone();
     device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
-    seen.device = Arc::new(device);
-    let waiting = plan::plan(&seen);
-    assert!(waiting.telling.finalizers.is_none());
+    observed.device = Arc::new(device);
+    let waiting = plan::plan(&observed);
+    assert!(waiting.placement.finalizers.is_none());
     assert_eq!(waiting.status.unwrap().blocked_by[0].subject, "EdgeAgent/lane-9");
-    (seen.strays, seen.former) = (vec![], vec![]);
-    assert_eq!(plan::plan(&seen).telling.finalizers, Some(vec![]));
+    (observed.wrong_holders, observed.previous_agents) = (vec![], vec![]);
+    assert_eq!(plan::plan(&observed).placement.finalizers, Some(vec![]));
 }
 
 #[test]
 fn device_that_its_agent_let_go_of_is_held_by_nobody() {
-    let mut seen = held_by(seen(), Some("lane-1"));
-    seen.life = Life::Planned;
-    assert_eq!(status(&seen).agent, None);
+    let mut observed = held_by(observed(), Some("lane-1"));
+    observed.life = LifecycleStage::Planned;
+    assert_eq!(status(&observed).agent, None);
 }

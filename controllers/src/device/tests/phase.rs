@@ -2,20 +2,20 @@
 
 use super::*;
 
-fn in_phase(mut seen: Seen, life: Life) -> Seen {
-    let mut device = seen.device.as_ref().clone();
+fn in_phase(mut observed: Observed, life: LifecycleStage) -> Observed {
+    let mut device = observed.device.as_ref().clone();
     device.spec.phase = Some("phase-2".into());
-    seen.device = Arc::new(device);
-    seen.life = life;
-    seen.order = order::compose(&seen);
-    seen
+    observed.device = Arc::new(device);
+    observed.life = life;
+    observed.order = order::compose(&observed);
+    observed
 }
 
 #[test]
 fn device_in_commissioning_is_told_and_ready_whatever_is_missing() {
-    let seen = in_phase(seen(), Life::Commissioning);
-    let plan = plan::plan(&seen);
-    assert!(plan.telling.want.is_some());
+    let observed = in_phase(observed(), LifecycleStage::Commissioning);
+    let plan = plan::plan(&observed);
+    assert!(plan.placement.want.is_some());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Commissioning);
     is(&status, ConditionType::Available, "False", Reason::Commissioning);
@@ -25,13 +25,13 @@ fn device_in_commissioning_is_told_and_ready_whatever_is_missing() {
 
 #[test]
 fn device_in_commissioning_tells_the_truth_about_what_is_proven() {
-    let proven = in_phase(seen(), Life::Commissioning);
+    let proven = in_phase(observed(), LifecycleStage::Commissioning);
     let proven = status(&reporting(proven, firmware(Step::Idle, "2.0.0")));
     is(&proven, ConditionType::Ready, "True", Reason::Commissioning);
     is(&proven, ConditionType::FirmwareUpToDate, "True", Reason::UpToDate);
     is(&proven, ConditionType::Connected, "True", Reason::DeviceConnected);
     assert!(proven.conditions[0].message.is_empty());
-    let failed = in_phase(seen(), Life::Commissioning);
+    let failed = in_phase(observed(), LifecycleStage::Commissioning);
     let failed = with(reporting(failed, firmware(Step::Idle, "2.0.0")), |report| {
         report.device.as_mut().unwrap().connected = false;
     });
@@ -42,9 +42,9 @@ fn device_in_commissioning_tells_the_truth_about_what_is_proven() {
 
 #[test]
 fn device_of_an_unknown_phase_is_stalled_and_nothing_is_taken_or_told() {
-    let seen = in_phase(reporting(seen(), firmware(Step::Idle, "2.0.0")), Life::UnknownPhase);
-    let plan = plan::plan(&seen);
-    assert!(plan.telling.want.is_none() && plan.telling.remove.is_empty() && plan.telling.finalizers.is_none());
+    let observed = in_phase(reporting(observed(), firmware(Step::Idle, "2.0.0")), LifecycleStage::UnknownPhase);
+    let plan = plan::plan(&observed);
+    assert!(plan.placement.want.is_none() && plan.placement.remove.is_empty() && plan.placement.finalizers.is_none());
     let status = plan.status.unwrap();
     is(&status, ConditionType::Stalled, "True", Reason::UnknownPhase);
     is(&status, ConditionType::Available, "True", Reason::Serving);
@@ -52,9 +52,9 @@ fn device_of_an_unknown_phase_is_stalled_and_nothing_is_taken_or_told() {
 
 #[test]
 fn claim_of_a_device_whose_phase_went_missing_stands() {
-    let mut seen = reporting(in_lane(seen()), firmware(Step::AwaitingDrain, "1.0.0"));
-    seen.made = vec![drained("device-cam-1-1")];
-    let seen = in_phase(seen, Life::UnknownPhase);
-    let errands = crate::device::permit::errands(&seen);
+    let mut observed = reporting(in_lane(observed()), firmware(Step::AwaitingDrain, "1.0.0"));
+    observed.made = vec![drained("device-cam-1-1")];
+    let observed = in_phase(observed, LifecycleStage::UnknownPhase);
+    let errands = crate::device::permit::errands(&observed);
     assert!(errands.make.is_empty() && errands.release.is_empty());
 }

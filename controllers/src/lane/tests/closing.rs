@@ -7,8 +7,8 @@ use super::*;
 const NAME: &str = "closing-l1";
 
 /// An open lane that was just declared Closed.
-fn closing() -> Seen {
-    declared(seen(), Admission::Closed, "Open", "Open")
+fn closing() -> Observed {
+    declared(observed(), Admission::Closed, "Open", "Open")
 }
 
 fn waits(code: &str, subject: &str) -> Arc<LaneDrain> {
@@ -17,27 +17,27 @@ fn waits(code: &str, subject: &str) -> Arc<LaneDrain> {
     drain(NAME, "Lane/l1", json!({"observedGeneration": 1, "blockedBy": [block]}))
 }
 
-fn made(mut seen: Seen, drain: &Arc<LaneDrain>) -> Seen {
-    seen.made = vec![drain.clone()];
-    decide(&mut seen);
-    seen
+fn made(mut observed: Observed, drain: &Arc<LaneDrain>) -> Observed {
+    observed.made = vec![drain.clone()];
+    decide(&mut observed);
+    observed
 }
 
 #[test]
 fn open_lane_that_is_declared_closed_is_claimed_and_stays_open_meanwhile() {
-    let seen = closing();
-    assert_eq!(told(&seen).admission, Admission::Open);
-    assert_eq!(errands(&seen), (vec![NAME.to_owned()], vec![]));
-    let status = status(&seen);
+    let observed = closing();
+    assert_eq!(told(&observed).admission, Admission::Open);
+    assert_eq!(errands(&observed), (vec![NAME.to_owned()], vec![]));
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "False", Reason::Draining);
     is(&status, ConditionType::Available, "True", Reason::Open);
 }
 
 #[test]
 fn closing_that_would_break_a_floor_waits_and_says_so() {
-    let seen = made(closing(), &waits("CapacityFloor", "Crossing/bac-luan-2"));
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, nothing()));
-    let status = status(&seen);
+    let observed = made(closing(), &waits("CapacityFloor", "Crossing/bac-luan-2"));
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Open, nothing()));
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "False", Reason::CapacityFloor);
     is(&status, ConditionType::Reconciling, "True", Reason::CapacityFloor);
     assert_eq!(
@@ -48,60 +48,61 @@ fn closing_that_would_break_a_floor_waits_and_says_so() {
 
 #[test]
 fn revert_of_a_closing_ends_its_claim_and_changes_nothing_else() {
-    let seen =
+    let observed =
         made(declared(closing(), Admission::Open, "Open", "Open"), &waits("CapacityFloor", "Crossing/bac-luan-2"));
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, (vec![], vec![NAME.to_owned()])));
-    is(&status(&seen), ConditionType::Ready, "True", Reason::InForce);
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Open, (vec![], vec![NAME.to_owned()])));
+    is(&status(&observed), ConditionType::Ready, "True", Reason::InForce);
 }
 
 #[test]
 fn lane_is_closed_as_declared_when_it_is_empty_under_its_own_claim() {
     let claim = drain(NAME, "Lane/l1", accepted());
-    let seen = held_by(made(closing(), &claim), std::slice::from_ref(&claim));
-    assert_eq!(told(&seen).admission, Admission::Open);
-    let seen = reporting(seen, LaneAdmission::Draining);
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, nothing()));
-    is(&status(&seen), ConditionType::Available, "False", Reason::Draining);
-    let seen = reporting(seen, LaneAdmission::Drained);
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Closed, nothing()), "not confirmed yet");
-    is(&status(&seen), ConditionType::Available, "False", Reason::Closed);
-    let seen = reporting(seen, LaneAdmission::Closed);
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Closed, (vec![], vec![NAME.to_owned()])));
-    is(&status(&seen), ConditionType::Ready, "True", Reason::InForce);
+    let observed = held_by(made(closing(), &claim), std::slice::from_ref(&claim));
+    assert_eq!(told(&observed).admission, Admission::Open);
+    let observed = reporting(observed, LaneAdmission::Draining);
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Open, nothing()));
+    is(&status(&observed), ConditionType::Available, "False", Reason::Draining);
+    let observed = reporting(observed, LaneAdmission::Drained);
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Closed, nothing()), "not confirmed yet");
+    is(&status(&observed), ConditionType::Available, "False", Reason::Closed);
+    let observed = reporting(observed, LaneAdmission::Closed);
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Closed, (vec![], vec![NAME.to_owned()])));
+    is(&status(&observed), ConditionType::Ready, "True", Reason::InForce);
     // The claim is gone, and nobody opens the lane again.
-    let mut seen = held_by(declared(seen, Admission::Closed, "Closed", "Closed"), &[]);
-    seen.made = vec![];
-    let seen = reporting(seen, LaneAdmission::Closed);
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Closed, nothing()));
+    let mut observed = held_by(declared(observed, Admission::Closed, "Closed", "Closed"), &[]);
+    observed.made = vec![];
+    let observed = reporting(observed, LaneAdmission::Closed);
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Closed, nothing()));
 }
 
 #[test]
 fn lane_that_others_hold_empty_is_not_closed_before_its_own_claim_is_accepted() {
     let other = drain("device-cam-1-1", "Device/cam-1", accepted());
-    let seen = reporting(held_by(closing(), &[other]), LaneAdmission::Drained);
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, (vec![NAME.to_owned()], vec![])));
+    let observed = reporting(held_by(closing(), &[other]), LaneAdmission::Drained);
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Open, (vec![NAME.to_owned()], vec![])));
 }
 
 #[test]
 fn lane_that_is_closed_already_needs_no_claim() {
     let never_told = {
-        let mut seen = declared(seen(), Admission::Closed, "", "Unknown");
-        seen.report = None;
-        decide(&mut seen);
-        seen
+        let mut observed = declared(observed(), Admission::Closed, "", "Unknown");
+        observed.report = None;
+        decide(&mut observed);
+        observed
     };
-    let by_interlock = reporting(declared(seen(), Admission::Closed, "InterlockOpen", "Closed"), LaneAdmission::Closed);
-    for seen in [never_told, by_interlock] {
-        assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Closed, nothing()));
+    let by_interlock =
+        reporting(declared(observed(), Admission::Closed, "InterlockOpen", "Closed"), LaneAdmission::Closed);
+    for observed in [never_told, by_interlock] {
+        assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Closed, nothing()));
     }
 }
 
 #[test]
 fn closed_lane_that_somebody_opens_at_its_panel_is_told_to_close_and_never_to_open() {
-    let closed = reporting(declared(seen(), Admission::Closed, "Closed", "Closed"), LaneAdmission::Closed);
+    let closed = reporting(declared(observed(), Admission::Closed, "Closed", "Closed"), LaneAdmission::Closed);
     for shown in [LaneAdmission::Open, LaneAdmission::Draining, LaneAdmission::Unknown] {
-        let seen = reporting(declared(seen(), Admission::Closed, "Closed", "Closed"), shown);
-        assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Closed, nothing()), "{shown:?}");
+        let observed = reporting(declared(observed(), Admission::Closed, "Closed", "Closed"), shown);
+        assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Closed, nothing()), "{shown:?}");
         // Even when its status says only that its agent was silent: the agent itself says what it was told.
         let mut silent = declared(closed_like(&closed, shown), Admission::Closed, "AgentUnreachable", "Unknown");
         decide(&mut silent);
@@ -109,74 +110,76 @@ fn closed_lane_that_somebody_opens_at_its_panel_is_told_to_close_and_never_to_op
     }
 }
 
-fn closed_like(closed: &Seen, shown: LaneAdmission) -> Seen {
-    let mut seen = seen();
-    seen.report = Some(Arc::new(report(order(closed), shown)));
-    seen
+fn closed_like(closed: &Observed, shown: LaneAdmission) -> Observed {
+    let mut observed = observed();
+    observed.report = Some(Arc::new(report(order(closed), shown)));
+    observed
 }
 
 #[test]
 fn nothing_is_concluded_about_a_lane_that_nobody_heard_since_a_start() {
-    let fresh = |mut seen: Seen| {
-        seen.report = None;
-        seen.facts.as_mut().unwrap().presence = Presence::Unheard { until: seen.now + SignedDuration::from_secs(5) };
-        decide(&mut seen);
-        seen
+    let fresh = |mut observed: Observed| {
+        observed.report = None;
+        observed.facts.as_mut().unwrap().presence =
+            Presence::Unheard { until: observed.now + SignedDuration::from_secs(5) };
+        decide(&mut observed);
+        observed
     };
     let open = fresh(closing());
     assert_eq!((told(&open).admission, errands(&open)), (Admission::Open, nothing()), "it keeps what it was told");
-    let closed = fresh(declared(seen(), Admission::Closed, "Closed", "Closed"));
+    let closed = fresh(declared(observed(), Admission::Closed, "Closed", "Closed"));
     assert_eq!((told(&closed).admission, errands(&closed)), (Admission::Closed, nothing()));
-    let unknown = fresh(declared(seen(), Admission::Closed, "AgentUnreachable", "Unknown"));
-    assert!(plan::plan(&unknown).telling.want.is_none(), "it keeps its order");
+    let unknown = fresh(declared(observed(), Admission::Closed, "AgentUnreachable", "Unknown"));
+    assert!(plan::plan(&unknown).placement.want.is_none(), "it keeps its order");
     let begun = made(fresh(closing()), &drain(NAME, "Lane/l1", accepted()));
     assert_eq!(errands(&begun), nothing(), "what stands is found again");
 }
 
 #[test]
 fn silent_lane_is_not_told_to_close_behind_the_back_of_the_floors() {
-    let mut seen = closing();
-    seen.facts.as_mut().unwrap().presence = Presence::Silent;
-    decide(&mut seen);
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, nothing()));
+    let mut observed = closing();
+    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    decide(&mut observed);
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Open, nothing()));
 }
 
 #[test]
 fn lane_at_bring_up_is_just_opened() {
-    let seen = reporting(declared(seen(), Admission::Open, "AdmissionPending", "Closed"), LaneAdmission::Closed);
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, nothing()));
+    let observed =
+        reporting(declared(observed(), Admission::Open, "AdmissionPending", "Closed"), LaneAdmission::Closed);
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Open, nothing()));
 }
 
-fn deleted(mut seen: Seen) -> Seen {
-    let mut lane = seen.lane.as_ref().clone();
-    lane.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(seen.now));
-    seen.lane = Arc::new(lane);
-    decide(&mut seen);
-    seen
+fn deleted(mut observed: Observed) -> Observed {
+    let mut lane = observed.lane.as_ref().clone();
+    lane.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(observed.now));
+    observed.lane = Arc::new(lane);
+    decide(&mut observed);
+    observed
 }
 
 #[test]
 fn lane_that_is_deleted_before_it_was_empty_is_closed_first() {
-    let seen = deleted(closing());
-    assert_eq!((told(&seen).admission, errands(&seen)), (Admission::Open, (vec![NAME.to_owned()], vec![])));
-    assert!(plan::plan(&seen).telling.remove.is_empty() && plan::plan(&seen).telling.want.is_some());
+    let observed = deleted(closing());
+    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Open, (vec![NAME.to_owned()], vec![])));
+    assert!(plan::plan(&observed).placement.remove.is_empty() && plan::plan(&observed).placement.want.is_some());
     let claim = drain(NAME, "Lane/l1", accepted());
-    let seen = reporting(held_by(made(seen, &claim), std::slice::from_ref(&claim)), LaneAdmission::Drained);
-    assert_eq!(plan::plan(&seen).telling.remove.len(), 1, "now its agent lets go of it");
-    assert_eq!(errands(&seen), nothing(), "and keeps it empty until it did");
+    let observed = reporting(held_by(made(observed, &claim), std::slice::from_ref(&claim)), LaneAdmission::Drained);
+    assert_eq!(plan::plan(&observed).placement.remove.len(), 1, "now its agent lets go of it");
+    assert_eq!(errands(&observed), nothing(), "and keeps it empty until it did");
 }
 
 #[test]
 fn deleted_lane_takes_its_claim_along() {
     let claim = drain(NAME, "Lane/l1", accepted());
-    let mut seen = deleted(made(closing(), &claim));
-    assert_eq!(errands(&seen), nothing());
-    seen.holding = Holding::NotHeld;
-    assert_eq!(errands(&seen), (vec![], vec![NAME.to_owned()]));
+    let mut observed = deleted(made(closing(), &claim));
+    assert_eq!(errands(&observed), nothing());
+    observed.holding = Holding::NotHeld;
+    assert_eq!(errands(&observed), (vec![], vec![NAME.to_owned()]));
 }
 
 #[test]
 fn lane_that_a_person_deletes_in_service_goes_at_once() {
-    let seen = deleted(seen());
-    assert_eq!((plan::plan(&seen).telling.remove.len(), errands(&seen)), (1, nothing()));
+    let observed = deleted(observed());
+    assert_eq!((plan::plan(&observed).placement.remove.len(), errands(&observed)), (1, nothing()));
 }

@@ -11,16 +11,16 @@ fn claim() -> Arc<LaneDrain> {
 
 #[test]
 fn accepted_claim_travels_as_a_hold_and_the_lane_stays_declared_open() {
-    let seen = held_by(seen(), &[claim()]);
-    let order = told(&seen);
+    let observed = held_by(observed(), &[claim()]);
+    let order = told(&observed);
     assert_eq!(order.admission, Admission::Open, "its agent needs nobody to open it again");
     assert_eq!(order.hold.unwrap().drains, ["device-cam-1-1"]);
 }
 
 #[test]
 fn lane_under_a_claim_says_who_holds_it_and_until_when() {
-    let seen = reporting(held_by(seen(), &[claim()]), LaneAdmission::Drained);
-    let status = status(&seen);
+    let observed = reporting(held_by(observed(), &[claim()]), LaneAdmission::Drained);
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "False", Reason::Drained);
     is(&status, ConditionType::Reconciling, "True", Reason::Drained);
     is(&status, ConditionType::Available, "False", Reason::Drained);
@@ -34,7 +34,7 @@ fn lane_under_a_claim_says_who_holds_it_and_until_when() {
 
 #[test]
 fn lane_that_is_being_emptied_says_draining() {
-    let status = status(&reporting(held_by(seen(), &[claim()]), LaneAdmission::Draining));
+    let status = status(&reporting(held_by(observed(), &[claim()]), LaneAdmission::Draining));
     is(&status, ConditionType::Ready, "False", Reason::Draining);
     is(&status, ConditionType::Available, "False", Reason::Draining);
 }
@@ -42,35 +42,35 @@ fn lane_that_is_being_emptied_says_draining() {
 #[test]
 fn hold_ends_with_the_last_claim() {
     let other = drain("flood", "duty-officer", accepted());
-    let seen = held_by(seen(), &[claim(), other.clone()]);
-    assert_eq!(told(&seen).hold.unwrap().drains.len(), 2);
-    let seen = held_by(seen, &[other]);
-    assert_eq!(told(&seen).hold.unwrap().drains, ["flood"]);
-    let seen = held_by(seen, &[]);
-    assert_eq!((told(&seen).hold, told(&seen).admission), (None, Admission::Open));
-    is(&status(&reporting(seen, LaneAdmission::Open)), ConditionType::Available, "True", Reason::Open);
+    let observed = held_by(observed(), &[claim(), other.clone()]);
+    assert_eq!(told(&observed).hold.unwrap().drains.len(), 2);
+    let observed = held_by(observed, &[other]);
+    assert_eq!(told(&observed).hold.unwrap().drains, ["flood"]);
+    let observed = held_by(observed, &[]);
+    assert_eq!((told(&observed).hold, told(&observed).admission), (None, Admission::Open));
+    is(&status(&reporting(observed, LaneAdmission::Open)), ConditionType::Available, "True", Reason::Open);
 }
 
 #[test]
 fn refusal_of_the_agent_is_the_reason() {
-    let mut seen = reporting(held_by(seen(), &[claim()]), LaneAdmission::Open);
-    let mut said = seen.report.as_deref().unwrap().clone();
+    let mut observed = reporting(held_by(observed(), &[claim()]), LaneAdmission::Open);
+    let mut said = observed.report.as_deref().unwrap().clone();
     said.lane.as_mut().unwrap().refusal = Some(DrainRefusal {
         drains: vec!["device-cam-1-1".into()],
         reason: "DrainRefused".into(),
         message: "The occupancy cannot be read.".into(),
     });
-    seen.report = Some(Arc::new(said));
-    let status = status(&seen);
+    observed.report = Some(Arc::new(said));
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "False", Reason::DrainRefused);
     is(&status, ConditionType::Available, "True", Reason::Open);
 }
 
 #[test]
 fn claim_on_a_lane_that_is_declared_closed_leaves_it_ready() {
-    let closed = declared(seen(), Admission::Closed, "Closed", "Closed");
-    let seen = reporting(held_by(closed, &[claim()]), LaneAdmission::Closed);
-    let status = status(&seen);
+    let closed = declared(observed(), Admission::Closed, "Closed", "Closed");
+    let observed = reporting(held_by(closed, &[claim()]), LaneAdmission::Closed);
+    let status = status(&observed);
     is(&status, ConditionType::Ready, "True", Reason::InForce);
     is(&status, ConditionType::Available, "False", Reason::Closed);
     assert_eq!(status.held_by.len(), 1);
@@ -79,11 +79,11 @@ fn claim_on_a_lane_that_is_declared_closed_leaves_it_ready() {
 
 #[test]
 fn device_at_work_keeps_its_lane_closed_although_somebody_deleted_the_claim() {
-    let mut seen = seen();
-    seen.in_work = true;
-    decide(&mut seen);
-    assert_eq!(told(&seen).admission, Admission::Closed);
-    assert_eq!(errands(&seen), nothing(), "that is no closing");
-    let held = held_by(seen, &[claim()]);
+    let mut observed = observed();
+    observed.in_work = true;
+    decide(&mut observed);
+    assert_eq!(told(&observed).admission, Admission::Closed);
+    assert_eq!(errands(&observed), nothing(), "that is no closing");
+    let held = held_by(observed, &[claim()]);
     assert_eq!(told(&held).admission, Admission::Open, "the hold does it, and the agent opens by itself after it");
 }

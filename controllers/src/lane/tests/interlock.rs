@@ -4,21 +4,21 @@ use kalong_crds::blocked::BlockCode;
 use kalong_crds::wire::order::LaneInterlock;
 use kalong_crds::{DeviceModel, InspectionStation};
 
-use super::super::interlock::{SeenInterlock, shown_by};
+use super::super::interlock::{InterlockView, shown_by};
 use super::*;
 
-fn interlock(open: bool) -> SeenInterlock {
+fn interlock(open: bool) -> InterlockView {
     let order = LaneInterlock { device: "uid-xray-1".into(), name: "doorClosed".into() };
-    SeenInterlock { order, station: "scanner".into(), device: "xray-1".into(), open }
+    InterlockView { order, station: "scanner".into(), device: "xray-1".into(), open }
 }
 
-fn with(mut seen: Seen, open: bool) -> Seen {
-    seen.interlocks = vec![interlock(open)];
-    decide(&mut seen);
-    seen
+fn with(mut observed: Observed, open: bool) -> Observed {
+    observed.interlocks = vec![interlock(open)];
+    decide(&mut observed);
+    observed
 }
 
-fn shown(lane: &Lane, state: Option<&str>) -> Vec<SeenInterlock> {
+fn shown(lane: &Lane, state: Option<&str>) -> Vec<InterlockView> {
     let station: Arc<InspectionStation> = object(
         "InspectionStation",
         "scanner",
@@ -46,9 +46,9 @@ fn shown(lane: &Lane, state: Option<&str>) -> Vec<SeenInterlock> {
 
 #[test]
 fn interlocks_travel_with_the_order_and_open_ones_are_named() {
-    let safe = told(&with(seen(), false));
+    let safe = told(&with(observed(), false));
     assert_eq!((safe.interlocks.len(), safe.open_interlocks.len()), (1, 0));
-    let open = told(&with(seen(), true));
+    let open = told(&with(observed(), true));
     assert_eq!(open.open_interlocks, ["scanner/xray-1.doorClosed"]);
     assert_eq!(open.admission, Admission::Open, "the lane opens by itself when it is safe again");
     assert_eq!(open.hold, None, "a safety closure is no drain");
@@ -56,7 +56,7 @@ fn interlocks_travel_with_the_order_and_open_ones_are_named() {
 
 #[test]
 fn lane_closed_by_an_interlock_says_so_and_opens_by_itself() {
-    let open = with(seen(), true);
+    let open = with(observed(), true);
     assert_eq!(errands(&open), nothing());
     let closed = reporting(open, LaneAdmission::Closed);
     let said = status(&closed);
@@ -73,16 +73,16 @@ fn lane_closed_by_an_interlock_says_so_and_opens_by_itself() {
 
 #[test]
 fn agent_that_saw_the_interlock_first_is_believed() {
-    let mut seen = reporting(with(seen(), false), LaneAdmission::Closed);
-    let mut said = seen.report.as_deref().unwrap().clone();
+    let mut observed = reporting(with(observed(), false), LaneAdmission::Closed);
+    let mut said = observed.report.as_deref().unwrap().clone();
     said.lane.as_mut().unwrap().closed_by_interlock = true;
-    seen.report = Some(Arc::new(said));
-    is(&status(&seen), ConditionType::Available, "False", Reason::InterlockOpen);
+    observed.report = Some(Arc::new(said));
+    is(&status(&observed), ConditionType::Available, "False", Reason::InterlockOpen);
 }
 
 #[test]
 fn unsafe_interlock_closes_and_an_unread_one_does_not() {
-    let lane = seen().lane;
+    let lane = observed().lane;
     assert!(shown(&lane, Some("Unsafe"))[0].open);
     assert!(!shown(&lane, Some("Safe"))[0].open);
     assert!(!shown(&lane, Some("Unknown"))[0].open);
@@ -92,8 +92,8 @@ fn unsafe_interlock_closes_and_an_unread_one_does_not() {
 
 #[test]
 fn open_interlock_stays_open_until_it_was_read_to_be_safe() {
-    let closed = status(&reporting(with(seen(), true), LaneAdmission::Closed));
-    let mut lane = seen().lane.as_ref().clone();
+    let closed = status(&reporting(with(observed(), true), LaneAdmission::Closed));
+    let mut lane = observed().lane.as_ref().clone();
     lane.status = Some(closed);
     assert!(shown(&lane, None)[0].open, "its agent went silent with the door open");
     assert!(!shown(&lane, Some("Safe"))[0].open);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use kalong_crds::condition::Truth;
+use kalong_crds::condition::ConditionStatus;
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::lane_drain::{DrainClass, DrainTarget, LaneDrain, LaneDrainSpec, LaneDrainStatus, TargetKind};
 use kalong_crds::units::Digest;
@@ -13,15 +13,15 @@ use kalong_crds::wire::reported::LaneReport;
 use kube::ResourceExt;
 
 use super::super::hold::{after, compose as compose_hold, emptying, is_accepted};
-use super::super::observe::{LaneSeen, Site, compose};
+use super::super::observe::{LaneObservation, Site, compose};
 use super::super::plan::Plan;
 use super::super::report;
 use super::test_lane::{Health, Order, TestLane};
 use crate::capacity::Floor;
 use crate::kit::drains::Drains;
-use crate::kit::driver::News;
-use crate::kit::life::Life;
-use crate::kit::link::Hearing;
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::Liveness;
+use crate::kit::reconciler::EventToEmit;
 
 pub(super) const AT: &str = "2026-11-22T07:00:00Z";
 
@@ -40,7 +40,7 @@ pub(super) struct Gate {
     pub(super) behind: BTreeSet<String>,
     writes: BTreeMap<String, Write>,
     /// What people would be told after the last pass, once its status is stored.
-    pub(super) news: Option<News>,
+    pub(super) events: Option<EventToEmit>,
     pub(super) memory: Drains,
     versions: i64,
 }
@@ -71,7 +71,7 @@ impl Gate {
             drains: BTreeMap::new(),
             behind: BTreeSet::new(),
             writes: BTreeMap::new(),
-            news: None,
+            events: None,
             memory: Drains::default(),
             versions: 0,
         };
@@ -114,9 +114,9 @@ impl Gate {
         }
     }
 
-    fn seen(&self, lane: &TestLane, drain: &str) -> LaneSeen {
+    fn observed(&self, lane: &TestLane, drain: &str) -> LaneObservation {
         let hash = lane.heard.as_ref().map(|(hash, _, _)| hash);
-        LaneSeen {
+        LaneObservation {
             name: lane.name(),
             group: lane.group.clone(),
             passages_per_hour: lane.object.spec.rated_passages_per_hour,
@@ -125,13 +125,13 @@ impl Gate {
             emptying: SignedDuration::from_secs(lane.object.spec.drain.timeout_seconds),
             available: lane.available,
             agent: format!("box-{}", lane.name()),
-            hearing: lane.hearing,
+            liveness: lane.liveness,
             grace: None,
             report: lane.heard.as_ref().map(|(_, report, _)| report.clone()),
             told_closed: lane.told_closed,
             confirmed: self.memory.is_confirmed(&lane.uid(), hash),
             settled: self.memory.is_free(&lane.uid(), hash, self.now),
-            standing: self.memory.standing(&lane.uid(), drain, hash),
+            hold_progress: self.memory.hold_progress(&lane.uid(), drain, hash),
         }
     }
 
@@ -146,15 +146,15 @@ impl Gate {
             now: self.now,
             drains: self.drains.values().cloned().collect(),
             target: |target: &DrainTarget| self.under(target),
-            lanes: || self.lanes.iter().map(|lane| self.seen(lane, name)).collect(),
-            lane: |lane: &str| self.lanes.iter().find(|l| l.name() == lane).map(|l| self.seen(l, name)),
+            lanes: || self.lanes.iter().map(|lane| self.observed(lane, name)).collect(),
+            lane: |lane: &str| self.lanes.iter().find(|l| l.name() == lane).map(|l| self.observed(l, name)),
             floors: || self.floors.clone(),
         };
-        let seen = compose(drain.clone(), &ledger, &site);
-        let plan = super::super::settle(&seen, &mut ledger);
-        let status = report::status(&seen, &plan);
+        let observed = compose(drain.clone(), &ledger, &site);
+        let plan = super::super::settle(&observed, &mut ledger);
+        let status = report::status(&observed, &plan);
         drop(ledger);
-        self.news = plan.news(&seen);
+        self.events = plan.events(&observed);
         if let Some(status) = status.filter(|status| drain.status.as_ref() != Some(status)) {
             let version = drain.metadata.resource_version.clone().unwrap_or_default().parse().unwrap();
             self.writes.insert(name.to_owned(), Write { version, status });
@@ -196,18 +196,19 @@ impl Gate {
         let (now, name) = (self.now, self.lanes[index].name());
         let holds = self.holds(&name);
         let lane = &self.lanes[index];
-        if lane.life == Life::Planned || lane.hearing == Hearing::Wait {
+        if lane.life == LifecycleStage::Planned || lane.liveness == Liveness::Pending {
             return;
         }
         let uid = lane.uid();
         let (hash, report, health) = lane.heard.clone().unzip3();
         let admission = report.as_ref().map_or(LaneAdmission::Unknown, |report| report.admission);
-        let silent = lane.hearing == Hearing::Silent;
+        let silent = lane.liveness == Liveness::Lost;
         let confirmed = lane.wanted.as_ref().is_none_or(|wanted| Some(&wanted.hash) == hash.as_ref());
         let shut = !silent && confirmed && matches!(admission, LaneAdmission::Drained | LaneAdmission::Closed);
         let closing = format!("closing-{name}");
         let was_open = lane.wanted.as_ref().map_or(!shut, |wanted| wanted.admission == Admission::Open);
-        let declared = if lane.life == Life::InService { lane.object.spec.admission } else { Admission::Closed };
+        let declared =
+            if lane.life == LifecycleStage::InService { lane.object.spec.admission } else { Admission::Closed };
         let told = match declared {
             Admission::Open => Admission::Open,
             Admission::Closed if was_open && !shut => Admission::Open,
@@ -225,10 +226,10 @@ impl Gate {
         let lane = &mut self.lanes[index];
         lane.told_closed = told == Admission::Closed;
         lane.available = match admission {
-            _ if silent => Truth::Unknown,
-            LaneAdmission::Unknown => Truth::Unknown,
-            LaneAdmission::Open => Truth::of(health == Some(Health::Sound)),
-            _ => Truth::False,
+            _ if silent => ConditionStatus::Unknown,
+            LaneAdmission::Unknown => ConditionStatus::Unknown,
+            LaneAdmission::Open => ConditionStatus::of(health == Some(Health::Sound)),
+            _ => ConditionStatus::False,
         };
         if lane.wanted.as_ref() != Some(&order) {
             lane.wanted = Some(order.clone());
@@ -267,8 +268,8 @@ impl Gate {
     pub(super) fn hear(&mut self, index: usize) {
         let now = self.now;
         let lane = &mut self.lanes[index];
-        if lane.online && lane.life != Life::Planned {
-            lane.hearing = Hearing::Heard;
+        if lane.online && lane.life != LifecycleStage::Planned {
+            lane.liveness = Liveness::Live;
             lane.heard = Some((lane.order.hash.clone(), lane.report(now), lane.health));
         }
     }
@@ -288,7 +289,7 @@ impl Gate {
         self.memory = Drains::default();
         self.writes.clear();
         for lane in &mut self.lanes {
-            (lane.hearing, lane.heard, lane.wanted) = (Hearing::Wait, None, None);
+            (lane.liveness, lane.heard, lane.wanted) = (Liveness::Pending, None, None);
             lane.wire.clear();
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use kalong_crds::condition::Truth;
+use kalong_crds::condition::ConditionStatus;
 use kalong_crds::lane::{Admission, LaneAdmission, Service};
 use kalong_crds::lane_drain::{DrainClass, LaneDrainSpec, TargetKind};
 use proptest::prelude::*;
@@ -16,8 +16,8 @@ use super::super::hold::{State, after, state};
 use super::gate::{Gate, spec, target};
 use super::test_lane::{EMPTYING, Health, TestLane, group, lane};
 use crate::capacity::{Floor, Group};
-use crate::kit::life::Life;
-use crate::kit::link::Hearing;
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::Liveness;
 
 /// Histories in an ordinary `cargo test`; `KALONG_PROPERTY_CASES` asks for more.
 const CASES: u32 = 5_000;
@@ -44,9 +44,9 @@ fn lanes(sketch: &[Dice]) -> Vec<TestLane> {
         let service = if dice.0 % 4 == 0 { Service::Passenger } else { Service::Smart };
         let declared = if dice.1 % 5 == 0 { Admission::Closed } else { Admission::Open };
         let life = match dice.2 % 12 {
-            0 => Life::Planned,
-            1 => Life::Commissioning,
-            _ => Life::InService,
+            0 => LifecycleStage::Planned,
+            1 => LifecycleStage::Commissioning,
+            _ => LifecycleStage::InService,
         };
         lane(&format!("l{index}"), service, declared, life)
     };
@@ -219,10 +219,10 @@ impl History {
                 });
                 let held = before.iter().any(|(_, _, lanes)| lanes.contains(&lane.name()));
                 lane.group == floor.group
-                    && lane.life == Life::InService
-                    && lane.hearing == Hearing::Heard
+                    && lane.life == LifecycleStage::InService
+                    && lane.liveness == Liveness::Live
                     && heard
-                    && lane.available == Truth::True
+                    && lane.available == ConditionStatus::True
                     && lane.object.spec.admission == Admission::Open
                     && !held
                     && !new.contains(&lane.name())
@@ -255,7 +255,7 @@ impl History {
             2 if sound => lane.interlock = true,
             3 if sound => lane.online = false,
             // The grace time is over.
-            3 if !lane.online => lane.hearing = Hearing::Silent,
+            3 if !lane.online => lane.liveness = Liveness::Lost,
             _ => {}
         }
     }
@@ -265,7 +265,7 @@ impl History {
         (lane.health, lane.interlock) = (Health::Sound, false);
         self.gate.visit(index);
         let lane = &self.gate.lanes[index];
-        if !lane.online || lane.hearing != Hearing::Heard {
+        if !lane.online || lane.liveness != Liveness::Live {
             self.gate.reconnect(index);
         }
     }
@@ -280,7 +280,7 @@ impl History {
         self.gate.wait(seconds);
         // The grace time is over.
         for lane in self.gate.lanes.iter_mut().filter(|lane| !lane.online && seconds > 15) {
-            lane.hearing = Hearing::Silent;
+            lane.liveness = Liveness::Lost;
         }
     }
 
@@ -312,7 +312,7 @@ impl History {
                 && drain.spec.deadline.is_none()
         };
         let claim = self.gate.drains.values().find(ours).map(|drain| kube::ResourceExt::name_any(drain.as_ref()));
-        let knows = lane.online && lane.hearing == Hearing::Heard && lane.life == Life::InService;
+        let knows = lane.online && lane.liveness == Liveness::Live && lane.life == LifecycleStage::InService;
         let taken = self.touching.keys().any(|other| other.starts_with(&format!("{}.", lane.name())));
         if let Some(claim) = claim.filter(|_| knows && !taken) {
             let holds = lane.order.hold.as_ref().is_some_and(|hold| hold.drains.contains(&claim));
@@ -367,7 +367,7 @@ impl History {
         let serves = |lane: &&TestLane| {
             let would_open = lane.order.admission == Admission::Open && lane.order.hold.is_none();
             lane.group == *group
-                && lane.life == Life::InService
+                && lane.life == LifecycleStage::InService
                 && !known_lost(lane)
                 && !told_closed(lane)
                 && !std::iter::once(&lane.order).chain(&lane.wire).any(|order| order.hold.is_some())
@@ -439,7 +439,7 @@ impl History {
             self.gate.drains.values().map(|d| (kube::ResourceExt::name_any(d.as_ref()), d.status.clone())).collect();
         prop_assert!(stuck.is_empty(), "claims never got their turn: {stuck:#?}");
         self.gate.settle();
-        for lane in self.gate.lanes.iter().filter(|lane| lane.life == Life::InService) {
+        for lane in self.gate.lanes.iter().filter(|lane| lane.life == LifecycleStage::InService) {
             let declared = match lane.object.spec.admission {
                 Admission::Open => LaneAdmission::Open,
                 Admission::Closed => LaneAdmission::Closed,
@@ -466,14 +466,14 @@ fn told_interlocked(lane: &TestLane) -> bool {
 fn known_lost(lane: &TestLane) -> bool {
     let heard = lane.heard.as_ref();
     (lane.health == Health::Dark && heard.is_none_or(|(_, _, health)| *health == Health::Dark))
-        || (lane.health == Health::Broken && lane.available != Truth::True)
+        || (lane.health == Health::Broken && lane.available != ConditionStatus::True)
         || (lane.interlock && (heard.is_none() || told_interlocked(lane)))
-        || (!lane.online && lane.hearing != Hearing::Heard)
+        || (!lane.online && lane.liveness != Liveness::Live)
 }
 
 /// Whether the lane serves, or is about to: closed for good means declared and reported so.
 fn in_service(lane: &TestLane) -> bool {
-    lane.life == Life::InService && lane.object.spec.admission == Admission::Open
+    lane.life == LifecycleStage::InService && lane.object.spec.admission == Admission::Open
 }
 
 fn play(sketch: &[Dice], floor: Dice, steps: &[Dice]) -> Kept {

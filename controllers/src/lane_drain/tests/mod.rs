@@ -13,7 +13,7 @@ use self::gate::{Gate, spec, target};
 use self::test_lane::{EMPTYING, Health, group, lane};
 use super::hold::{State, state};
 use crate::capacity::Floor;
-use crate::kit::life::Life;
+use crate::kit::life::LifecycleStage;
 
 fn floor(min_lanes: i64) -> Floor {
     Floor { group: group(Service::Smart), min_lanes, min_passages_per_hour: 0 }
@@ -21,7 +21,7 @@ fn floor(min_lanes: i64) -> Floor {
 
 /// Three open lanes, of which two have to stay open.
 fn gate() -> Gate {
-    let open = |name| lane(name, Service::Smart, Admission::Open, Life::InService);
+    let open = |name| lane(name, Service::Smart, Admission::Open, LifecycleStage::InService);
     Gate::new(vec![open("a"), open("b"), open("c")], vec![floor(2)])
 }
 
@@ -52,7 +52,7 @@ fn claim_is_accepted_emptied_and_given_back() {
     let mut gate = gate();
     gate.claim("d", on("a"));
     gate.pass("d").unwrap();
-    assert_eq!(gate.news.as_ref().map(|news| news.reason), Some(Reason::DrainAccepted));
+    assert_eq!(gate.events.as_ref().map(|events| events.reason), Some(Reason::DrainAccepted));
     assert!(gate.holds_nothing("a"), "nothing acts before the acceptance is stored");
     gate.store("d");
     is(&gate, "d", ConditionType::Accepted, "True", Reason::DrainAccepted);
@@ -174,15 +174,15 @@ fn whole_crossing_waits_for_its_floors_and_an_emergency_does_not() {
     assert_eq!(status(&gate, "works").blocked_by[0].subject, "Crossing/x");
     gate.claim("flood", emergency(TargetKind::Crossing, "x", "2026-11-22T08:00:00Z"));
     gate.pass("flood").unwrap();
-    let news = gate.news.take().unwrap();
-    assert!(news.reason == Reason::EmergencyAccepted && news.note.contains("0 of 2 lanes"), "{news:?}");
+    let events = gate.events.take().unwrap();
+    assert!(events.reason == Reason::EmergencyAccepted && events.note.contains("0 of 2 lanes"), "{events:?}");
     // Somebody else wrote first: what was decided is said again, with the floors that break.
     gate.lose("flood");
     gate.pass("flood").unwrap();
-    assert_eq!(gate.news, Some(news));
+    assert_eq!(gate.events, Some(events));
     gate.settle();
     gate.pass("flood");
-    assert_eq!(gate.news, None, "what is stored is told once");
+    assert_eq!(gate.events, None, "what is stored is told once");
     is(&gate, "flood", ConditionType::Accepted, "True", Reason::EmergencyAccepted);
     is(&gate, "flood", ConditionType::Drained, "True", Reason::Drained);
     assert_eq!(status(&gate, "flood").responders.len(), 3);
@@ -248,7 +248,7 @@ fn target_that_does_not_exist_is_stalled() {
 
 #[test]
 fn planned_lanes_have_nothing_to_drain() {
-    let mut gate = Gate::new(vec![lane("p", Service::Smart, Admission::Open, Life::Planned)], vec![floor(1)]);
+    let mut gate = Gate::new(vec![lane("p", Service::Smart, Admission::Open, LifecycleStage::Planned)], vec![floor(1)]);
     gate.claim("d", spec(DrainClass::Change, target(TargetKind::Crossing, "x")));
     gate.settle();
     is(&gate, "d", ConditionType::Drained, "True", Reason::NothingToDrain);
@@ -258,7 +258,7 @@ fn planned_lanes_have_nothing_to_drain() {
 #[test]
 fn closed_lane_costs_nothing_and_takes_no_turn() {
     let mut gate = gate();
-    gate.lanes.push(lane("z", Service::Smart, Admission::Closed, Life::InService));
+    gate.lanes.push(lane("z", Service::Smart, Admission::Closed, LifecycleStage::InService));
     gate.settle();
     gate.claim("d", on("a"));
     gate.claim("e", on("z"));
@@ -286,7 +286,7 @@ fn agent_that_gives_up_is_asked_anew_later_and_others_go_first() {
     assert_eq!(gate.lane("a").barrier, LaneAdmission::Open, "it reopens with nobody asked");
     gate.hear(0);
     let plan = gate.pass("d").unwrap();
-    assert_eq!(gate.news.as_ref().map(|news| news.reason), Some(Reason::DrainTimedOut));
+    assert_eq!(gate.events.as_ref().map(|events| events.reason), Some(Reason::DrainTimedOut));
     assert_eq!(plan.again.unwrap().as_secs(), 600);
     gate.store("d");
     is(&gate, "d", ConditionType::Accepted, "False", Reason::DrainTimedOut);
@@ -312,7 +312,7 @@ fn changed_claim_is_asked_at_once() {
     gate.store("d");
     gate.pass_lane(0);
     gate.lane("a").online = false;
-    gate.lane("a").hearing = crate::kit::link::Hearing::Silent;
+    gate.lane("a").liveness = crate::kit::link::Liveness::Lost;
     gate.wait(EMPTYING + 31);
     gate.pass("d");
     gate.store("d");
@@ -330,7 +330,7 @@ fn silent_agent_of_an_emptied_lane_makes_it_unknown_and_ends_nothing() {
     gate.claim("d", on("a"));
     gate.settle();
     gate.lane("a").online = false;
-    gate.lane("a").hearing = crate::kit::link::Hearing::Silent;
+    gate.lane("a").liveness = crate::kit::link::Liveness::Lost;
     gate.wait(EMPTYING * 2);
     gate.settle();
     is(&gate, "d", ConditionType::Accepted, "True", Reason::DrainAccepted);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use jiff::Timestamp;
-use kalong_crds::condition::Truth;
+use kalong_crds::condition::ConditionStatus;
 use kalong_crds::crossing::Direction;
 use kalong_crds::lane::{Admission, Drain, Lane, LaneAdmission, LaneSpec, Service};
 use kalong_crds::units::Digest;
@@ -12,8 +12,8 @@ use kalong_crds::wire::reported::{DrainRefusal, LaneReport};
 use kube::ResourceExt;
 
 use crate::capacity::Group;
-use crate::kit::life::Life;
-use crate::kit::link::Hearing;
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::Liveness;
 
 /// How long a lane may take to become empty, in seconds.
 pub(super) const EMPTYING: i64 = 300;
@@ -47,7 +47,7 @@ impl Order {
 pub(super) struct TestLane {
     pub(super) object: Lane,
     pub(super) group: Group,
-    pub(super) life: Life,
+    pub(super) life: LifecycleStage,
     pub(super) health: Health,
     pub(super) interlock: bool,
     pub(super) barrier: LaneAdmission,
@@ -60,9 +60,9 @@ pub(super) struct TestLane {
     pub(super) gave_up: Option<LaneHold>,
     pub(super) wire: VecDeque<Order>,
     pub(super) wanted: Option<Order>,
-    pub(super) hearing: Hearing,
+    pub(super) liveness: Liveness,
     pub(super) heard: Option<(Digest, LaneReport, Health)>,
-    pub(super) available: Truth,
+    pub(super) available: ConditionStatus,
     pub(super) told_closed: bool,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn group(service: Service) -> Group {
     Group { crossing: "x".into(), service, direction: Direction::Inbound }
 }
 
-pub(super) fn lane(name: &str, service: Service, declared: Admission, life: Life) -> TestLane {
+pub(super) fn lane(name: &str, service: Service, declared: Admission, life: LifecycleStage) -> TestLane {
     let spec = LaneSpec {
         crossing_ref: "x".into(),
         direction: Direction::Inbound,
@@ -137,12 +137,12 @@ pub(super) fn lane(name: &str, service: Service, declared: Admission, life: Life
         fallback: vec![],
         phase: None,
     };
-    let barrier = if declared == Admission::Open && life == Life::InService {
+    let barrier = if declared == Admission::Open && life == LifecycleStage::InService {
         LaneAdmission::Open
     } else {
         LaneAdmission::Closed
     };
-    let admission = if life == Life::InService { declared } else { Admission::Closed };
+    let admission = if life == LifecycleStage::InService { declared } else { Admission::Closed };
     TestLane {
         object: Lane::new(name, spec),
         group: group(service),
@@ -158,9 +158,9 @@ pub(super) fn lane(name: &str, service: Service, declared: Admission, life: Life
         gave_up: None,
         wire: VecDeque::new(),
         wanted: None,
-        hearing: Hearing::Wait,
+        liveness: Liveness::Pending,
         heard: None,
-        available: Truth::Unknown,
+        available: ConditionStatus::Unknown,
         told_closed: false,
     }
 }

@@ -7,7 +7,7 @@ use kalong_crds::phase::{PhaseState, PhaseStatus};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::super::members::Standing;
+use super::super::members::LaneClosure;
 use super::super::observe::Before;
 use super::{Stage, absent, lane, there};
 
@@ -32,9 +32,9 @@ fn happen(stage: &mut Stage, (what, which): Dice) {
             stage.members[member] = if which.is_multiple_of(2) { there(&name) } else { absent(&name) };
         }
         2 => {
-            let standings = [Standing::Closed, Standing::Serving, Standing::Unheard];
+            let closures = [LaneClosure::Closed, LaneClosure::Serving, LaneClosure::Unheard];
             let name = format!("lane-{}", pick % 2);
-            stage.lanes[pick % 2] = lane(&name, standings[pick % standings.len()]);
+            stage.lanes[pick % 2] = lane(&name, closures[pick % closures.len()]);
         }
         3 => {
             let states = [Before::Absent, Before::InForce(STATES[pick % STATES.len()])];
@@ -67,7 +67,7 @@ fn kept(stage: &Stage, force: PhaseState, status: &PhaseStatus) -> Result<(), Te
         prop_assert!(state != PhaseState::Planned, "devices lost contact before lanes were closed");
     }
     if state == PhaseState::Planned && force == PhaseState::Commissioning {
-        prop_assert!(stage.lanes.iter().all(|lane| lane.standing == Standing::Closed), "a lane may be open");
+        prop_assert!(stage.lanes.iter().all(|lane| lane.closure == LaneClosure::Closed), "a lane may be open");
     }
     if state != force {
         prop_assert!(state == asked || state == PhaseState::Commissioning, "nobody asked for {state:?}");
@@ -96,7 +96,7 @@ fn a_phase_opens_by_its_gates_and_closes_by_people_alone() {
         let mut stage = Stage::asked(PhaseState::Planned, PhaseState::Planned);
         stage.legal = Some("2026-12-31");
         stage.members = (0..3).map(|n| absent(&format!("device-{n}"))).collect();
-        stage.lanes = (0..2).map(|n| lane(&format!("lane-{n}"), Standing::Closed)).collect();
+        stage.lanes = (0..2).map(|n| lane(&format!("lane-{n}"), LaneClosure::Closed)).collect();
         for dice in history {
             happen(&mut stage, dice);
             let force = stage.previous.as_ref().map_or(PhaseState::Planned, |status| status.state);

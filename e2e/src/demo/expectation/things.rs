@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use kalong_crds::condition::{ConditionType, Conditioned, Reason, Truth};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kalong_crds::lane::{Admission, LaneAdmission, Need};
 use kalong_crds::{InspectionStation, Lane};
 use kube::ResourceExt;
@@ -61,8 +61,9 @@ async fn interlock(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenari
     site.stations
         .until("the station to say so", CLOSED_WITHIN, &site.progress, |seen| {
             let seen = seen.get(&station).ok_or("it is not there")?;
-            let unsafe_now =
-                seen.condition(ConditionType::InterlocksSafe).is_some_and(|c| c.status == Truth::False.as_str());
+            let unsafe_now = seen
+                .condition(ConditionType::InterlocksSafe)
+                .is_some_and(|c| c.status == ConditionStatus::False.as_str());
             let names: BTreeSet<String> =
                 seen.status.as_ref().map(|s| s.closed_lanes.iter().map(|n| n.0.clone()).collect()).unwrap_or_default();
             if unsafe_now && lanes.is_subset(&names) { Ok(()) } else { Err(format!("it names {names:?}")) }
@@ -127,7 +128,9 @@ async fn vehicles(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenario
     let unsettled = site.igvs.present();
     let unknown: Vec<&String> = unsettled
         .iter()
-        .filter(|(_, igv)| igv.condition(ConditionType::Ready).is_none_or(|c| c.status == Truth::Unknown.as_str()))
+        .filter(|(_, igv)| {
+            igv.condition(ConditionType::Ready).is_none_or(|c| c.status == ConditionStatus::Unknown.as_str())
+        })
         .map(|(name, _)| name)
         .collect();
     finding.require(unknown.is_empty(), || format!("{unknown:?} stay Ready=Unknown"));
@@ -152,7 +155,7 @@ async fn link(site: &LiveSite, finding: &mut Finding) -> Result<(), ScenarioErro
         .until("the link", SEEN_WITHIN, &site.progress, |seen| {
             let link = seen.values().next().ok_or("no link is declared")?;
             let ready = link.condition(ConditionType::Ready).ok_or("it was not visited yet")?;
-            if ready.status == Truth::True.as_str() && ready.reason == Reason::DryRun.as_str() {
+            if ready.status == ConditionStatus::True.as_str() && ready.reason == Reason::DryRun.as_str() {
                 let agreement = link.condition(ConditionType::AgreementInForce).map(|c| c.message.clone());
                 Ok((link.is(ConditionType::Available), agreement.unwrap_or_default()))
             } else {

@@ -1,7 +1,7 @@
 //! What every controller is given.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -10,15 +10,16 @@ use kalong_crds::wire::order::{Permit, Sealed};
 use kalong_crds::wire::release::ReleaseKeys;
 use kube::Client;
 use kube_runtime::events::Recorder;
+use parking_lot::Mutex;
 
-use super::caches::{Caches, Wakes};
+use super::caches::{Caches, Triggers};
 use super::clock::Clock;
 use super::drains::Drains;
 use super::link::AgentLink;
 use super::metrics::Metrics;
 use super::mirror::Mirror;
-use super::pace::Pace;
 use super::status::StatusWriter;
+use super::throttle::StatusThrottle;
 
 /// What the operator was told at its start.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ pub struct Settings {
 }
 
 /// Everything around a reconcile.
-pub struct World {
+pub struct Context {
     /// The API server.
     pub client: Client,
     /// The agents.
@@ -46,7 +47,7 @@ pub struct World {
     /// What the API server last said.
     pub caches: Caches,
     /// What waits to be looked at.
-    pub wakes: Wakes,
+    pub wakes: Triggers,
     /// The one way to write a status.
     pub status: StatusWriter,
     /// Events for people.
@@ -60,9 +61,9 @@ pub struct World {
     /// Credentials that were read and sealed.
     pub credentials: Mutex<HashMap<(String, String, String), Sealed>>,
     /// Since when what was told is not confirmed.
-    pub patience: Patience,
+    pub debounce: ConfirmationDebounce,
     /// When the progress of a phase was last told.
-    pub pace: Pace,
+    pub throttle: StatusThrottle,
 }
 
 /// Leave to touch devices, one device of a lane at a time. In memory: after a restart it is given again from what agents report.
@@ -80,7 +81,7 @@ struct Given {
 impl Permits {
     /// Leave for this attempt, unless another device of the lane has it. The same attempt gets the same leave again.
     pub fn give(&self, uid: &str, lane: Option<&str>, attempt: i64, until: Timestamp) -> Option<Permit> {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given = self.given.lock();
         if let Some(old) = given.get(uid).filter(|old| old.permit.attempt == attempt) {
             return Some(old.permit.clone());
         }
@@ -95,38 +96,38 @@ impl Permits {
 
     /// The attempt ended. True when there was leave to give back, so that others of the lane may be next.
     pub fn give_back(&self, uid: &str) -> bool {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(uid).is_some()
+        self.given.lock().remove(uid).is_some()
     }
 
     /// Whether a device of this lane may be touched now.
     pub fn holds_lane(&self, lane: &str) -> bool {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).values().any(|g| g.lane.as_deref() == Some(lane))
+        self.given.lock().values().any(|g| g.lane.as_deref() == Some(lane))
     }
 }
 
 /// How long a confirmation may take before a status says that it is awaited: a prompt answer then costs one write, not two.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const CONFIRMATION_DEBOUNCE: Duration = Duration::from_secs(2);
 
 /// Since when an order is not confirmed, by uid.
 #[derive(Debug, Default)]
-pub struct Patience {
+pub struct ConfirmationDebounce {
     since: Mutex<HashMap<String, (Digest, Instant)>>,
 }
 
-impl Patience {
+impl ConfirmationDebounce {
     /// How much longer to wait in silence for the confirmation of this order; none once it is over.
     pub fn left(&self, uid: &str, order: &Digest) -> Option<Duration> {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.since.lock();
         let entry = since.entry(uid.to_owned()).or_insert_with(|| (order.clone(), Instant::now()));
         if &entry.0 != order {
             *entry = (order.clone(), Instant::now());
         }
-        PATIENCE.checked_sub(entry.1.elapsed()).filter(|left| !left.is_zero())
+        CONFIRMATION_DEBOUNCE.checked_sub(entry.1.elapsed()).filter(|left| !left.is_zero())
     }
 
     /// It was confirmed, or the object is gone.
     pub fn over(&self, uid: &str) {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.since.lock().remove(uid);
     }
 }
 
@@ -149,9 +150,9 @@ mod tests {
 
     #[test]
     fn patience_counts_from_the_first_sight_of_an_order() {
-        let patience = Patience::default();
+        let debounce = ConfirmationDebounce::default();
         let a = Digest::of(b"a");
-        let left = patience.left("u", &a).unwrap();
-        assert!(left <= PATIENCE && patience.left("u", &a).unwrap() <= left);
+        let left = debounce.left("u", &a).unwrap();
+        assert!(left <= CONFIRMATION_DEBOUNCE && debounce.left("u", &a).unwrap() <= left);
     }
 }

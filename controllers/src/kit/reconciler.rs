@@ -1,7 +1,7 @@
-//! The loop around every reconcile: wake, look, act, report, and when to look again.
+//! The loop around every reconcile: its queue, concurrency, deadline, backoff, status write, Events and resync.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
@@ -11,13 +11,14 @@ use kube::{Resource, ResourceExt};
 use kube_runtime::controller::{self, Action, Controller};
 use kube_runtime::events::{Event, EventType};
 use kube_runtime::reflector::Store;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Error;
-use super::metrics::Outcome;
-use super::status::{HasStatus, Written};
-use super::wakes::WakeSet;
-use super::world::World;
+use super::context::Context;
+use super::metrics::ReconcileOutcome;
+use super::queue::ReconcileQueue;
+use super::status::{HasStatus, WriteResult};
 
 /// Objects of one kind that are looked at side by side. More than eight requests in flight bring no throughput, only latency.
 pub const CONCURRENCY: u16 = 8;
@@ -30,9 +31,9 @@ const CATCH_UP: Duration = Duration::from_millis(50);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LAST: Duration = Duration::from_secs(300);
 
-/// What a pass decided to report.
+/// What a reconcile leaves behind: the status to write, when to look again, and what went wrong.
 #[derive(Debug)]
-pub struct Report<S> {
+pub struct ReconcileResult<S> {
     /// The status as it shall be; none leaves it as it is.
     pub status: Option<S>,
     /// When to look again at the latest, if earlier than the resync.
@@ -40,14 +41,14 @@ pub struct Report<S> {
     /// What went wrong on the way; the status is written all the same.
     pub error: Option<Error>,
     /// Who found out what is wrong, and so makes the Event of it.
-    pub finder: Finder,
+    pub event_source: EventSource,
     /// Decisions that the status carries. People hear of them once it is stored: what is told was done.
-    pub news: Vec<News>,
+    pub events: Vec<EventToEmit>,
 }
 
 /// A decision that people hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct EventToEmit {
     /// The condition's word.
     pub reason: Reason,
     /// Whether somebody should look.
@@ -58,7 +59,7 @@ pub struct News {
 
 /// Who found out what is wrong: one finding is one Event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Finder {
+pub enum EventSource {
     /// The operator did, and says so.
     #[default]
     Operator,
@@ -66,7 +67,7 @@ pub enum Finder {
     Agent,
 }
 
-impl<S> Report<S> {
+impl<S> ReconcileResult<S> {
     /// Nothing but this status.
     pub fn of(status: S) -> Self {
         Self { status: Some(status), ..Self::unchanged() }
@@ -77,16 +78,21 @@ impl<S> Report<S> {
         Self { error: Some(error), ..Self::unchanged() }
     }
 
+    /// The same, with what went wrong while it was acted on; an earlier error stays.
+    pub fn after(self, acted: Result<(), Error>) -> Self {
+        Self { error: self.error.or(acted.err()), ..self }
+    }
+
     /// The status stays as it is.
     pub fn unchanged() -> Self {
-        Self { status: None, again: None, error: None, finder: Finder::Operator, news: Vec::new() }
+        Self { status: None, again: None, error: None, event_source: EventSource::Operator, events: Vec::new() }
     }
 }
 
 /// A kind and how it is reconciled.
-pub trait Controlled: HasStatus + Conditioned + Resource<DynamicType = ()> {
-    /// Observes, plans and acts, and says what to report. Never panics and never writes the status itself.
-    fn pass(world: &World, object: Arc<Self>) -> impl Future<Output = Report<Self::Status>> + Send;
+pub trait Reconcile: HasStatus + Conditioned + Resource<DynamicType = ()> {
+    /// Observes, decides and acts, and returns the status to write. Never panics and never writes the status itself.
+    fn reconcile(ctx: &Context, object: Arc<Self>) -> impl Future<Output = ReconcileResult<Self::Status>> + Send;
 }
 
 /// Follows the first pass over everything: until it is over, nothing is sent to agents.
@@ -98,18 +104,18 @@ pub struct FirstPass {
 impl FirstPass {
     /// These objects have to be visited.
     pub fn expect(&self, uids: impl IntoIterator<Item = String>) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).extend(uids);
+        self.waiting.lock().extend(uids);
     }
 
     /// One was visited; true when it was the last.
     fn visited(&self, uid: &str) -> bool {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         waiting.remove(uid) && waiting.is_empty()
     }
 
     /// Whether there was nothing to visit.
     pub fn is_empty(&self) -> bool {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.waiting.lock().is_empty()
     }
 }
 
@@ -121,7 +127,7 @@ struct Failures {
 
 impl Failures {
     fn next(&self, uid: &str, generation: i64) -> Duration {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let entry = counts.entry(uid.to_owned()).or_insert((generation, 0));
         if entry.0 != generation {
             *entry = (generation, 0);
@@ -132,7 +138,7 @@ impl Failures {
     }
 
     fn over(&self, uid: &str) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.counts.lock().remove(uid);
     }
 }
 
@@ -140,21 +146,21 @@ fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.9 + 0.2 * rand::random::<f64>())
 }
 
-struct Context {
-    world: Arc<World>,
+struct LoopContext {
+    ctx: Arc<Context>,
     failures: Failures,
     first: Arc<FirstPass>,
 }
 
 /// Runs the controller of one kind until shutdown; running passes are finished.
-pub async fn drive<K: Controlled>(
-    world: Arc<World>,
+pub async fn drive<K: Reconcile>(
+    ctx: Arc<Context>,
     store: Store<K>,
-    wakes: Arc<WakeSet>,
+    wakes: Arc<ReconcileQueue>,
     first: Arc<FirstPass>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let context = Arc::new(Context { world, failures: Failures::default(), first });
+    let looped = Arc::new(LoopContext { ctx, failures: Failures::default(), first });
     let stop = async move {
         let _ = shutdown.wait_for(|stop| *stop).await;
     };
@@ -168,7 +174,7 @@ pub async fn drive<K: Controlled>(
                 let never: &std::convert::Infallible = error;
                 match *never {}
             },
-            context,
+            looped,
         )
         .for_each(|result| async move {
             match result {
@@ -182,55 +188,61 @@ pub async fn drive<K: Controlled>(
         .await;
 }
 
-async fn reconcile<K: Controlled>(object: Arc<K>, context: Arc<Context>) -> Result<Action, std::convert::Infallible> {
-    let world = &context.world;
+async fn reconcile<K: Reconcile>(object: Arc<K>, looped: Arc<LoopContext>) -> Result<Action, std::convert::Infallible> {
+    let ctx = &looped.ctx;
     let (uid, kind) = (object.uid().unwrap_or_default(), K::kind(&()).into_owned());
-    if world.status.cache_is_behind(object.as_ref()) {
+    if ctx.status.cache_is_behind(object.as_ref()) {
         return Ok(Action::requeue(CATCH_UP));
     }
     let begun = Instant::now();
     let generation = object.meta().generation.unwrap_or_default();
-    let (outcome, action) = match tokio::time::timeout(PASS_DEADLINE, look_and_report(world, object)).await {
-        Ok(Ok((Written::Conflict | Written::CacheBehind, _))) => (Outcome::Conflict, Action::requeue(CATCH_UP)),
+    let (outcome, action) = match tokio::time::timeout(PASS_DEADLINE, look_and_report(ctx, object)).await {
+        Ok(Ok((WriteResult::Conflict | WriteResult::CacheBehind, _))) => {
+            (ReconcileOutcome::Conflict, Action::requeue(CATCH_UP))
+        }
         Ok(Ok((written, again))) => {
-            context.failures.over(&uid);
-            let outcome = if written == Written::Changed { Outcome::Written } else { Outcome::Unchanged };
+            looped.failures.over(&uid);
+            let outcome =
+                if written == WriteResult::Changed { ReconcileOutcome::Written } else { ReconcileOutcome::Unchanged };
             (outcome, Action::requeue(again.unwrap_or_else(|| jittered(RESYNC))))
         }
         Ok(Err(error)) => {
-            let wait = context.failures.next(&uid, generation);
+            let wait = looped.failures.next(&uid, generation);
             tracing::warn!(kind, category = error.category(), %error, ?wait, "The object could not be looked at; it is tried again.");
-            world.metrics.failed(&kind, error.category());
-            (Outcome::Failed, Action::requeue(wait))
+            ctx.metrics.failed(&kind, error.category());
+            (ReconcileOutcome::Failed, Action::requeue(wait))
         }
         Err(_) => {
-            world.metrics.failed(&kind, "deadline");
-            (Outcome::Failed, Action::requeue(context.failures.next(&uid, generation)))
+            ctx.metrics.failed(&kind, "deadline");
+            (ReconcileOutcome::Failed, Action::requeue(looped.failures.next(&uid, generation)))
         }
     };
-    world.metrics.passed(&kind, outcome, begun.elapsed());
-    if context.first.visited(&uid) {
+    ctx.metrics.passed(&kind, outcome, begun.elapsed());
+    if looped.first.visited(&uid) {
         tracing::info!("Every object was visited once; orders go out.");
-        world.link.open();
+        ctx.link.open();
     }
     Ok(action)
 }
 
-async fn look_and_report<K: Controlled>(world: &World, object: Arc<K>) -> Result<(Written, Option<Duration>), Error> {
-    let Report { status, again, error, finder, news } = K::pass(world, object.clone()).await;
+async fn look_and_report<K: Reconcile>(
+    ctx: &Context,
+    object: Arc<K>,
+) -> Result<(WriteResult, Option<Duration>), Error> {
+    let ReconcileResult { status, again, error, event_source, events } = K::reconcile(ctx, object.clone()).await;
     let written = match status {
         Some(status) => {
             let next = object.with_status(status.clone());
-            let written = world.status.write(&world.client, object.as_ref(), status).await?;
-            if written == Written::Changed {
-                let stuck = stuck(object.as_ref(), &next).filter(|_| finder == Finder::Operator);
-                for news in news.into_iter().chain(stuck) {
-                    tell(world, &next, news).await;
+            let written = ctx.status.write(&ctx.client, object.as_ref(), status).await?;
+            if written == WriteResult::Changed {
+                let stuck = stuck(object.as_ref(), &next).filter(|_| event_source == EventSource::Operator);
+                for event in events.into_iter().chain(stuck) {
+                    tell(ctx, &next, event).await;
                 }
             }
             written
         }
-        None => Written::Unchanged,
+        None => WriteResult::Unchanged,
     };
     match error {
         Some(error) => Err(error),
@@ -239,18 +251,18 @@ async fn look_and_report<K: Controlled>(world: &World, object: Arc<K>) -> Result
 }
 
 /// One Event when an object gets stuck, or gets stuck for another reason. The word is the condition's.
-fn stuck<K: Controlled>(before: &K, after: &K) -> Option<News> {
+fn stuck<K: Reconcile>(before: &K, after: &K) -> Option<EventToEmit> {
     let stalled = after.condition(ConditionType::Stalled)?;
     let reason = Reason::parse(&stalled.reason).filter(|reason| *reason != Reason::InternalError)?;
-    (before.reason(ConditionType::Stalled) != reason.as_str()).then(|| News {
+    (before.reason(ConditionType::Stalled) != reason.as_str()).then(|| EventToEmit {
         reason,
         severity: EventSeverity::Warning,
         note: stalled.message.clone(),
     })
 }
 
-async fn tell<K: Controlled>(world: &World, object: &K, news: News) {
-    let News { reason, severity, note } = news;
+async fn tell<K: Reconcile>(ctx: &Context, object: &K, event: EventToEmit) {
+    let EventToEmit { reason, severity, note } = event;
     let event = Event {
         type_: match severity {
             EventSeverity::Normal => EventType::Normal,
@@ -262,7 +274,7 @@ async fn tell<K: Controlled>(world: &World, object: &K, news: News) {
         secondary: None,
     };
     let about = object.object_ref(&());
-    match tokio::time::timeout(super::API_DEADLINE, world.recorder.publish(&event, &about)).await {
+    match tokio::time::timeout(super::API_DEADLINE, ctx.recorder.publish(&event, &about)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::warn!(%error, %reason, "The Event could not be written; the condition says the same.");

@@ -1,11 +1,11 @@
-//! The world as one Device sees it: what observing gathers and what deciding rests on.
+//! What observing a Device gathers and what deciding rests on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kalong_crds::blocked::BlockedBy;
-use kalong_crds::condition::{ConditionType, Conditioned, Judgement, Reason};
+use kalong_crds::condition::{ConditionType, ConditionUpdate, Conditioned, Reason};
 use kalong_crds::device::{Admin, Step};
 use kalong_crds::units::{AgentId, AgentIdError};
 use kalong_crds::wire::desired::Item;
@@ -16,25 +16,25 @@ use kalong_crds::{Device, DeviceModel, EdgeAgent, FirmwareRelease, Lane, LaneDra
 
 use super::disabling;
 use crate::kit::Error;
-use crate::kit::life::Life;
-use crate::kit::link::{AgentFacts, Hearing, Holding};
+use crate::kit::life::LifecycleStage;
+use crate::kit::link::{AgentFacts, Holding, Liveness};
 
 /// Everything that a decision about a Device rests on.
-pub(super) struct Seen {
+pub(super) struct Observed {
     pub(super) device: Arc<Device>,
     pub(super) now: Timestamp,
-    pub(super) life: Life,
+    pub(super) life: LifecycleStage,
     pub(super) model: Option<Arc<DeviceModel>>,
     pub(super) agent: Option<Arc<EdgeAgent>>,
     pub(super) agent_id: Result<AgentId, AgentIdError>,
     /// Other agents that were told of the device and have not let go of it, and what can be concluded from their words.
-    pub(super) former: Vec<(AgentId, Hearing)>,
+    pub(super) previous_agents: Vec<(AgentId, Liveness)>,
     /// Of the agent that speaks for the device; none while the identity is impossible.
     pub(super) facts: Option<AgentFacts>,
     /// Lanes with a slot for this device; more than one is a contradiction.
     pub(super) lanes: Vec<Arc<Lane>>,
-    /// Life of the first of these lanes.
-    pub(super) lane_life: Option<Life>,
+    /// LifecycleStage of the first of these lanes.
+    pub(super) lane_life: Option<LifecycleStage>,
     /// What the operator claims for this device.
     pub(super) made: Vec<Made>,
     /// Another device of the lane that is at work, or may be.
@@ -42,7 +42,7 @@ pub(super) struct Seen {
     pub(super) release: Option<Arc<FirmwareRelease>>,
     pub(super) report: Option<Arc<ReportedItem>>,
     /// Agents that hold this device and should not.
-    pub(super) strays: Vec<AgentId>,
+    pub(super) wrong_holders: Vec<AgentId>,
     pub(super) holding: Holding,
     pub(super) credential: Credential,
     /// Leave to touch the device, if it asked and may.
@@ -50,7 +50,7 @@ pub(super) struct Seen {
     /// The order as it would be sent now; none while something that it needs is missing.
     pub(super) order: Option<Result<Item, CanonicalError>>,
     /// How much longer to wait for the confirmation of that order before the status says so.
-    pub(super) patience: Option<Duration>,
+    pub(super) debounce: Option<Duration>,
 }
 
 /// The credential that the declaration names.
@@ -98,26 +98,28 @@ pub(super) enum Knowledge<'a> {
     Heard(Option<&'a ReportedItem>),
 }
 
-impl Seen {
+impl Observed {
     pub(super) fn knowledge(&self) -> Knowledge<'_> {
-        match self.facts.as_ref().map(AgentFacts::hearing) {
-            None | Some(Hearing::Wait) => Knowledge::Wait,
-            Some(Hearing::Silent) => Knowledge::Silent,
-            Some(Hearing::Heard) => Knowledge::Heard(self.report.as_deref()),
+        match self.facts.as_ref().map(AgentFacts::liveness) {
+            None | Some(Liveness::Pending) => Knowledge::Wait,
+            Some(Liveness::Lost) => Knowledge::Silent,
+            Some(Liveness::Live) => Knowledge::Heard(self.report.as_deref()),
         }
     }
 
     /// A condition as it was last written, while nothing new can be said.
-    pub(super) fn carried(&self, kind: ConditionType) -> Judgement {
+    pub(super) fn carried(&self, kind: ConditionType) -> ConditionUpdate {
         let old = self.device.condition(kind);
         let reason = old.and_then(|c| Reason::parse(&c.reason));
         match (old, reason) {
             (Some(old), Some(reason)) if old.status == "True" => {
-                Judgement { message: old.message.clone(), ..Judgement::yes(kind, reason) }
+                ConditionUpdate { message: old.message.clone(), ..ConditionUpdate::yes(kind, reason) }
             }
-            (Some(old), Some(reason)) if old.status == "False" => Judgement::no(kind, reason, old.message.clone()),
-            (Some(old), Some(reason)) => Judgement::unknown(kind, reason, old.message.clone()),
-            _ => Judgement::unknown(kind, Reason::Initializing, ""),
+            (Some(old), Some(reason)) if old.status == "False" => {
+                ConditionUpdate::no(kind, reason, old.message.clone())
+            }
+            (Some(old), Some(reason)) => ConditionUpdate::unknown(kind, reason, old.message.clone()),
+            _ => ConditionUpdate::unknown(kind, Reason::Initializing, ""),
         }
     }
 
@@ -131,12 +133,12 @@ impl Seen {
     pub(super) fn moving(&self) -> bool {
         let told = self.device.status.as_ref().and_then(|s| s.agent.as_ref());
         let new = told != Some(&self.device.spec.agent_ref) && self.holding != Holding::Held;
-        new && !self.former.is_empty()
+        new && !self.previous_agents.is_empty()
     }
 
     /// Whether its agents have to let go of the device. One that is deleted as soon as it was disabled is still switched off first.
     pub(super) fn leaves(&self) -> bool {
-        self.life == Life::Planned || (self.deleting() && disabling::held_back(self).is_none())
+        self.life == LifecycleStage::Planned || (self.deleting() && disabling::held_back(self).is_none())
     }
 
     /// Whether the device is being deleted.

@@ -1,7 +1,7 @@
 //! Which objects to look at again. A set for each kind: however often something wakes an object, it is looked at once.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 
 use futures::Stream;
 use kube_runtime::reflector::{Lookup, ObjectRef};
@@ -9,28 +9,28 @@ use tokio::sync::Notify;
 
 /// The objects of one kind that wait to be looked at.
 #[derive(Debug)]
-pub struct WakeSet {
+pub struct ReconcileQueue {
     waiting: Mutex<HashSet<(String, String)>>,
-    news: Notify,
+    changed: Notify,
 }
 
-impl Default for WakeSet {
+impl Default for ReconcileQueue {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), news: Notify::new() }
+        Self { waiting: Mutex::default(), changed: Notify::new() }
     }
 }
 
-impl WakeSet {
+impl ReconcileQueue {
     /// This object is to be looked at.
     pub fn wake(&self, namespace: &str, name: &str) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if waiting.insert((namespace.to_owned(), name.to_owned())) {
-            self.news.notify_one();
+            self.changed.notify_one();
         }
     }
 
     fn take(&self) -> Vec<(String, String)> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
+        self.waiting.lock().drain().collect()
     }
 
     /// The objects as they come. One reader.
@@ -46,7 +46,7 @@ impl WakeSet {
                 }
                 ready = set.take();
                 if ready.is_empty() {
-                    set.news.notified().await;
+                    set.changed.notified().await;
                 }
             }
         })

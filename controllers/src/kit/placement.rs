@@ -6,12 +6,12 @@ use kalong_crds::wire::desired::Item;
 use kube::ResourceExt;
 
 use super::Error;
+use super::context::Context;
 use super::link::Holding;
 use super::status::HasStatus;
-use super::world::World;
 
 /// Who has the object, and who shall have it.
-pub struct Standing<'a> {
+pub struct Assignment<'a> {
     /// The agent to which it belongs; none while its name is impossible.
     pub agent: Option<&'a AgentId>,
     /// What that agent shall be told; none while it is to keep what it has.
@@ -21,12 +21,12 @@ pub struct Standing<'a> {
     /// Whether nobody shall have it any more.
     pub leaves: bool,
     /// Other agents, which shall let go of it.
-    pub strays: Vec<AgentId>,
+    pub wrong_holders: Vec<AgentId>,
 }
 
 /// What to do.
 #[derive(Debug)]
-pub struct Telling {
+pub struct Placement {
     /// The finalizers as they shall be, if they have to change.
     pub finalizers: Option<Vec<String>>,
     /// What the agent shall be told.
@@ -35,10 +35,10 @@ pub struct Telling {
     pub remove: Vec<AgentId>,
 }
 
-impl Telling {
+impl Placement {
     /// First the finalizer, then the order: what an agent holds can always be taken back. And the finalizer goes last.
-    pub fn of(object: &impl ResourceExt, finalizers: Option<Vec<String>>, standing: Standing<'_>) -> Self {
-        let Standing { agent, order, holding, leaves, strays: mut remove } = standing;
+    pub fn of(object: &impl ResourceExt, finalizers: Option<Vec<String>>, assignment: Assignment<'_>) -> Self {
+        let Assignment { agent, order, holding, leaves, wrong_holders: mut remove } = assignment;
         let guarded = object.finalizers().iter().any(|f| f == FINALIZER);
         if leaves && holding != Holding::NotHeld && finalizers.is_none() {
             remove.extend(agent.cloned());
@@ -48,22 +48,22 @@ impl Telling {
     }
 
     /// Says it. Nothing is waited for: an agent that cannot be reached is told when it can.
-    pub fn tell<K: HasStatus>(&self, world: &World, object: &K) {
+    pub fn tell<K: HasStatus>(&self, ctx: &Context, object: &K) {
         let uid = object.uid().unwrap_or_default();
         if let Some((agent, item)) = &self.want {
-            world.link.want(agent, item.clone());
+            ctx.link.want(agent, item.clone());
         }
         for agent in &self.remove {
-            world.link.remove(agent, &uid, object.meta().generation.unwrap_or_default());
+            ctx.link.remove(agent, &uid, object.meta().generation.unwrap_or_default());
         }
     }
 
     /// Changes the finalizers, if they have to be. Whoever is let go of is forgotten.
-    pub async fn guard<K: HasStatus>(&self, world: &World, object: &K) -> Result<(), Error> {
+    pub async fn guard<K: HasStatus>(&self, ctx: &Context, object: &K) -> Result<(), Error> {
         let Some(finalizers) = &self.finalizers else { return Ok(()) };
-        world.status.set_finalizers(&world.client, object, finalizers.clone()).await?;
+        ctx.status.set_finalizers(&ctx.client, object, finalizers.clone()).await?;
         if object.meta().deletion_timestamp.is_some() {
-            world.patience.over(&object.uid().unwrap_or_default());
+            ctx.debounce.over(&object.uid().unwrap_or_default());
         }
         Ok(())
     }
