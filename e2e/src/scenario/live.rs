@@ -37,6 +37,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(3);
 pub const GRACE: Duration = Duration::from_secs(9);
 /// From its start until it leads and has published what boxes pin.
 const LEAD_DEADLINE: Duration = Duration::from_secs(60);
+/// A box that looked in vain for a minute waits up to another before it tries again (edge-agent/src/uplink/session.rs).
+const HEARD_DEADLINE: Duration = Duration::from_secs(150);
 const POLL: Duration = Duration::from_millis(200);
 /// More at once only wait for each other on two cores.
 const ENROL_AT_ONCE: usize = 4;
@@ -204,6 +206,26 @@ impl LiveSite {
             agent.child().check()?;
         }
         Ok(())
+    }
+
+    /// Waits until every box that runs is connected to the operator, over a line that was opened after this moment.
+    ///
+    /// # Errors
+    /// One is not in time, or has died.
+    pub async fn heard_since(&self, when: Instant) -> Result<(), ScenarioError> {
+        let begun = Instant::now();
+        loop {
+            let silent = self.agents.keys().find(|name| !self.uplink.meter(name).is_used_since(when));
+            let Some(silent) = silent else { return Ok(()) };
+            self.check()?;
+            let seen = format!("{silent} is not connected yet");
+            if begun.elapsed() > HEARD_DEADLINE {
+                let what = "edge agents at the operator".to_owned();
+                return Err(ScenarioError::Deadline { what, within: HEARD_DEADLINE, seen });
+            }
+            self.progress.now_and_then(&format!("edge agents at the operator: {seen}"));
+            sleep(POLL).await;
+        }
     }
 
     async fn wait_leader(&self) -> Result<(), ScenarioError> {

@@ -1,6 +1,6 @@
 //! What passed on an agent's line, counted from outside: TLS hides what is said, not that something is said.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Length of a TLS record's header: type, version, length (RFC 8446, section 5.1).
 const HEADER: usize = 5;
@@ -25,6 +25,18 @@ pub struct Meter {
     pub since: Option<Instant>,
     /// When something last went towards the operator.
     pub last_up: Option<Instant>,
+}
+
+/// A session that is used this long after it began is more than a handshake; the first beat comes within a heartbeat.
+const ESTABLISHED: Duration = Duration::from_secs(1);
+
+impl Meter {
+    /// Whether there is a session that began after this moment and carries something.
+    #[must_use]
+    pub fn is_used_since(&self, when: Instant) -> bool {
+        let used = self.since.zip(self.last_up);
+        self.open > 0 && used.is_some_and(|(since, last)| since > when && last > since + ESTABLISHED)
+    }
 }
 
 /// Finds the records in a stream of bytes that comes in pieces.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -93,8 +93,8 @@ impl OperatorOrder {
 /// The operator, running or not.
 pub struct Operator {
     order: OperatorOrder,
-    /// Another one after each restart.
-    child: Mutex<Child>,
+    /// Replaced by each restart, with the time of its start.
+    child: Mutex<(Child, Instant)>,
 }
 
 impl Operator {
@@ -107,14 +107,21 @@ impl Operator {
             let path = order.directory.join(folder);
             std::fs::create_dir_all(&path).map_err(ScenarioError::file(format!("making {}", path.display())))?;
         }
+        let started = Instant::now();
         let child = supervisor.spawn(order.spec()).await?;
-        Ok(Self { order, child: Mutex::new(child) })
+        Ok(Self { order, child: Mutex::new((child, started)) })
     }
 
     /// Its process, the newest one.
     #[must_use]
     pub fn child(&self) -> Child {
-        self.child.lock().clone()
+        self.child.lock().0.clone()
+    }
+
+    /// When the newest process was started.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.child.lock().1
     }
 
     /// What it was told.
@@ -146,8 +153,9 @@ impl Operator {
     /// # Errors
     /// It cannot be started.
     pub async fn restart(&self, supervisor: &Supervisor) -> Result<(), ScenarioError> {
+        let started = Instant::now();
         let child = supervisor.spawn(self.order.spec()).await?;
-        *self.child.lock() = child;
+        *self.child.lock() = (child, started);
         Ok(())
     }
 }

@@ -17,12 +17,13 @@ use crate::site::traffic::{LaneTraffic, due};
 const AWAY: Duration = Duration::from_secs(60);
 /// Whoever was due when the minute ended has passed in this time.
 const PASS_DEADLINE: Duration = Duration::from_secs(60);
-/// Boxes that looked in vain for a minute come back within another.
-const COUNT_DEADLINE: Duration = Duration::from_secs(150);
+/// From the moment when every box is back.
+const COUNT_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_secs(1);
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
+    settled(site).await?;
     let before = site.truth().await?;
     let begun = Instant::now();
     site.operator.kill().await?;

@@ -17,14 +17,15 @@ const BEATS: u64 = 18;
 /// What follows a change comes in this time.
 const FOLLOW: Duration = Duration::from_secs(5);
 const CHANGE_DEADLINE: Duration = Duration::from_secs(30);
-/// What came before has to be over: the slowest devices are polled every 5 s.
+/// What came before is over once nothing was written for so long: the slowest devices are polled every 5 s.
 const CALM: Duration = Duration::from_secs(6);
+const CALM_DEADLINE: Duration = Duration::from_secs(60);
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
     settled(site).await?;
+    calm(site).await?;
     site.progress.line("nothing happens for a minute");
-    sleep(CALM).await;
     let counter = Counter::start(site).await?;
     let lines = site.uplink.meters();
     sleep(IDLE).await;
@@ -51,6 +52,24 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     finding.say(format!("one device changed: {} status write", statuses.len()));
     finding.count("writesOfOneChange", statuses.len());
     Ok(finding)
+}
+
+/// Waits until the operator has written what came before.
+async fn calm(site: &LiveSite) -> Result<(), ScenarioError> {
+    let begun = Instant::now();
+    loop {
+        let counter = Counter::start(site).await?;
+        sleep(CALM).await;
+        let writes = counter.so_far(site).await?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > CALM_DEADLINE {
+            let seen = format!("the operator wrote {}", words(&writes));
+            return Err(ScenarioError::Deadline { what: "a calm moment".into(), within: CALM_DEADLINE, seen });
+        }
+        site.progress.now_and_then(&format!("a calm moment: the operator wrote {}", words(&writes)));
+    }
 }
 
 /// A mild complaint of one device, and what the operator writes of it.

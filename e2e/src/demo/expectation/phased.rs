@@ -9,6 +9,7 @@ use kalong_crds::phase::{GateVerdict, PhaseState};
 use kalong_crds::{Device, Lane};
 use kube::ResourceExt;
 
+use super::settled::settled;
 use super::touched::done_to_devices;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, Present, ScenarioError};
@@ -23,6 +24,7 @@ const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
+    settled(site).await?;
     let before = site.truth().await?;
     let members = Members::of(site);
     refused(site, &members, &mut finding).await?;

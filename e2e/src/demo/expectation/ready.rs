@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use kalong_crds::{Device, FirmwareRelease};
+use kalong_crds::{Device, EdgeAgent, FirmwareRelease};
 
 use super::settled::settled;
 use crate::demo::finding::Finding;
@@ -13,13 +13,21 @@ use crate::scenario::{LiveSite, ScenarioError};
 use crate::site::plan::Stage;
 use crate::site::report::DeviceSnapshot;
 
+/// A box says what certificate it holds in its first report.
+const CERTIFICATE_DEADLINE: Duration = Duration::from_secs(60);
+
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
     let settled = settled(site).await?;
     let took = Instant::now().duration_since(site.declared);
-    let enrolled =
-        site.boxes.present().values().filter(|b| b.status.as_ref().is_some_and(|s| s.certificate.is_some())).count();
-    finding.require(enrolled == settled.boxes, || format!("{enrolled} of {} boxes have a certificate", settled.boxes));
+    let enrolled = site
+        .boxes
+        .until("certificates of edge agents", CERTIFICATE_DEADLINE, &site.progress, |seen| {
+            let holds = |agent: &EdgeAgent| agent.status.as_ref().is_some_and(|s| s.certificate.is_some());
+            let enrolled = seen.values().filter(|agent| holds(agent)).count();
+            if enrolled == settled.boxes { Ok(enrolled) } else { Err(format!("{enrolled} of {}", settled.boxes)) }
+        })
+        .await?;
     let truth = site.truth().await?;
     let compared = compare(site, &truth, &mut finding);
     finding.say(format!("{enrolled} agents enrolled"));

@@ -87,6 +87,7 @@ const BAD: [Bad; 3] = [
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
+    settled(site).await?;
     let before = site.truth().await?;
     let victims = victims(site);
     finding.require(victims.len() == BAD.len(), || "the site has no three devices to try bad releases on".into());

@@ -1,4 +1,4 @@
-//! Whether everything is as declared: asked before and after most expectations.
+//! Whether everything is as declared: what every expectation waits for before it begins, and most of them at their end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::phase::PhaseState;
-use kalong_crds::{Crossing, Device, EdgeAgent, Lane};
+use kalong_crds::{Crossing, Device, EdgeAgent, InspectionStation, Lane};
 use kube::ResourceExt;
 
 use crate::scenario::{LiveSite, Present, ScenarioError};
@@ -25,19 +25,25 @@ pub(super) struct Settled {
     pub(super) planned: usize,
 }
 
-/// Waits until every live object is Ready, and every planned one Ready for the reason Planned.
+/// Waits until the operator hears every box, every live object is Ready, and every planned one Ready for the reason Planned.
 pub(super) async fn settled(site: &LiveSite) -> Result<Settled, ScenarioError> {
+    // First: what was written before the operator was gone says Ready of boxes that it has not heard since.
+    site.heard_since(site.operator.started()).await?;
     let expected = |all: &mut dyn Iterator<Item = (String, Stage)>| expected(all, site);
     let devices = expected(&mut site.layout.devices.iter().map(|d| (d.name.clone(), d.phase)));
     let lanes = expected(&mut site.layout.lanes().map(|(lane, stage)| (lane.name.clone(), stage)));
     let crossings = expected(&mut site.layout.plan.crossings.iter().map(|c| (c.name.clone(), c.phase)));
     let boxes = expected(&mut site.layout.plan.agents.iter().map(|a| (a.name.clone(), a.phase)));
+    let stations = site.layout.stations().iter().map(|station| (station.name.clone(), Stage::Live)).collect();
     let within = SETTLE_DEADLINE;
     site.boxes.until("edge agents", within, &site.progress, |seen: &Present<EdgeAgent>| ready(seen, &boxes)).await?;
     site.devices.until("devices", within, &site.progress, |seen: &Present<Device>| ready(seen, &devices)).await?;
     site.lanes.until("lanes", within, &site.progress, |seen: &Present<Lane>| ready(seen, &lanes)).await?;
     site.crossings
         .until("crossings", within, &site.progress, |seen: &Present<Crossing>| ready(seen, &crossings))
+        .await?;
+    site.stations
+        .until("stations", within, &site.progress, |seen: &Present<InspectionStation>| ready(seen, &stations))
         .await?;
     let live = |all: &BTreeMap<String, Stage>| all.values().filter(|stage| **stage == Stage::Live).count();
     let planned = |all: &BTreeMap<String, Stage>| all.len() - live(all);

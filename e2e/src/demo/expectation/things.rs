@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kalong_crds::lane::{Admission, LaneAdmission, Need};
-use kalong_crds::{InspectionStation, Lane};
+use kalong_crds::{Crossing, IGV, InspectionStation, Lane};
 use kube::ResourceExt;
+use tokio::time::sleep;
 
+use super::settled::settled;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, Present, ScenarioError};
 use crate::site::report::InterlockState;
@@ -16,11 +18,19 @@ use crate::site::report::InterlockState;
 /// The interlock is read every second, and the lanes' controllers are told at once.
 const CLOSED_WITHIN: Duration = Duration::from_secs(30);
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(200);
 /// What the policy says of each object.
 const REFUSAL: &str = "is in service and cannot be deleted";
 
 pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> {
     let mut finding = Finding::default();
+    settled(site).await?;
+    // So that one that is there later is of the interlock's making.
+    site.drains
+        .until("no drain left", SEEN_WITHIN, &site.progress, |seen| {
+            seen.keys().next().map_or(Ok(()), |name| Err(format!("{name} is there")))
+        })
+        .await?;
     interlock(site, &mut finding).await?;
     vehicles(site, &mut finding).await?;
     link(site, &mut finding).await?;
@@ -28,27 +38,56 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     Ok(finding)
 }
 
-/// A station with lanes that need it and that are declared open, the device that shows its interlock, and these lanes.
-fn guarded(site: &LiveSite) -> Option<(String, String, BTreeSet<String>)> {
+/// A station whose interlock closes lanes.
+struct Guarded {
+    station: String,
+    /// Shows the interlock.
+    device: String,
+    /// Need the station, are declared open, and are open.
+    lanes: BTreeSet<String>,
+}
+
+fn guarded(site: &LiveSite) -> Option<Guarded> {
     let stations = site.stations.present();
     let with = |station: &InspectionStation| {
         let served = station.spec.serves_lanes.iter().filter(|served| served.need == Need::Required);
         let lanes: BTreeSet<String> = served.map(|served| served.name.0.clone()).collect();
-        let open = |name: &String| site.lanes.get(name).is_some_and(|lane| lane.spec.admission == Admission::Open);
         let device = station.spec.slots.iter().map(|slot| slot.device_ref.0.clone()).find(|name| {
             let device = site.devices.get(name);
             device.and_then(|d| d.status.as_ref().map(|s| !s.guards.is_empty())).unwrap_or(false)
         });
-        let open: BTreeSet<String> = lanes.into_iter().filter(open).collect();
-        device.filter(|_| !open.is_empty()).map(|device| (station.name_any(), device, open))
+        let declared_open = |name: &String| site.lanes.get(name).is_some_and(|l| l.spec.admission == Admission::Open);
+        let lanes: BTreeSet<String> = lanes.into_iter().filter(declared_open).collect();
+        let open = |name: &String| site.lanes.get(name).is_some_and(|lane| is_open(&lane));
+        let device = device.filter(|_| !lanes.is_empty() && lanes.iter().all(open))?;
+        Some(Guarded { station: station.name_any(), device, lanes })
     };
     stations.values().find_map(|station| with(station))
 }
 
+fn is_open(lane: &Lane) -> bool {
+    lane.is(ConditionType::Available) && lane.status.as_ref().is_some_and(|s| s.admission == LaneAdmission::Open)
+}
+
+/// Waits until there is one: what guards it and what it closes is known from its box's reports.
+async fn until_guarded(site: &LiveSite) -> Result<Guarded, ScenarioError> {
+    let begun = Instant::now();
+    loop {
+        if let Some(guarded) = guarded(site) {
+            return Ok(guarded);
+        }
+        let what = "a station with an interlock and an open lane that needs it";
+        if begun.elapsed() > SEEN_WITHIN {
+            let seen = "there is none".to_owned();
+            return Err(ScenarioError::Deadline { what: what.to_owned(), within: SEEN_WITHIN, seen });
+        }
+        site.progress.now_and_then(&format!("waiting for {what}"));
+        sleep(POLL).await;
+    }
+}
+
 async fn interlock(site: &LiveSite, finding: &mut Finding) -> Result<(), ScenarioError> {
-    let Some((station, device, lanes)) = guarded(site) else {
-        return Err(ScenarioError::shape("the site", "no station has an interlock and an open lane that needs it"));
-    };
+    let Guarded { station, device, lanes } = until_guarded(site).await?;
     let control = site.simulated.control();
     let begun = Instant::now();
     control.interlock(&device, InterlockState::Open).await?;
@@ -61,9 +100,8 @@ async fn interlock(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenari
     site.stations
         .until("the station to say so", CLOSED_WITHIN, &site.progress, |seen| {
             let seen = seen.get(&station).ok_or("it is not there")?;
-            let unsafe_now = seen
-                .condition(ConditionType::InterlocksSafe)
-                .is_some_and(|c| c.status == ConditionStatus::False.as_str());
+            let unsafe_now =
+                seen.condition(ConditionType::InterlocksSafe).is_some_and(|c| c.status == ConditionStatus::False.as_str());
             let names: BTreeSet<String> =
                 seen.status.as_ref().map(|s| s.closed_lanes.iter().map(|n| n.0.clone()).collect()).unwrap_or_default();
             if unsafe_now && lanes.is_subset(&names) { Ok(()) } else { Err(format!("it names {names:?}")) }
@@ -72,10 +110,7 @@ async fn interlock(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenari
     let drains: Vec<String> = site.drains.present().keys().cloned().collect();
     finding.require(drains.is_empty(), || format!("a safety closure is no drain, and there are {}", drains.join(", ")));
     control.interlock(&device, InterlockState::Safe).await?;
-    lanes_are(site, "lanes open again", &lanes, |lane| {
-        lane.is(ConditionType::Available) && lane.status.as_ref().is_some_and(|s| s.admission == LaneAdmission::Open)
-    })
-    .await?;
+    lanes_are(site, "lanes open again", &lanes, is_open).await?;
     finding.say(format!(
         "the interlock of {station} closed {} after {:.1} s and gave them back",
         lanes.iter().cloned().collect::<Vec<_>>().join(", "),
@@ -118,30 +153,28 @@ async fn vehicles(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenario
                 seen.get(*name).is_some_and(|igv| igv.is(ConditionType::Connected) && igv.is(ConditionType::Localised))
             });
             let missing: BTreeSet<String> = missing.into_iter().filter_map(serial).collect();
-            if missing == absent && here.len() + missing.len() == seen.len() {
+            let settled =
+                |igv: &IGV| igv.condition(ConditionType::Ready).is_some_and(|c| c.status != ConditionStatus::Unknown.as_str());
+            if let Some((name, _)) = seen.iter().find(|(_, igv)| !settled(igv)) {
+                Err(format!("Ready of {name} is Unknown"))
+            } else if missing == absent && here.len() + missing.len() == seen.len() {
                 Ok((seen.len(), missing))
             } else {
                 Err(format!("{} of {} seen", here.len(), seen.len()))
             }
         })
         .await?;
-    let unsettled = site.igvs.present();
-    let unknown: Vec<&String> = unsettled
-        .iter()
-        .filter(|(_, igv)| {
-            igv.condition(ConditionType::Ready).is_none_or(|c| c.status == ConditionStatus::Unknown.as_str())
-        })
-        .map(|(name, _)| name)
-        .collect();
-    finding.require(unknown.is_empty(), || format!("{unknown:?} stay Ready=Unknown"));
     let seen = declared - missing.len();
-    let said = site.crossings.present().values().any(|crossing| {
-        let status = crossing.status.as_ref();
-        status.is_some_and(|s| {
-            usize::try_from(s.igvs_declared) == Ok(declared) && usize::try_from(s.igvs_seen) == Ok(seen)
+    site.crossings
+        .until("the crossing to count them", SEEN_WITHIN, &site.progress, |crossings| {
+            let counts = |crossing: &Crossing| {
+                let status = crossing.status.as_ref()?;
+                Some((usize::try_from(status.igvs_declared).ok()?, usize::try_from(status.igvs_seen).ok()?))
+            };
+            let said = crossings.values().any(|crossing| counts(crossing) == Some((declared, seen)));
+            if said { Ok(()) } else { Err(format!("no crossing says {declared} declared, {seen} seen")) }
         })
-    });
-    finding.require(said, || format!("no crossing says {declared} declared, {seen} seen"));
+        .await?;
     finding.say(format!("{declared} vehicles declared, {seen} seen"));
     finding.count("vehiclesDeclared", declared);
     finding.count("vehiclesSeen", seen);
