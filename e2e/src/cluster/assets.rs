@@ -86,7 +86,7 @@ pub struct Assets {
 }
 
 impl Assets {
-    /// Finds the programs, building what is missing. Blocks: a first build takes about 6 min on 2 cores.
+    /// Finds the programs, building what is missing. Blocks: a first build takes 10 to 14 min on 2 cores.
     ///
     /// Two processes never build at once: the second waits and says so. A build that is broken off leaves nothing
     /// that could be taken for a whole one.

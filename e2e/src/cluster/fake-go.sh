@@ -4,6 +4,9 @@ if [ "$1" = env ]; then
     cat version
     exit
 fi
+if [ "$1" = list ]; then
+    exit
+fi
 while [ "$1" != -o ]; do
     shift
 done

@@ -15,7 +15,7 @@ use super::tools::{Tool, ToolModule};
 
 /// The oldest Go that builds Kubernetes 1.37 and etcd 3.7.
 const OLDEST_GO: (u32, u32) = (1, 26);
-/// A cold build takes 5 min on 2 cores; a slow network may fetch 1 GB of modules.
+/// A cold build takes 10 to 14 min on 2 cores; a slow network may fetch 1 GB of modules.
 const BUILD_DEADLINE: Duration = Duration::from_secs(40 * 60);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
@@ -93,25 +93,22 @@ impl Go {
 
     /// Builds tools of one module into `output`, a folder that exists.
     pub(super) fn build(&self, build: &GoBuild<'_>, progress: &dyn Fn(&str)) -> Result<(), GoError> {
-        let tools = build.names();
-        let started = Instant::now();
-        let mut child =
-            self.command(build).spawn().map_err(|source| GoError::Run { folder: build.folder.to_owned(), source })?;
-        let output = Output::collect(child.stderr.take());
-        let status = wait(&mut child, || {
-            progress(&format!("building {tools}: {} s, {}", started.elapsed().as_secs(), output.activity()));
-        })
-        .map_err(|source| GoError::Run { folder: build.folder.to_owned(), source })?;
-        match status {
-            Some(status) if status.success() => Ok(()),
-            Some(status) => Err(GoError::Build { tools, status, output: output.tail() }),
-            None => Err(GoError::Deadline { tools, output: output.tail() }),
-        }
+        let mut work = Work { build, started: Instant::now(), modules: build.module.modules(), packages: None };
+        // Fetches the modules too, and says how much there is to compile: with -v the build says each package once.
+        work.packages = Some(work.run(self.list(build), progress)?.packages);
+        work.run(self.compile(build), progress)?;
+        Ok(())
     }
 
-    fn command(&self, build: &GoBuild<'_>) -> Command {
-        let mut command = Command::new(&self.program);
-        command.current_dir(build.folder).args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
+    fn list(&self, build: &GoBuild<'_>) -> Command {
+        let mut command = self.command(build);
+        command.args(["list", "-mod=readonly", "-deps"]).args(build.tools.iter().map(|tool| tool.package()));
+        command
+    }
+
+    fn compile(&self, build: &GoBuild<'_>) -> Command {
+        let mut command = self.command(build);
+        command.args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
         command.arg("-ldflags").arg(build.module.linker_flags()).arg("-o");
         match build.tools {
             // etcd's package ends in `v3`, which would be the name of the file.
@@ -119,10 +116,60 @@ impl Go {
             _ => command.arg(build.output),
         };
         command.args(build.tools.iter().map(|tool| tool.package()));
-        // No C compiler needed, and a static program. A go.work of the user must not join our module.
-        command.env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
+    }
+
+    fn command(&self, build: &GoBuild<'_>) -> Command {
+        let mut command = Command::new(&self.program);
+        // No C compiler needed, and a static program. A go.work of the user must not join our module.
+        command.current_dir(build.folder).env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// One build on its way: the two commands that it takes, and how much there is of what they count.
+struct Work<'a> {
+    build: &'a GoBuild<'a>,
+    started: Instant,
+    /// Modules that the go.mod names; those that no package needs are not fetched.
+    modules: usize,
+    /// None while they are being counted. Those that Go has in its cache are not compiled again.
+    packages: Option<usize>,
+}
+
+impl Work<'_> {
+    /// Runs a command to its end, and returns what it printed.
+    fn run(&self, mut command: Command, progress: &dyn Fn(&str)) -> Result<Seen, GoError> {
+        let failed = |source| GoError::Run { folder: self.build.folder.to_owned(), source };
+        let mut child = command.spawn().map_err(failed)?;
+        let (listed, output) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
+        let status = wait(&mut child, || {
+            progress(&format!("building {}: {}", self.build.names(), self.far(&output.seen())));
+        })
+        .map_err(failed)?;
+        let tools = self.build.names();
+        match status {
+            Some(status) if status.success() => {
+                output.settle();
+                listed.settle();
+                Ok(listed.seen())
+            }
+            Some(status) => Err(GoError::Build { tools, status, output: output.tail() }),
+            None => Err(GoError::Deadline { tools, output: output.tail() }),
+        }
+    }
+
+    /// How far it is of how much.
+    fn far(&self, seen: &Seen) -> String {
+        let what = match self.packages {
+            None if seen.downloads == 0 => "looking what is missing".to_owned(),
+            None => format!("{} of at most {} Go modules fetched", seen.downloads, self.modules),
+            Some(all) if seen.packages < all => format!("{} of {all} packages compiled", seen.packages),
+            Some(all) => format!("all {all} packages compiled, linking"),
+        };
+        let seconds = self.started.elapsed().as_secs();
+        format!("{what} ({} min {} s)", seconds / 60, seconds % 60)
     }
 }
 
@@ -184,14 +231,14 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((major, minor.parse().ok()?))
 }
 
-/// The end of what a build prints, read beside it so that the pipe never fills.
+/// What a command prints, counted, and its end; read beside it so that the pipe never fills.
 #[derive(Default)]
 struct Output {
     seen: Arc<Mutex<Seen>>,
     reader: Option<thread::JoinHandle<()>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Seen {
     packages: usize,
     downloads: usize,
@@ -221,19 +268,13 @@ impl Output {
         }
     }
 
-    fn activity(&self) -> String {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match (seen.packages, seen.downloads) {
-            (0, 0) => "looking what is missing".into(),
-            (0, downloads) => format!("{downloads} modules fetched"),
-            (packages, _) => format!("{packages} packages compiled"),
-        }
+    fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn tail(&self) -> String {
         self.settle();
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        Vec::from_iter(seen.tail.iter().cloned()).join("\n")
+        Vec::from(self.seen().tail).join("\n")
     }
 }
 
@@ -242,7 +283,7 @@ impl Seen {
         if line.starts_with("go: downloading ") {
             self.downloads += 1;
         } else if !line.contains(' ') {
-            // With -v each compiled package is a line of its path alone: counted, but no news in an error.
+            // A package is a line of its path alone, where it is listed and where it is compiled: counted, but no news in an error.
             self.packages += 1;
             return;
         }
@@ -278,6 +319,19 @@ mod tests {
         fs::write(folder.join("version"), "go1.24.3\n").unwrap();
         let error = Go::find(FAKE_GO, &folder).unwrap_err();
         assert!(error.to_string().contains("found go1.24.3, needed is 1.26"), "{error}");
+    }
+
+    #[test]
+    fn progress_says_how_far_it_is_of_how_much() {
+        let folder = std::env::temp_dir();
+        let build =
+            GoBuild { module: &super::super::tools::ETCD, tools: &[Tool::Etcd], folder: &folder, output: &folder };
+        let work = |packages| Work { build: &build, started: Instant::now(), modules: 60, packages };
+        let seen = |downloads, packages| Seen { downloads, packages, ..Seen::default() };
+        let said = |packages, seen: Seen| work(packages).far(&seen);
+        assert_eq!(said(None, seen(7, 0)), "7 of at most 60 Go modules fetched (0 min 0 s)");
+        assert_eq!(said(Some(731), seen(0, 12)), "12 of 731 packages compiled (0 min 0 s)");
+        assert_eq!(said(Some(731), seen(0, 731)), "all 731 packages compiled, linking (0 min 0 s)");
     }
 
     #[test]

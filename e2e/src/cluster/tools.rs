@@ -83,21 +83,21 @@ pub(super) static KUBE: ToolModule = ToolModule {
     requires: "k8s.io/kubernetes",
     manifest: include_str!("../../controlplane/kube/go.mod"),
     sums: include_str!("../../controlplane/kube/go.sum"),
-    cold_build: "4 to 5 min",
+    cold_build: "8 to 11 min",
 };
 pub(super) static ETCD: ToolModule = ToolModule {
     folder: "etcd",
     requires: "go.etcd.io/etcd/server/v3",
     manifest: include_str!("../../controlplane/etcd/go.mod"),
     sums: include_str!("../../controlplane/etcd/go.sum"),
-    cold_build: "half a minute",
+    cold_build: "1 min",
 };
 pub(super) static HELM: ToolModule = ToolModule {
     folder: "helm",
     requires: "helm.sh/helm/v4",
     manifest: include_str!("../../controlplane/helm/go.mod"),
     sums: include_str!("../../controlplane/helm/go.sum"),
-    cold_build: "1 min",
+    cold_build: "1 to 2 min",
 };
 pub(super) static MODULES: [&ToolModule; 3] = [&KUBE, &ETCD, &HELM];
 
@@ -110,6 +110,14 @@ impl ToolModule {
             .find(|(module, rest)| *module == self.requires && rest.starts_with('v'))
             .and_then(|(_, rest)| rest.split_whitespace().next())
             .unwrap_or("v0.0.0")
+    }
+
+    /// How many modules the go.mod names.
+    pub(super) fn modules(&self) -> usize {
+        self.manifest
+            .lines()
+            .filter(|line| line.trim().split(' ').nth(1).is_some_and(|word| word.starts_with('v')))
+            .count()
     }
 
     /// Linker flags that write the version into the program. Without them Kubernetes calls itself
