@@ -1,0 +1,139 @@
+//! Which test runs beside which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Failed, Trial};
+use parking_lot::{Condvar, Mutex};
+
+/// Tests of [`Lane::Beside`] at once. They wait for others' processes most of the time.
+const BESIDE: usize = 4;
+/// Everybody who was asked for is there by then, so that the first place is the first of them.
+const OPENS_AFTER: Duration = Duration::from_millis(300);
+/// Tests speak to many processes and do little themselves.
+const WORKERS: usize = 2;
+
+/// Tests of one lane run in the order in which they are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// The whole demo, beside everything else: it has to hold on a busy machine.
+    Demo,
+    /// One after the other, since they share the site under faults.
+    Site,
+    /// A few at once.
+    Beside,
+    /// When all others have ended: what is measured there is disturbed by a busy machine.
+    Alone,
+}
+
+/// A test by its name.
+pub struct Test {
+    name: String,
+    body: Box<dyn FnOnce() + Send>,
+}
+
+impl Test {
+    pub fn new(module: &str, name: &str, body: impl FnOnce() + Send + 'static) -> Self {
+        let module = module.split_once("::").map_or(module, |(_, rest)| rest);
+        Self { name: format!("{module}::{name}"), body: Box::new(body) }
+    }
+
+    /// A test on a runtime of its own.
+    pub fn of(module: &str, name: &str, body: impl AsyncFnOnce() + Send + 'static) -> Self {
+        Self::new(module, name, || {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.worker_threads(WORKERS).enable_all().build().unwrap().block_on(body());
+        })
+    }
+}
+
+/// Lists the tests of a file. One that is not listed is unused, which the lints refuse.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => { $crate::tests![tests: $($name),+]; };
+    ($list:ident: $($name:ident),+ $(,)?) => {
+        pub fn $list() -> Vec<$crate::schedule::Test> {
+            vec![$($crate::schedule::Test::of(module_path!(), stringify!($name), $name)),+]
+        }
+    };
+}
+
+/// Lets tests begin.
+#[derive(Default)]
+pub struct Schedule {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    opens: Option<Instant>,
+    waiting: BTreeSet<(Lane, usize)>,
+    running: BTreeMap<Lane, usize>,
+}
+
+impl State {
+    fn lets(&self, lane: Lane, place: usize) -> bool {
+        let first = self.waiting.iter().find(|(other, _)| *other == lane) == Some(&(lane, place));
+        let running = |lane: Lane| self.running.get(&lane).copied().unwrap_or_default();
+        first
+            && match lane {
+                Lane::Demo | Lane::Site => running(lane) == 0,
+                Lane::Beside => running(lane) < BESIDE,
+                Lane::Alone => {
+                    self.running.values().all(|count| *count == 0) && self.waiting.iter().all(|(l, _)| *l == lane)
+                }
+            }
+    }
+}
+
+impl Schedule {
+    /// The test, which begins when it is its turn.
+    pub fn trial(self: &Arc<Self>, lane: Lane, place: usize, Test { name, body }: Test) -> Trial {
+        let schedule = Arc::clone(self);
+        Trial::test(name, move || {
+            let _turn = schedule.enter(lane, place);
+            body();
+            Ok::<(), Failed>(())
+        })
+    }
+
+    fn enter(&self, lane: Lane, place: usize) -> Turn<'_> {
+        let mut state = self.state.lock();
+        let opens = *state.opens.get_or_insert_with(|| Instant::now() + OPENS_AFTER);
+        state.waiting.insert((lane, place));
+        loop {
+            let early = opens.saturating_duration_since(Instant::now());
+            if early.is_zero() && state.lets(lane, place) {
+                break;
+            }
+            if early.is_zero() {
+                self.changed.wait(&mut state);
+            } else {
+                self.changed.wait_for(&mut state, early);
+            }
+        }
+        state.waiting.remove(&(lane, place));
+        *state.running.entry(lane).or_default() += 1;
+        // The next of the same lane may come beside this one.
+        self.changed.notify_all();
+        Turn { schedule: self, lane }
+    }
+}
+
+/// Its drop, after a panic too, lets the next one in.
+struct Turn<'s> {
+    schedule: &'s Schedule,
+    lane: Lane,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.schedule.state.lock();
+        if let Some(count) = state.running.get_mut(&self.lane) {
+            *count -= 1;
+        }
+        self.schedule.changed.notify_all();
+    }
+}
