@@ -100,8 +100,9 @@ async fn interlock(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenari
     site.stations
         .until("the station to say so", CLOSED_WITHIN, &site.progress, |seen| {
             let seen = seen.get(&station).ok_or("it is not there")?;
-            let unsafe_now =
-                seen.condition(ConditionType::InterlocksSafe).is_some_and(|c| c.status == ConditionStatus::False.as_str());
+            let unsafe_now = seen
+                .condition(ConditionType::InterlocksSafe)
+                .is_some_and(|c| c.status == ConditionStatus::False.as_str());
             let names: BTreeSet<String> =
                 seen.status.as_ref().map(|s| s.closed_lanes.iter().map(|n| n.0.clone()).collect()).unwrap_or_default();
             if unsafe_now && lanes.is_subset(&names) { Ok(()) } else { Err(format!("it names {names:?}")) }
@@ -153,8 +154,9 @@ async fn vehicles(site: &LiveSite, finding: &mut Finding) -> Result<(), Scenario
                 seen.get(*name).is_some_and(|igv| igv.is(ConditionType::Connected) && igv.is(ConditionType::Localised))
             });
             let missing: BTreeSet<String> = missing.into_iter().filter_map(serial).collect();
-            let settled =
-                |igv: &IGV| igv.condition(ConditionType::Ready).is_some_and(|c| c.status != ConditionStatus::Unknown.as_str());
+            let settled = |igv: &IGV| {
+                igv.condition(ConditionType::Ready).is_some_and(|c| c.status != ConditionStatus::Unknown.as_str())
+            };
             if let Some((name, _)) = seen.iter().find(|(_, igv)| !settled(igv)) {
                 Err(format!("Ready of {name} is Unknown"))
             } else if missing == absent && here.len() + missing.len() == seen.len() {
