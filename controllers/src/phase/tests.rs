@@ -281,11 +281,11 @@ fn milestone_is_late_after_its_day_in_the_crossings_zone() {
 fn nothing_of_a_planned_phase_is_seen() {
     let stage = Stage::asked(PhaseState::Planned, PhaseState::Planned);
     let status = stage.status();
-    assert_eq!((status.milestones[0].observed.devices, status.milestones[0].expects.devices), (0, 2));
+    assert_eq!((status.milestones[0].seen.devices, status.milestones[0].expects.devices), (0, 2));
     is(&status, ConditionType::Ready, "True", Reason::Planned);
     is(&status, ConditionType::EntryMet, "False", Reason::GateFailed);
     let commissioned = Stage::asked(PhaseState::Commissioning, PhaseState::Commissioning).status();
-    assert_eq!(commissioned.milestones[0].observed.devices, 2);
+    assert_eq!(commissioned.milestones[0].seen.devices, 2);
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn device_elsewhere_does_not_count_for_a_crossing() {
         Member { crossing: Some("bac-luan-1".to_owned()), ..there("b") },
         there("in-no-slot"),
     ];
-    assert_eq!(stage.status().milestones[0].observed.devices, 2);
+    assert_eq!(stage.status().milestones[0].seen.devices, 2);
 }
 
 #[test]
