@@ -1,9 +1,9 @@
 //! Wall clock, and whether it can be believed. Nothing that has to be right after a cold start rests on it alone.
 
-use std::sync::Mutex;
-
 use jiff::Timestamp;
 use kalong_crds::wire::envelope::Clock;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// How far a believed clock may lie behind the newest time that was seen in a signed message, in seconds.
 const SLACK_SECONDS: i64 = 86_400;
@@ -25,14 +25,15 @@ impl ClockJudge {
 
     /// The operator signed this time.
     pub fn signed(&self, at: &str) {
-        if let (Ok(at), Ok(mut newest)) = (at.parse::<Timestamp>(), self.newest_signed.lock()) {
+        if let Ok(at) = at.parse::<Timestamp>() {
+            let mut newest = self.newest_signed.lock();
             *newest = (*newest).max(at);
         }
     }
 
     /// The newest time that the operator signed; the begin of the certificate before the first message.
     pub fn newest_signed(&self) -> Timestamp {
-        self.newest_signed.lock().map_or(self.not_before, |newest| *newest)
+        *self.newest_signed.lock()
     }
 
     /// Whether the clock can be believed now.
@@ -44,6 +45,25 @@ impl ClockJudge {
         } else {
             Clock::Unsynced
         }
+    }
+}
+
+/// What time it is, as far as anybody here knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The wall clock, where it can be believed.
+    pub wall: Option<Timestamp>,
+    /// The best guess otherwise: the newest time that the operator signed.
+    pub signed: Timestamp,
+    /// Time since the box started.
+    pub mono: Instant,
+}
+
+impl Now {
+    /// The time by this judge.
+    pub fn of(clock: &ClockJudge) -> Self {
+        let wall = (clock.judge() == Clock::Synced).then(Timestamp::now);
+        Self { wall, signed: wall.unwrap_or_else(|| clock.newest_signed()), mono: Instant::now() }
     }
 }
 

@@ -2,15 +2,20 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod context;
+pub mod counters;
 pub mod crash;
+pub mod device;
 pub mod driver;
 pub mod firmware;
 pub mod fleet;
 pub mod https;
-pub mod interlock;
+pub mod lane;
 pub mod link;
+pub mod presence;
 pub mod probe;
 pub mod realise;
+pub mod reported;
 pub mod seal;
 pub mod settings;
 pub mod store;

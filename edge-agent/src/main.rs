@@ -8,21 +8,24 @@ use clap::Parser;
 use kalong_crds::wire::digest::digest_of;
 use kalong_crds::wire::reported::About;
 use kalong_edge_agent::clock::ClockJudge;
+use kalong_edge_agent::context::AgentContext;
+use kalong_edge_agent::device::DeviceAccess;
 use kalong_edge_agent::firmware::download::Downloads;
-use kalong_edge_agent::realise::{Parts, Realiser, Site, offline};
+use kalong_edge_agent::lane::offline;
+use kalong_edge_agent::realise::{Dispatcher, Rooms};
+use kalong_edge_agent::reported::ReportedState;
 use kalong_edge_agent::settings::{Command, Enrol, LogFormat, Run, Settings};
 use kalong_edge_agent::store::Store;
-use kalong_edge_agent::store::identity::Identity;
+use kalong_edge_agent::store::identity::AgentIdentity;
 use kalong_edge_agent::uplink::enrol::{Ticket, enrol};
-use kalong_edge_agent::uplink::report::Image;
-use kalong_edge_agent::uplink::session::Uplink;
+use kalong_edge_agent::uplink::session::{Uplink, UplinkStart};
 use kalong_edge_agent::{driver, probe};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Folder of artifacts below the state folder.
 const ARTIFACTS: &str = "artifacts";
 
-type Failure = Box<dyn std::error::Error>;
+type AnyError = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     // The one crypto provider of the process; a second call would be a mistake of ours, and changes nothing.
@@ -40,14 +43,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn finish(result: Result<(), Failure>) -> ExitCode {
+fn finish(result: Result<(), AnyError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
-fn fail(error: &Failure) -> ExitCode {
+fn fail(error: &AnyError) -> ExitCode {
     eprint!("error: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -58,7 +61,7 @@ fn fail(error: &Failure) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn join(arguments: Enrol) -> Result<(), Failure> {
+async fn join(arguments: Enrol) -> Result<(), AnyError> {
     make_private(&arguments.state)?;
     let ticket = Ticket {
         server: arguments.server,
@@ -77,42 +80,39 @@ async fn join(arguments: Enrol) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn run(arguments: Run) -> Result<(), Failure> {
+async fn run(arguments: Run) -> Result<(), AnyError> {
     start_logs(&arguments);
     let mut end = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let folder = arguments.state;
-    let identity = Identity::load(&folder)?;
+    let identity = AgentIdentity::load(&folder)?;
     let opened = Store::open(&folder)?;
     tracing::info!(agent = %identity.agent, epoch = opened.epoch, version = env!("CARGO_PKG_VERSION"), "the box starts");
     let about = About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        orphans: opened.holdings.orphans(),
+        orphans: opened.desired.orphans(),
         release_keys: digest_of(&identity.release_keys).ok(),
         ..About::default()
     };
-    let image = Image::new(about, opened.holdings.rev(), opened.fence);
+    let reported = ReportedState::new(about, opened.desired.rev(), opened.fence);
     if opened.set_aside.is_some() {
-        image.ask_whole();
+        reported.ask_whole();
     }
-    let site = Arc::new(Site::new(Parts {
-        agent: identity.agent.clone(),
-        downloads: Arc::new(Downloads::new(folder.join(ARTIFACTS), opened.store.clone())?),
-        store: opened.store,
-        image,
-        release_keys: identity.release_keys.clone(),
-        sealing: identity.sealing_secret()?,
-        clock: ClockJudge::new(identity.life()?.from),
-        drivers: Arc::new(driver::connect),
-    }));
-    let (realiser, teller) = Realiser::new(site.clone(), opened.holdings, opened.records, opened.memories);
-    let realising = realiser.start().await;
-    let watching = tokio::spawn(offline::watch(site.clone()));
-    let uplink = tokio::spawn(Uplink::new(site, folder, identity, opened.epoch, opened.fence, teller).run());
+    let downloads = Arc::new(Downloads::new(folder.join(ARTIFACTS), opened.store.clone())?);
+    let clock = ClockJudge::new(identity.life()?.from);
+    let agent = Arc::new(AgentContext::new(identity.agent.clone(), opened.store, reported, clock));
+    let access = DeviceAccess { sealing_secret: identity.sealing_secret()?, drivers: Arc::new(driver::connect) };
+    let rooms = Rooms::new(&agent, downloads.clone(), identity.release_keys.clone(), access);
+    let lanes = rooms.lanes.clone();
+    let (dispatcher, sink) = Dispatcher::new(agent.clone(), rooms, opened.desired, opened.records, opened.durable);
+    let dispatching = dispatcher.start().await;
+    let watching = tokio::spawn(offline::enforce(agent.clone(), lanes));
+    let start = UplinkStart { folder, identity, epoch: opened.epoch, fence: opened.fence };
+    let uplink = tokio::spawn(Uplink::new(start, agent, downloads, sink).run());
     tokio::select! {
         _ = end.recv() => {}
         _ = interrupt.recv() => {}
-        _ = realising => tracing::error!("realising ended by itself"),
+        _ = dispatching => tracing::error!("realising ended by itself"),
         _ = watching => tracing::error!("the offline policy ended by itself"),
         _ = uplink => tracing::error!("the uplink ended by itself"),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use kalong_crds::device::Admin;
@@ -14,9 +14,10 @@ use kalong_crds::lane::{Admission, Need, Service, SlotRole};
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::order::{DeviceOrder, LaneMember, LaneOrder};
+use parking_lot::Mutex;
 
-use crate::driver::{Driver, DriverError, Identity, Reading, SelfTest, Slots};
-use crate::store::desired::Held;
+use crate::driver::{DeviceIdentity, Driver, DriverError, Reading, SelfTest, Slots};
+use crate::store::desired::StoredItem;
 
 fn property(name: &str, kind: PropertyType, access: Access) -> Property {
     Property {
@@ -72,21 +73,21 @@ pub(crate) fn order() -> DeviceOrder {
 }
 
 /// A device that the box holds.
-pub(crate) fn device_held(uid: &str, generation: i64, order: &DeviceOrder) -> Arc<Held> {
+pub(crate) fn stored_device(uid: &str, generation: i64, order: &DeviceOrder) -> Arc<StoredItem> {
     let item = Item::new(ItemKind::Device, "mc", uid, uid, generation, order).unwrap();
-    Arc::new(Held { item: (&item).into(), adopted: true, leaving: false })
+    Arc::new(StoredItem { item: (&item).into(), adopted: true, leaving: false })
 }
 
 /// A lane that the box holds.
-pub(crate) fn lane_held(
+pub(crate) fn stored_lane(
     uid: &str,
     controller: &str,
     members: &[&str],
     admission: Admission,
     service: Service,
-) -> Arc<Held> {
+) -> Arc<StoredItem> {
     let item = lane_item(uid, controller, members, admission, service);
-    Arc::new(Held { item: (&item).into(), adopted: true, leaving: false })
+    Arc::new(StoredItem { item: (&item).into(), adopted: true, leaving: false })
 }
 
 /// A lane of these devices, as it is told.
@@ -116,9 +117,9 @@ pub(crate) fn lane_item(uid: &str, controller: &str, members: &[&str], admission
 }
 
 /// A lane that the box holds with this order.
-pub(crate) fn lane_told(uid: &str, order: &LaneOrder) -> Arc<Held> {
+pub(crate) fn stored_lane_order(uid: &str, order: &LaneOrder) -> Arc<StoredItem> {
     let item = Item::new(ItemKind::Lane, "mc", uid, uid, 1, order).unwrap();
-    Arc::new(Held { item: (&item).into(), adopted: true, leaving: false })
+    Arc::new(StoredItem { item: (&item).into(), adopted: true, leaving: false })
 }
 
 /// What the scripted device does wrong.
@@ -141,19 +142,19 @@ pub(crate) enum Vice {
 }
 
 /// An image: its bytes' digest and the version inside.
-pub(crate) type Image = (Digest, String);
+pub(crate) type ScriptedImage = (Digest, String);
 
 /// The inside of a scripted device. It outlives every power cut of the box.
 #[derive(Debug)]
-pub(crate) struct Inside {
+pub(crate) struct ScriptedState {
     pub(crate) slots: UpdateSlots,
     pub(crate) vice: Vice,
     /// Images by digest, so that a transferred file has a version.
     pub(crate) known: BTreeMap<Digest, String>,
-    pub(crate) running: Image,
-    pub(crate) previous: Option<Image>,
-    pub(crate) sent: Option<Image>,
-    pub(crate) written: Option<Image>,
+    pub(crate) running: ScriptedImage,
+    pub(crate) previous: Option<ScriptedImage>,
+    pub(crate) sent: Option<ScriptedImage>,
+    pub(crate) written: Option<ScriptedImage>,
     pub(crate) committed: bool,
     pub(crate) boots: i64,
     pub(crate) settings: BTreeMap<String, Value>,
@@ -163,16 +164,16 @@ pub(crate) struct Inside {
     pub(crate) flashes: BTreeMap<Digest, u32>,
     pub(crate) transfers: u32,
     pub(crate) sets: u32,
-    good: Image,
+    good: ScriptedImage,
 }
 
 /// A device in memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Scripted(pub(crate) Arc<Mutex<Inside>>);
+pub(crate) struct Scripted(pub(crate) Arc<Mutex<ScriptedState>>);
 
 impl Scripted {
-    pub(crate) fn new(slots: UpdateSlots, running: Image, known: &[Image], vice: Vice) -> Self {
-        Self(Arc::new(Mutex::new(Inside {
+    pub(crate) fn new(slots: UpdateSlots, running: ScriptedImage, known: &[ScriptedImage], vice: Vice) -> Self {
+        Self(Arc::new(Mutex::new(ScriptedState {
             slots,
             vice,
             known: known.iter().cloned().collect(),
@@ -192,11 +193,11 @@ impl Scripted {
         })))
     }
 
-    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Inside) -> T) -> T {
-        f(&mut self.0.lock().unwrap())
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut ScriptedState) -> T) -> T {
+        f(&mut self.0.lock())
     }
 
-    fn reach<T>(&self, f: impl FnOnce(&mut Inside) -> Result<T, DriverError>) -> Result<T, DriverError> {
+    fn reach<T>(&self, f: impl FnOnce(&mut ScriptedState) -> Result<T, DriverError>) -> Result<T, DriverError> {
         self.with(|inside| {
             let hangs = inside.vice == Vice::Hangs && inside.running != inside.good;
             if inside.away || hangs { Err(DriverError::Unreachable("scripted".into(), None)) } else { f(inside) }
@@ -204,8 +205,8 @@ impl Scripted {
     }
 }
 
-impl Inside {
-    fn boot(&mut self, image: Image) {
+impl ScriptedState {
+    fn boot(&mut self, image: ScriptedImage) {
         self.boots += 1;
         if self.vice == Vice::FallsBack && image != self.good {
             return;
@@ -220,11 +221,11 @@ impl Inside {
 
 #[async_trait]
 impl Driver for Scripted {
-    async fn identify(&mut self) -> Result<Identity, DriverError> {
+    async fn identify(&mut self) -> Result<DeviceIdentity, DriverError> {
         self.reach(|i| {
             let (digest, version) = i.running.clone();
             let lies = i.vice == Vice::WrongVersion && i.running != i.good;
-            Ok(Identity {
+            Ok(DeviceIdentity {
                 serial: "s".into(),
                 hardware_revision: "A".into(),
                 version: if lies { "0.0.0-oops".into() } else { version },

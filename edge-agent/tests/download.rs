@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kalong_crds::units::Digest;
-use kalong_edge_agent::firmware::download::{Downloads, Progress, Size};
+use kalong_edge_agent::firmware::download::{DownloadState, Downloads, Size};
 use kalong_edge_agent::https::Address;
 use kalong_edge_agent::store::Store;
 use kalong_edge_agent::store::identity::anonymous_tls;
@@ -105,11 +105,11 @@ async fn downloads(folder: &Path, server: &Arc<Server>) -> (Arc<Downloads>, Stor
     (downloads, store)
 }
 
-async fn finished(downloads: &Arc<Downloads>, digest: &Digest, size: Size) -> Progress {
+async fn finished(downloads: &Arc<Downloads>, digest: &Digest, size: Size) -> DownloadState {
     tokio::time::timeout(DEADLINE, async {
         loop {
             match downloads.fetch(digest, size) {
-                Progress::Busy => tokio::time::sleep(Duration::from_millis(5)).await,
+                DownloadState::Busy => tokio::time::sleep(Duration::from_millis(5)).await,
                 other => break other,
             }
         }
@@ -131,7 +131,7 @@ async fn cut_transfer_is_resumed_and_refetches_less_than_eight_mebibytes_a_cut()
     let total = u64::try_from(bytes.len()).unwrap();
     let server = Arc::new(Server { bytes, cut_after: (3 << 20).into(), cuts_left: 3.into(), ..Server::default() });
     let (downloads, _store) = downloads(folder.path(), &server).await;
-    let Progress::Ready(path) = finished(&downloads, &digest, size).await else { panic!("it did not come") };
+    let DownloadState::Ready(path) = finished(&downloads, &digest, size).await else { panic!("it did not come") };
     assert_eq!(Digest::of(&std::fs::read(path).unwrap()), digest);
     assert_eq!(server.resumed.load(Ordering::SeqCst), 3);
     assert!(server.sent.load(Ordering::SeqCst) < total + 3 * (8 << 20));
@@ -144,9 +144,9 @@ async fn twelve_devices_of_one_release_cost_one_download() {
     let server = Arc::new(Server { bytes, ..Server::default() });
     let (downloads, _store) = downloads(folder.path(), &server).await;
     for _ in 0..12 {
-        assert_eq!(downloads.fetch(&digest, size), Progress::Busy);
+        assert_eq!(downloads.fetch(&digest, size), DownloadState::Busy);
     }
-    assert!(matches!(finished(&downloads, &digest, size).await, Progress::Ready(_)));
+    assert!(matches!(finished(&downloads, &digest, size).await, DownloadState::Ready(_)));
     assert_eq!(server.requests.load(Ordering::SeqCst), 1);
 }
 
@@ -163,7 +163,7 @@ async fn server_that_ignores_the_range_makes_the_download_start_over() {
         ..Server::default()
     });
     let (downloads, _store) = downloads(folder.path(), &server).await;
-    assert!(matches!(finished(&downloads, &digest, size).await, Progress::Ready(_)));
+    assert!(matches!(finished(&downloads, &digest, size).await, DownloadState::Ready(_)));
 }
 
 #[tokio::test]
@@ -172,7 +172,9 @@ async fn wrong_bytes_are_fetched_twice_and_then_refused_for_good() {
     let (bytes, _, size) = image(100_000);
     let server = Arc::new(Server { bytes, ..Server::default() });
     let (downloads, _store) = downloads(folder.path(), &server).await;
-    let Progress::Failed(fault) = finished(&downloads, &Digest::of(b"another"), size).await else { panic!("believed") };
+    let DownloadState::Failed(fault) = finished(&downloads, &Digest::of(b"another"), size).await else {
+        panic!("believed")
+    };
     assert_eq!((fault.reason.as_str(), fault.transport), ("DigestMismatch", false));
     assert_eq!(server.requests.load(Ordering::SeqCst), 2);
 }
@@ -183,7 +185,7 @@ async fn longer_artifact_than_signed_is_stopped() {
     let (bytes, digest, _) = image(100_000);
     let server = Arc::new(Server { bytes, ..Server::default() });
     let (downloads, _store) = downloads(folder.path(), &server).await;
-    let Progress::Failed(fault) = finished(&downloads, &digest, Size::Exactly(50_000)).await else {
+    let DownloadState::Failed(fault) = finished(&downloads, &digest, Size::Exactly(50_000)).await else {
         panic!("believed")
     };
     assert_eq!(fault.reason, "DigestMismatch");
@@ -198,7 +200,7 @@ async fn part_file_whose_bytes_were_lost_is_not_trusted() {
     // The record says that half of it is durable; the disk holds other bytes.
     std::fs::write(folder.path().join("artifacts").join(format!("{}.part", digest.hex())), vec![9; 100_000]).unwrap();
     store.record_bytes(digest.hex(), Some(100_000)).await.unwrap();
-    assert!(matches!(finished(&downloads, &digest, size).await, Progress::Ready(_)));
+    assert!(matches!(finished(&downloads, &digest, size).await, DownloadState::Ready(_)));
 }
 
 #[tokio::test]
@@ -209,7 +211,7 @@ async fn image_that_nobody_needs_is_deleted() {
     let (downloads, _store) = downloads(folder.path(), &server).await;
     downloads.pin("a", vec![digest.clone()]);
     downloads.pin("b", vec![digest.clone()]);
-    let Progress::Ready(path) = finished(&downloads, &digest, size).await else { panic!("it did not come") };
+    let DownloadState::Ready(path) = finished(&downloads, &digest, size).await else { panic!("it did not come") };
     downloads.pin("a", vec![]);
     assert!(path.exists());
     downloads.pin("b", vec![]);

@@ -16,7 +16,7 @@ use kalong_crds::wire::digest::Rev;
 use kalong_crds::wire::envelope::{Beat, Envelope};
 use kalong_crds::wire::reported::ItemState;
 use kalong_crds::wire::topic::{Down, Up};
-use kalong_edge_agent::store::identity::Identity;
+use kalong_edge_agent::store::identity::AgentIdentity;
 use post::{AGENT, Agent, Post, agent_item, signed};
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rumqttc::Packet;
@@ -103,8 +103,9 @@ async fn events_come_again_until_they_are_acked() {
         severity: kalong_crds::wire::event::EventSeverity::Warning,
         note: "the device reports MotorFault".into(),
     };
-    let note = kalong_edge_agent::store::Note { uid: "uid-1".into(), events: vec![event; 3], ..Default::default() };
-    opened.store.note(note).await.unwrap();
+    let transaction =
+        kalong_edge_agent::store::Transaction { uid: "uid-1".into(), events: vec![event; 3], ..Default::default() };
+    opened.store.commit(transaction).await.unwrap();
     let epoch = opened.epoch;
     drop(opened);
 
@@ -132,7 +133,7 @@ async fn new_certificate_is_used_and_one_that_does_not_connect_is_given_up() {
     params.not_after = rcgen::date_time_ymd(2027, 6, 1);
     let short = params.signed_by(&key, &post.issuer).unwrap().pem();
     assert_ne!(certificate, short);
-    let old = Identity { certificate: short, key: key.serialize_pem(), ..post.identity() };
+    let old = AgentIdentity { certificate: short, key: key.serialize_pem(), ..post.identity() };
     old.save(post.folder.path()).unwrap();
 
     let _agent = post.start();
@@ -157,12 +158,12 @@ async fn new_certificate_is_used_and_one_that_does_not_connect_is_given_up() {
     // A candidate that the gateway does not accept: the old one connects after it.
     let stranger = Issuer::new(CertificateParams::default(), KeyPair::generate().unwrap());
     let (certificate, key) = signed(&stranger, AGENT, &[]);
-    Identity { certificate, key, ..old.clone() }.save_candidate(post.folder.path()).unwrap();
+    AgentIdentity { certificate, key, ..old.clone() }.save_candidate(post.folder.path()).unwrap();
     let _agent = post.start();
     let mut session = post.session().await;
     session.reported(|_| true).await;
-    assert!(Identity::candidate(post.folder.path()).is_none());
-    assert_eq!(Identity::load(post.folder.path()).unwrap().certificate, old.certificate);
+    assert!(AgentIdentity::candidate(post.folder.path()).is_none());
+    assert_eq!(AgentIdentity::load(post.folder.path()).unwrap().certificate, old.certificate);
     drop(session);
     drop(_agent);
 
@@ -172,10 +173,10 @@ async fn new_certificate_is_used_and_one_that_does_not_connect_is_given_up() {
     let _agent = post.start();
     let mut session = post.session().await;
     session.reported(|_| true).await;
-    assert_eq!(Identity::load(post.folder.path()).unwrap().certificate, next.certificate);
+    assert_eq!(AgentIdentity::load(post.folder.path()).unwrap().certificate, next.certificate);
 }
 
-/// Memory of its own in kilobytes, without the pages of the program file; none where the system does not tell.
+/// DurableState of its own in kilobytes, without the pages of the program file; none where the system does not tell.
 fn resident(agent: &Agent) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", agent.0.id())).ok()?;
     status.lines().find_map(|l| l.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.parse().ok())

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use super::http::{Answer, Peer, authorisation_of};
-use super::{Connect, Driver, DriverError, Identity, MAX_OBJECTIONS, Reading, SelfTest, Slots, shape};
+use super::{Connect, DeviceIdentity, Driver, DriverError, MAX_OBJECTIONS, Reading, SelfTest, Slots, shape};
 
 /// Where the contract begins; the version stands in it.
 const BASE: &str = "/kalong/v1";
@@ -196,7 +196,7 @@ fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, DriverError>
 
 #[async_trait]
 impl Driver for HttpDevice {
-    async fn identify(&mut self) -> Result<Identity, DriverError> {
+    async fn identify(&mut self) -> Result<DeviceIdentity, DriverError> {
         let answer: IdentityAnswer = self.get("/identity").await?;
         if answer.contract != "v1" {
             return Err(DriverError::Protocol(format!(
@@ -204,7 +204,7 @@ impl Driver for HttpDevice {
                 answer.contract
             )));
         }
-        Ok(Identity {
+        Ok(DeviceIdentity {
             serial: answer.serial,
             hardware_revision: answer.hardware_revision,
             version: answer.version,

@@ -3,6 +3,7 @@
 //! A driver is used by one task at a time. It keeps no truth of its own: what it cannot ask the device, it does not know.
 //! Every call ends within [`CALL_DEADLINE`], firmware transfer and installation apart, and may be repeated after a power cut.
 
+pub(crate) mod call;
 mod camera;
 mod http;
 mod http_device;
@@ -27,7 +28,7 @@ pub const MAX_OBJECTIONS: usize = 8;
 
 /// What a device says that it is and runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct DeviceIdentity {
     /// Serial number, empty where the protocol has none.
     pub serial: String,
     /// Hardware revision, empty where the protocol has none.
@@ -50,6 +51,14 @@ pub struct Reading {
     /// What the device told beside that its model does not know or allow, in words, at most [`MAX_OBJECTIONS`]. Such values are in
     /// neither of the lists above: they age until they are stale.
     pub objections: Vec<String>,
+}
+
+impl Reading {
+    /// Those of these settings that the device shows otherwise or not at all.
+    pub fn differing(&self, settings: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+        let differs = |(name, value): &(&String, &Value)| self.properties.get(*name) != Some(*value);
+        settings.iter().filter(differs).map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
 }
 
 /// What a device holds in its image slots.
@@ -139,7 +148,7 @@ impl DriverError {
 #[async_trait]
 pub trait Driver: Send {
     /// Who the device is and what it runs.
-    async fn identify(&mut self) -> Result<Identity, DriverError>;
+    async fn identify(&mut self) -> Result<DeviceIdentity, DriverError>;
 
     /// All properties of the model, and the active health codes.
     async fn read(&mut self) -> Result<Reading, DriverError>;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +12,14 @@ use hyper::body::Incoming;
 use hyper::{Method, Response, StatusCode};
 use kalong_crds::condition::Reason;
 use kalong_crds::units::Digest;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::backoff::Backoff;
 use crate::crash_point;
-use crate::firmware::attempt::Fault;
 use crate::https::{Address, HttpsError, send};
+use crate::store::attempt::Failure;
 use crate::store::{Store, StoreError, sync_folder};
 
 /// Bytes after which what was written is made durable and recorded; a cut costs at most this much twice.
@@ -53,13 +54,13 @@ impl Size {
 
 /// How far a download is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum DownloadState {
     /// It goes on.
     Busy,
     /// It is there, whole, checked and synced.
     Ready(PathBuf),
     /// It cannot be had.
-    Failed(Fault),
+    Failed(Failure),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +97,7 @@ pub struct Downloads {
     folder: PathBuf,
     store: Store,
     source: Mutex<Option<(Arc<rustls::ClientConfig>, Address)>>,
-    jobs: Mutex<BTreeMap<Digest, Progress>>,
+    jobs: Mutex<BTreeMap<Digest, DownloadState>>,
     pins: Mutex<BTreeMap<String, Vec<Digest>>>,
     slots: Semaphore,
 }
@@ -124,9 +125,7 @@ impl Downloads {
 
     /// From where, and as whom, artifacts are fetched from now on.
     pub fn set_source(&self, tls: Arc<rustls::ClientConfig>, base: Address) {
-        if let Ok(mut source) = self.source.lock() {
-            *source = Some((tls, base));
-        }
+        *self.source.lock() = Some((tls, base));
     }
 
     /// Where the whole artifact stands or will stand.
@@ -135,40 +134,39 @@ impl Downloads {
     }
 
     /// Looks how far the download is, and starts it where it has not begun.
-    pub fn fetch(self: &Arc<Self>, digest: &Digest, size: Size) -> Progress {
-        let Ok(mut jobs) = self.jobs.lock() else { return Progress::Busy };
+    pub fn fetch(self: &Arc<Self>, digest: &Digest, size: Size) -> DownloadState {
+        let mut jobs = self.jobs.lock();
         if let Some(progress) = jobs.get(digest) {
-            let gone = matches!(progress, Progress::Ready(path) if !path.exists());
+            let gone = matches!(progress, DownloadState::Ready(path) if !path.exists());
             if !gone {
                 return progress.clone();
             }
         }
         if !self.path(digest).exists() && !has_room(&self.folder, size.limit()) {
-            return Progress::Failed(Fault::transport("the disk of this box has no room for the image: make room"));
+            return DownloadState::Failed(Failure::transport(
+                "the disk of this box has no room for the image: make room",
+            ));
         }
-        jobs.insert(digest.clone(), Progress::Busy);
+        jobs.insert(digest.clone(), DownloadState::Busy);
         let (this, digest) = (self.clone(), digest.clone());
         tokio::spawn(async move {
             let progress = this.run(&digest, size).await;
-            if let Ok(mut jobs) = this.jobs.lock() {
-                jobs.insert(digest, progress);
-            }
+            this.jobs.lock().insert(digest, progress);
         });
-        Progress::Busy
+        DownloadState::Busy
     }
 
     /// A failed download may be tried anew.
     pub fn clear_failure(&self, digest: &Digest) {
-        if let Ok(mut jobs) = self.jobs.lock()
-            && matches!(jobs.get(digest), Some(Progress::Failed(_)))
-        {
+        let mut jobs = self.jobs.lock();
+        if matches!(jobs.get(digest), Some(DownloadState::Failed(_))) {
             jobs.remove(digest);
         }
     }
 
     /// What this device still needs. Whole artifacts that no device needs are deleted.
     pub fn pin(&self, uid: &str, digests: Vec<Digest>) {
-        let (Ok(mut pins), Ok(mut jobs)) = (self.pins.lock(), self.jobs.lock()) else { return };
+        let (mut pins, mut jobs) = (self.pins.lock(), self.jobs.lock());
         if digests.is_empty() {
             pins.remove(uid);
         } else {
@@ -176,7 +174,7 @@ impl Downloads {
         }
         let idle = |d: &Digest| !pins.values().flatten().any(|p| p == d);
         let surplus: Vec<_> =
-            jobs.iter().filter(|(d, p)| idle(d) && **p != Progress::Busy).map(|(d, _)| d.clone()).collect();
+            jobs.iter().filter(|(d, p)| idle(d) && **p != DownloadState::Busy).map(|(d, _)| d.clone()).collect();
         for digest in surplus {
             jobs.remove(&digest);
             // A file that cannot be deleted costs room and nothing else.
@@ -186,15 +184,15 @@ impl Downloads {
 
     #[cfg(test)]
     pub(crate) fn is_busy(&self) -> bool {
-        self.jobs.lock().is_ok_and(|jobs| jobs.values().any(|p| *p == Progress::Busy))
+        self.jobs.lock().values().any(|state| *state == DownloadState::Busy)
     }
 
-    async fn run(&self, digest: &Digest, size: Size) -> Progress {
-        let Ok(_slot) = self.slots.acquire().await else { return Progress::Busy };
+    async fn run(&self, digest: &Digest, size: Size) -> DownloadState {
+        let Ok(_slot) = self.slots.acquire().await else { return DownloadState::Busy };
         let whole = self.path(digest);
         if whole.exists() {
             match digest_of_file(whole.clone()).await {
-                Ok(found) if found == *digest => return Progress::Ready(whole),
+                Ok(found) if found == *digest => return DownloadState::Ready(whole),
                 _ => {
                     let _ = std::fs::remove_file(&whole);
                 }
@@ -204,16 +202,16 @@ impl Downloads {
         let (mut best, mut since, mut wrong) = (0, Instant::now(), 0);
         loop {
             match self.attempt(digest, size).await {
-                Ok(true) => return Progress::Ready(whole),
+                Ok(true) => return DownloadState::Ready(whole),
                 Ok(false) if wrong > 0 => {
-                    return Progress::Failed(Fault::final_(
+                    return DownloadState::Failed(Failure::final_(
                         Reason::DigestMismatch,
                         format!("the artifact is not {digest}, twice: publish a release that names the right bytes"),
                     ));
                 }
                 Ok(false) => wrong += 1,
                 Err(error @ DownloadError::TooLong(_)) => {
-                    return Progress::Failed(Fault::final_(Reason::DigestMismatch, error.to_string()));
+                    return DownloadState::Failed(Failure::final_(Reason::DigestMismatch, error.to_string()));
                 }
                 Err(error) => {
                     let have = self.store.bytes_durable(digest.hex()).await.unwrap_or(0);
@@ -222,7 +220,7 @@ impl Downloads {
                         backoff.reset();
                     }
                     if since.elapsed() > NO_PROGRESS {
-                        return Progress::Failed(Fault::transport(format!(
+                        return DownloadState::Failed(Failure::transport(format!(
                             "the artifact could not be fetched: {error}"
                         )));
                     }
@@ -264,7 +262,7 @@ impl Downloads {
     }
 
     async fn ask(&self, digest: &Digest, from: u64) -> Result<Response<Incoming>, DownloadError> {
-        let source = self.source.lock().ok().and_then(|s| s.clone());
+        let source = self.source.lock().clone();
         let (tls, base) = source.ok_or(DownloadError::NoSource)?;
         let mut headers = vec![("accept-encoding", "identity".to_owned())];
         if from > 0 {

@@ -9,10 +9,11 @@ use kalong_crds::device_model::UpdateSlots;
 use kalong_crds::wire::order::DeviceOrder;
 use tokio::time::timeout;
 
-use super::attempt::{Fault, Outcome, Record, Target};
+use super::attempt::Outcome;
 use super::download::digest_of_file;
+use crate::driver::call::bounded;
 use crate::driver::{Driver, DriverError};
-use crate::realise::act::bounded;
+use crate::store::attempt::{Failure, Record, Target};
 
 /// Slowest link to a device that is waited for, in bytes a second.
 const SLOWEST: u64 = 100_000;
@@ -59,9 +60,9 @@ pub async fn transfer(driver: &mut dyn Driver, image: &Path, target: &Target, li
         Ok(found) if found == target.digest => {}
         Ok(_) => {
             let message = "the staged image is not the one of the release any more: check the disk of this box";
-            return Outcome::Failed(Fault::final_(Reason::DigestMismatch, message));
+            return Outcome::Failed(Failure::final_(Reason::DigestMismatch, message));
         }
-        Err(error) => return Outcome::Failed(Fault::transport(format!("the staged image cannot be read: {error}"))),
+        Err(error) => return Outcome::Failed(Failure::transport(format!("the staged image cannot be read: {error}"))),
     }
     if let Ok(slots) = bounded(driver.slots()).await
         && slots.written.as_ref() == Some(&target.digest)
@@ -87,7 +88,7 @@ pub async fn install(driver: &mut dyn Driver, target: &Target, limit: Duration) 
     }
     match bounded(driver.slots()).await {
         Ok(slots) => match slots.written {
-            Some(written) if written != target.digest => Outcome::Failed(Fault::final_(
+            Some(written) if written != target.digest => Outcome::Failed(Failure::final_(
                 Reason::DigestMismatch,
                 "the device holds other bytes than were sent: replace the device or its storage",
             )),
@@ -118,7 +119,7 @@ pub async fn roll_back(driver: &mut dyn Driver, record: &Record, order: &DeviceO
     }
     let (Some(image), Some(digest)) = (image, record.previous.clone()) else {
         let message = "the previous image is not in the cache of this box";
-        return Outcome::Failed(Fault::final_(Reason::FailedOnDevice, message));
+        return Outcome::Failed(Failure::final_(Reason::FailedOnDevice, message));
     };
     let size = std::fs::metadata(image).map_or(0, |m| m.len());
     let previous = Target { digest, size, version: record.previous_version.clone(), ..record.target.clone() };
@@ -141,6 +142,6 @@ fn outcome(result: Result<(), DriverError>, reason: Reason, what: &str) -> Outco
     match result {
         Ok(()) => Outcome::Done,
         Err(error) if error.is_absence() => Outcome::Absent(format!("{what}: {error}")),
-        Err(error) => Outcome::Failed(Fault::final_(reason, format!("{what}: {error}"))),
+        Err(error) => Outcome::Failed(Failure::final_(reason, format!("{what}: {error}"))),
     }
 }

@@ -1,19 +1,22 @@
 //! From a signed release to a proven image on a device at a working lane; every step survives a power cut.
 //!
-//! [`attempt`] decides, purely. This module looks, asks it, commits what it says, does what it says, and tells it the outcome.
+//! [`attempt`] decides, purely. This module gathers its inputs, commits the record that it returns or performs the action, and feeds the outcome
+//! back.
 
 pub mod attempt;
 pub mod download;
-pub mod install;
-pub mod prove;
 
-mod deeds;
-mod idle;
+mod actions;
+mod install;
+mod probes;
 mod record;
+mod release;
+mod start;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,49 +26,68 @@ use kalong_crds::device_model::{LaneDrainNeed, Rollback, UpdateSlots};
 use kalong_crds::units::Digest;
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::{DeviceOrder, FirmwareOrder};
+use kalong_crds::wire::release::ReleaseKeys;
 use kalong_crds::wire::reported::ItemState;
 use tokio::time::Instant;
 
+use crate::context::AgentContext;
 use crate::crash_point;
-use crate::driver::{Driver, Identity, Reading};
-use crate::realise::Site;
+use crate::driver::{DeviceIdentity, Driver, Reading};
+use crate::lane::Lanes;
+use crate::lane::safety::Safety;
 use crate::store::StoreError;
-use crate::store::desired::Held;
-use crate::store::journal::Memory;
-use attempt::{Fault, Move, Quiet, Record, Running, STAGED_LIFE, Target, View, decide, settle};
+use crate::store::attempt::{Failure, Record, Target};
+use crate::store::desired::StoredItem;
+use crate::store::durable::DurableState;
+use attempt::{AttemptInputs, Running, STAGED_LIFE, Transition, decide, settle};
+use download::Downloads;
 
-/// Moves within one visit; a machine that goes in circles gives the task back.
-const MOVES: u32 = 16;
+/// Transitions within one visit, so that an attempt that goes in circles gives the task back.
+const TRANSITIONS: u32 = 16;
 /// A change begins only when the operator was reached within this time.
 const OPERATOR_SEEN: Duration = Duration::from_secs(600);
 
+/// What all firmware updates of the box share.
+#[derive(Debug)]
+pub struct UpdateContext {
+    /// What every room of the agent may use.
+    pub agent: Arc<AgentContext>,
+    /// The lanes that this box runs.
+    pub lanes: Arc<Lanes>,
+    /// The cache of artifacts.
+    pub downloads: Arc<Downloads>,
+    /// The keys by which releases are verified.
+    pub release_keys: ReleaseKeys,
+}
+
 /// What one visit shows of a device.
-pub struct Sight<'a> {
+pub struct Visit<'a> {
     /// Its order.
     pub order: &'a DeviceOrder,
     /// How it is spoken to; none before the first connection.
     pub driver: Option<&'a mut (dyn Driver + 'static)>,
     /// Who it says that it is; none while it does not answer.
-    pub identity: Option<Identity>,
+    pub identity: Option<DeviceIdentity>,
     /// What it shows; none while it does not answer.
     pub reading: Option<&'a Reading>,
 }
 
-impl std::fmt::Debug for Sight<'_> {
+impl std::fmt::Debug for Visit<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sight").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Visit").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
-/// The attempt of one device, and what is remembered of it.
+/// Carries a device from one firmware to the next: its attempt, if there is one, and what is remembered of it.
 #[derive(Debug)]
-pub struct Machine {
+pub struct FirmwareUpdater {
+    shared: Arc<UpdateContext>,
     uid: String,
     name: String,
     record: Option<Record>,
-    memory: Memory,
-    known: Option<Identity>,
-    unreadable: Option<Fault>,
+    durable: DurableState,
+    known: Option<DeviceIdentity>,
+    unreadable: Option<Failure>,
     entered: Instant,
     resumed: bool,
     was_away: bool,
@@ -78,15 +100,22 @@ fn is_active(step: Step) -> bool {
     !matches!(step, Step::Idle | Step::Failed | Step::Quarantined | Step::AwaitingRecertification)
 }
 
-impl Machine {
+impl FirmwareUpdater {
     /// Goes on from the last record.
-    pub fn new(site: &Site, held: &Held, order: Option<&DeviceOrder>, record: Option<Record>, memory: Memory) -> Self {
+    pub fn new(
+        shared: Arc<UpdateContext>,
+        stored: &StoredItem,
+        order: Option<&DeviceOrder>,
+        record: Option<Record>,
+        durable: DurableState,
+    ) -> Self {
         let resumed = record.is_some();
-        let machine = Self {
-            uid: held.item.uid.clone(),
-            name: held.item.name.clone(),
+        let updater = Self {
+            shared,
+            uid: stored.item.uid.clone(),
+            name: stored.item.name.clone(),
             record,
-            memory,
+            durable,
             known: None,
             unreadable: None,
             entered: Instant::now(),
@@ -97,8 +126,8 @@ impl Machine {
             // A soak that a restart of the box interrupted begins anew: monotonic time does not go through a restart.
             soak_since: Some(Instant::now()),
         };
-        machine.mark_lane(site, order);
-        machine
+        updater.mark_lane(order);
+        updater
     }
 
     /// Whether the device itself is being changed.
@@ -111,33 +140,33 @@ impl Machine {
         self.record.as_ref().is_some_and(|r| is_active(r.step))
     }
 
-    /// What is remembered of the device.
-    pub fn memory(&self) -> &Memory {
-        &self.memory
+    /// What of the device survives a restart.
+    pub fn durable(&self) -> &DurableState {
+        &self.durable
     }
 
-    /// Takes in a memory that was committed.
-    pub fn remember(&mut self, memory: Memory) {
-        self.memory = memory;
+    /// Takes in what was committed elsewhere.
+    pub fn remember(&mut self, durable: DurableState) {
+        self.durable = durable;
     }
 
     /// The object was made anew; the device is the same.
-    pub fn rename(&mut self, site: &Site, uid: &str, order: Option<&DeviceOrder>) {
-        site.lanes.claim(&self.uid, None);
-        site.downloads.pin(&self.uid, Vec::new());
+    pub fn rename(&mut self, uid: &str, order: Option<&DeviceOrder>) {
+        self.shared.lanes.table().mark_change(&self.uid, None);
+        self.shared.downloads.pin(&self.uid, Vec::new());
         uid.clone_into(&mut self.uid);
-        self.mark_lane(site, order);
+        self.mark_lane(order);
     }
 
     /// The device is not to be changed any more: calls off an attempt that has not touched it.
-    pub async fn call_off(&mut self, site: &Site) {
+    pub async fn call_off(&mut self) {
         if self.is_writing() || !self.is_active() {
             return;
         }
-        for _ in 0..MOVES {
+        for _ in 0..TRANSITIONS {
             let Some(record) = self.record.clone().filter(|r| is_active(r.step)) else { return };
-            let Move::Write(next) = decide(&record, &nothing_wanted()) else { return };
-            if let Err(error) = self.write(site, None, *next).await {
+            let Transition::Write(next) = decide(&record, &nothing_wanted()) else { return };
+            if let Err(error) = self.write(None, *next).await {
                 tracing::warn!(device = self.name, category = error.category(), "{error}");
                 return;
             }
@@ -156,7 +185,7 @@ impl Machine {
             return None;
         }
         let step = match record {
-            _ if self.memory.doubt => Step::Verifying,
+            _ if self.durable.doubt => Step::Verifying,
             Some(record) => record.step,
             None => Step::Idle,
         };
@@ -167,44 +196,44 @@ impl Machine {
         let left = active.filter(|r| step.touches_device() && r.previous_version != running);
         Some(FirmwareStatus {
             running,
-            previous: left.map(|r| r.previous_version.clone()).or_else(|| self.memory.previous.clone()),
+            previous: left.map(|r| r.previous_version.clone()).or_else(|| self.durable.previous.clone()),
             staged: record.filter(|_| staged).map(|r| r.target.version.clone()),
             step,
             attempt: record.map_or(0, |r| r.attempt),
             since: active.map(|r| r.since.clone()),
-            last_error: active.and_then(|r| r.fault.as_ref()).map(|f| f.message.chars().take(512).collect()),
-            security_counter: self.memory.counter,
+            last_error: active.and_then(|r| r.failure.as_ref()).map(|f| f.message.chars().take(512).collect()),
+            security_counter: self.durable.counter,
         })
     }
 
     /// What is wrong with the firmware, if a person or time is needed.
-    pub fn complaint(&self) -> Option<(ItemState, &Fault)> {
-        if let Some(fault) = &self.unreadable {
-            return Some((ItemState::Rejected, fault));
+    pub fn complaint(&self) -> Option<(ItemState, &Failure)> {
+        if let Some(failure) = &self.unreadable {
+            return Some((ItemState::Rejected, failure));
         }
         let record = self.record.as_ref()?;
-        let fault = record.fault.as_ref()?;
+        let failure = record.failure.as_ref()?;
         match record.step {
-            Step::Failed if fault.transport && record.retry_at.is_some() => Some((ItemState::Failed, fault)),
-            Step::Failed | Step::Quarantined => Some((ItemState::Rejected, fault)),
+            Step::Failed if failure.transport && record.retry_at.is_some() => Some((ItemState::Failed, failure)),
+            Step::Failed | Step::Quarantined => Some((ItemState::Rejected, failure)),
             _ => None,
         }
     }
 
     /// Goes as far as it can with what this visit shows.
-    pub async fn advance(&mut self, site: &Site, mut sight: Sight<'_>) -> Result<(), StoreError> {
-        for _ in 0..MOVES {
-            if let Some(identity) = &sight.identity {
+    pub async fn advance(&mut self, mut visit: Visit<'_>) -> Result<(), StoreError> {
+        for _ in 0..TRANSITIONS {
+            if let Some(identity) = &visit.identity {
                 self.known = Some(identity.clone());
                 self.absent_since = None;
             } else {
                 self.absent_since.get_or_insert_with(Instant::now);
                 self.was_away |= self.record.as_ref().is_some_and(|r| r.step == Step::Activating);
             }
-            let wanted = self.wanted(sight.order);
+            let wanted = self.wanted(visit.order);
             let moved = match self.record.clone().filter(|r| is_active(r.step)) {
-                Some(record) => self.go_on(site, &mut sight, record, wanted.map(|(_, target)| target)).await?,
-                None => self.consider(site, &mut sight, wanted).await?,
+                Some(record) => self.go_on(&mut visit, record, wanted.map(|(_, target)| target)).await?,
+                None => self.consider(&mut visit, wanted).await?,
             };
             if !moved {
                 break;
@@ -217,10 +246,10 @@ impl Machine {
     fn wanted<'o>(&mut self, order: &'o DeviceOrder) -> Option<(&'o FirmwareOrder, Target)> {
         self.unreadable = None;
         let firmware = order.firmware.as_ref().filter(|_| order.admin == Admin::Enabled)?;
-        match prove::target(firmware) {
+        match release::target(firmware) {
             Ok(target) => Some((firmware, target)),
             Err(error) => {
-                self.unreadable = Some(Fault::final_(Reason::SignatureInvalid, error.to_string()));
+                self.unreadable = Some(Failure::final_(Reason::SignatureInvalid, error.to_string()));
                 None
             }
         }
@@ -228,82 +257,83 @@ impl Machine {
 
     async fn go_on(
         &mut self,
-        site: &Site,
-        sight: &mut Sight<'_>,
+        visit: &mut Visit<'_>,
         record: Record,
         wanted: Option<Target>,
     ) -> Result<bool, StoreError> {
-        let view = self.view(site, sight, &record, wanted.clone());
-        let deed = match decide(&record, &view) {
-            Move::Stay => return Ok(false),
-            Move::Write(next) => {
-                self.write(site, Some(sight.order), *next).await?;
+        let inputs = self.inputs(visit, &record, wanted.clone());
+        let action = match decide(&record, &inputs) {
+            Transition::Stay => return Ok(false),
+            Transition::Write(next) => {
+                self.write(Some(visit.order), *next).await?;
                 return Ok(true);
             }
-            Move::Do(deed) => deed,
+            Transition::Do(action) => action,
         };
-        let outcome = self.perform(site, sight, &record, deed).await;
+        let outcome = self.perform(visit, &record, action).await;
         crash_point!(DeviceActed);
-        let view = self.view(site, sight, &record, wanted);
-        match settle(&record, deed, outcome, &view) {
-            Move::Write(next) => {
-                self.write(site, Some(sight.order), *next).await?;
+        let inputs = self.inputs(visit, &record, wanted);
+        match settle(&record, action, outcome, &inputs) {
+            Transition::Write(next) => {
+                self.write(Some(visit.order), *next).await?;
                 Ok(true)
             }
-            Move::Stay | Move::Do(_) => Ok(false),
+            Transition::Stay | Transition::Do(_) => Ok(false),
         }
     }
 
-    fn view(&self, site: &Site, sight: &Sight<'_>, record: &Record, wanted: Option<Target>) -> View {
-        let order = sight.order;
-        let synced = site.clock.judge() == Clock::Synced;
+    fn inputs(&self, visit: &Visit<'_>, record: &Record, wanted: Option<Target>) -> AttemptInputs {
+        let order = visit.order;
+        let synced = self.shared.agent.clock.judge() == Clock::Synced;
         let now = Timestamp::now();
         let permit = order.firmware.as_ref().and_then(|f| f.permit.as_ref());
         let permitted = permit.is_some_and(|p| {
             p.attempt == record.attempt && synced && p.until.parse::<Timestamp>().is_ok_and(|until| until > now)
         });
-        let silent = record.step == Step::Probation && sight.identity.is_none();
+        let silent = record.step == Step::Probation && visit.identity.is_none();
         let start = if silent { self.absent_since.unwrap_or(self.entered) } else { self.entered };
         let soak = Duration::from_secs(u64::try_from(order.update.soak_seconds).unwrap_or(0));
         let stale = synced
             && record.since.parse::<Timestamp>().is_ok_and(|since| {
                 SignedDuration::try_from(STAGED_LIFE).is_ok_and(|life| now.duration_since(since) > life)
             });
-        View {
+        AttemptInputs {
             wanted,
-            running: sight.identity.as_ref().map(running),
+            running: visit.identity.as_ref().map(running),
             slots: order.update.slots,
             rollback: order.update.rollback,
             recertification: order.regulatory.recertification,
-            leave: permitted || order.update.lane_drain == LaneDrainNeed::NotNeeded,
-            may_begin: synced && site.contact.within(OPERATOR_SEEN),
-            turn: site.lanes.is_turn_of(&self.uid, order.update.lane_drain),
-            quiet: self.quiet(site, sight),
+            permitted: permitted || order.update.lane_drain == LaneDrainNeed::NotNeeded,
+            may_begin: synced && self.shared.agent.presence.within(OPERATOR_SEEN),
+            lane_free: self.shared.lanes.table().may_begin_change(&self.uid, order.update.lane_drain),
+            safety: self.safety(visit),
             overdue: record.allowed_ms.is_some_and(|ms| start.elapsed() >= Duration::from_millis(ms)),
             resumed: self.resumed,
             was_away: self.was_away,
             soaked: self.soak_since.is_some_and(|s| s.elapsed() >= soak),
-            faulty: sight.reading.is_some_and(|r| !prove::faulty(order, r).is_empty()),
+            faulty: visit.reading.is_some_and(|r| !probes::faulty(order, r).is_empty()),
             stale,
         }
     }
 
     /// Lane and interlocks, as this box reads them itself: the agent may refuse what the operator permits.
-    fn quiet(&self, site: &Site, sight: &Sight<'_>) -> Quiet {
-        let Some(reading) = sight.reading else { return Quiet::No("the device does not answer".to_owned()) };
-        for interlock in &sight.order.regulatory.interlocks {
+    fn safety(&self, visit: &Visit<'_>) -> Safety {
+        let Some(reading) = visit.reading else { return Safety::Unsafe("the device does not answer".to_owned()) };
+        for interlock in &visit.order.regulatory.interlocks {
             let name = interlock.name.as_str();
             match reading.properties.get(name) {
                 Some(value) if value.to_string() == interlock.safe => {}
-                Some(value) => return Quiet::No(format!("interlock {name} is {value} and not {}", interlock.safe)),
-                None => return Quiet::No(format!("interlock {name} cannot be read")),
+                Some(value) => {
+                    return Safety::Unsafe(format!("interlock {name} is {value} and not {}", interlock.safe));
+                }
+                None => return Safety::Unsafe(format!("interlock {name} cannot be read")),
             }
         }
-        site.lanes.quiet(&self.uid, sight.order.update.lane_drain)
+        self.shared.lanes.table().safety(&self.uid, visit.order.update.lane_drain)
     }
 }
 
-fn running(identity: &Identity) -> Running {
+fn running(identity: &DeviceIdentity) -> Running {
     Running { version: identity.version.clone(), digest: identity.digest.clone(), boots: identity.boot_count }
 }
 
@@ -312,17 +342,17 @@ fn puts_back(order: &DeviceOrder) -> bool {
     order.update.slots == UpdateSlots::Single && order.update.rollback == Rollback::Supported
 }
 
-fn nothing_wanted() -> View {
-    View {
+fn nothing_wanted() -> AttemptInputs {
+    AttemptInputs {
         wanted: None,
         running: None,
         slots: UpdateSlots::External,
         rollback: Rollback::None,
         recertification: Default::default(),
-        leave: false,
+        permitted: false,
         may_begin: false,
-        turn: false,
-        quiet: Quiet::No(String::new()),
+        lane_free: false,
+        safety: Safety::Unsafe(String::new()),
         overdue: false,
         resumed: false,
         was_away: false,

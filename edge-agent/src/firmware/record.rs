@@ -1,4 +1,4 @@
-//! Commits a record with the memory and the events that belong to it, and says to lanes and cache what it means for them.
+//! Commits a record together with its events, and lets lanes and cache know what it means for them.
 
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::condition::Reason;
@@ -9,23 +9,18 @@ use kalong_crds::wire::event::EventSeverity;
 use kalong_crds::wire::order::DeviceOrder;
 use tokio::time::Instant;
 
-use super::attempt::{Mark, Record, retry_delay};
-use super::{Machine, install, puts_back};
+use super::attempt::retry_delay;
+use super::{FirmwareUpdater, install, puts_back};
 use crate::clock::now_text;
-use crate::realise::Site;
-use crate::realise::lane::Claim;
-use crate::store::journal::RunningImage;
+use crate::lane::table::LaneDuringChange;
+use crate::store::attempt::{Mark, Record};
+use crate::store::durable::RunningImage;
 use crate::store::outbox::NewEvent;
-use crate::store::{Note, StoreError};
+use crate::store::{StoreError, Transaction};
 
-impl Machine {
-    /// Commits a record with the memory and the events that belong to it, then takes it in.
-    pub(super) async fn write(
-        &mut self,
-        site: &Site,
-        order: Option<&DeviceOrder>,
-        mut next: Record,
-    ) -> Result<(), StoreError> {
+impl FirmwareUpdater {
+    /// Commits a record together with its events and what it changes of the durable state, then takes it in.
+    pub(super) async fn write(&mut self, order: Option<&DeviceOrder>, mut next: Record) -> Result<(), StoreError> {
         let entered = next.since.is_empty();
         let retried = self.record.as_ref().is_some_and(|r| r.tries != next.tries);
         if entered {
@@ -35,18 +30,19 @@ impl Machine {
                 .and_then(|d| u64::try_from(d.as_millis()).ok());
             schedule(&mut next);
         }
-        let mut memory = self.memory.clone();
+        let mut durable = self.durable.clone();
         if (next.step, next.mark) == (Step::Committing, Mark::Done) {
-            memory.counter = memory.counter.max(next.target.counter);
-            memory.previous = Some(next.previous_version.clone());
-            memory.image =
+            durable.counter = durable.counter.max(next.target.counter);
+            durable.previous = Some(next.previous_version.clone());
+            durable.image =
                 Some(RunningImage { version: next.target.version.clone(), digest: next.target.digest.clone() });
         }
         let events = self.events(&next, entered);
-        let note = Note { uid: self.uid.clone(), record: Some(next.clone()), memory: Some(memory.clone()), events };
-        site.note(note).await?;
+        let transaction =
+            Transaction { uid: self.uid.clone(), record: Some(next.clone()), durable: Some(durable.clone()), events };
+        self.shared.agent.commit(transaction).await?;
         tracing::info!(device = self.name, attempt = next.attempt, step = ?next.step, mark = ?next.mark, version = next.target.version,
-            fault = next.fault.as_ref().map(|f| f.message.as_str()), "the attempt moved");
+            failure = next.failure.as_ref().map(|f| f.message.as_str()), "the attempt moved");
         if entered || retried {
             self.entered = Instant::now();
         }
@@ -55,14 +51,14 @@ impl Machine {
         if next.step != Step::Activating {
             self.was_away = false;
         }
-        (self.record, self.memory) = (Some(next), memory);
-        self.mark_lane(site, order);
+        (self.record, self.durable) = (Some(next), durable);
+        self.mark_lane(order);
         Ok(())
     }
 
-    pub(super) fn events(&self, next: &Record, entered: bool) -> Vec<NewEvent> {
+    fn events(&self, next: &Record, entered: bool) -> Vec<NewEvent> {
         let version = &next.target.version;
-        let fault = next.fault.as_ref().map_or("", |f| f.message.as_str());
+        let failure = next.failure.as_ref().map_or("", |f| f.message.as_str());
         let last = self.record.as_ref();
         let (reason, severity, note) = match (next.step, next.mark) {
             (Step::Verifying, _) if next.seq == 1 => (
@@ -74,15 +70,19 @@ impl Machine {
                 (Reason::FirmwareProven, EventSeverity::Normal, format!("{version} runs and was proven"))
             }
             (Step::RolledBack, _) if entered => {
-                (Reason::RolledBack, EventSeverity::Warning, format!("{} runs again: {fault}", next.previous_version))
+                (Reason::RolledBack, EventSeverity::Warning, format!("{} runs again: {failure}", next.previous_version))
             }
             (Step::Failed, _) if entered => {
-                let word = next.fault.as_ref().map_or("", |f| f.reason.as_str());
+                let word = next.failure.as_ref().map_or("", |f| f.reason.as_str());
                 let reason = Reason::ALL.iter().find(|r| r.as_str() == word).copied().unwrap_or(Reason::AttemptFailed);
-                (reason, EventSeverity::Warning, format!("attempt {} to bring {version} failed: {fault}", next.attempt))
+                (
+                    reason,
+                    EventSeverity::Warning,
+                    format!("attempt {} to bring {version} failed: {failure}", next.attempt),
+                )
             }
             (Step::Quarantined, _) if last.is_none_or(|l| l.step != Step::Quarantined) => {
-                (Reason::Quarantined, EventSeverity::Warning, fault.to_owned())
+                (Reason::Quarantined, EventSeverity::Warning, failure.to_owned())
             }
             (Step::Cancelled, _) => (
                 Reason::Cancelled,
@@ -106,18 +106,18 @@ impl Machine {
         }]
     }
 
-    /// Tells the lanes whether this device is in work, and the cache what it still needs.
-    pub(super) fn mark_lane(&self, site: &Site, order: Option<&DeviceOrder>) {
+    /// Lets the lanes know whether this device is being changed, and the cache what it still needs.
+    pub(super) fn mark_lane(&self, order: Option<&DeviceOrder>) {
         let step = self.record.as_ref().map_or(Step::Idle, |r| r.step);
-        let in_work = step.touches_device()
+        let under_change = step.touches_device()
             || matches!(step, Step::Draining | Step::Drained | Step::Undraining | Step::Quarantined);
         let serves_on = order.is_some_and(|o| o.update.lane_drain == LaneDrainNeed::NotNeeded);
-        let claim = match (in_work, serves_on) {
+        let change = match (under_change, serves_on) {
             (false, _) => None,
-            (true, true) => Some(Claim::Turn),
-            (true, false) => Some(Claim::Closed),
+            (true, true) => Some(LaneDuringChange::Serves),
+            (true, false) => Some(LaneDuringChange::Closed),
         };
-        site.lanes.claim(&self.uid, claim);
+        self.shared.lanes.table().mark_change(&self.uid, change);
         let mut pins = Vec::new();
         if let Some(record) = &self.record {
             let done = matches!(record.step, Step::Idle | Step::Cancelled);
@@ -128,14 +128,14 @@ impl Machine {
                 pins.extend(record.previous.clone());
             }
         }
-        site.downloads.pin(&self.uid, pins);
+        self.shared.downloads.pin(&self.uid, pins);
     }
 }
 
 /// Sets the time at which a failed way is tried again.
 fn schedule(next: &mut Record) {
     next.retry_at = None;
-    if next.step == Step::Failed && next.fault.as_ref().is_some_and(|f| f.transport) {
+    if next.step == Step::Failed && next.failure.as_ref().is_some_and(|f| f.transport) {
         let delay = retry_delay(next.transport_failures).and_then(|d| SignedDuration::try_from(d).ok());
         next.retry_at = delay.and_then(|d| Timestamp::now().checked_add(d).ok()).map(|at| at.to_string());
         next.transport_failures += 1;

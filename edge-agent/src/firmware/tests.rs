@@ -1,4 +1,4 @@
-//! The machine against a device in memory, with the power cut at every commit.
+//! The updater against a device in memory, with the power cut at every commit.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,28 +13,26 @@ use kalong_crds::wire::release::{ReleaseKeys, sign};
 use kalong_crds::wire::reported::About;
 use kalong_crds::wire::signature::Signer;
 
-use super::attempt::Mark;
 use super::*;
-use crate::clock::ClockJudge;
-use crate::driver::DriverError;
-use crate::realise::hold::Now;
-use crate::realise::lane::{Claim, Seen};
-use crate::realise::{Parts, Site};
+use crate::clock::{ClockJudge, Now};
+use crate::lane::reading::LaneReading;
+use crate::lane::table::LaneDuringChange;
+use crate::reported::ReportedState;
 use crate::store::Store;
+use crate::store::attempt::Mark;
 use crate::store::tests::{Fuse, Side, reopen};
-use crate::testing::{Image, Scripted, Vice, device_held, lane_held, order};
-use crate::uplink::report::Image as Reports;
+use crate::testing::{Scripted, ScriptedImage, Vice, order, stored_device, stored_lane};
 
 const OLD: &[u8] = b"the image that ran before";
 const NEW: &[u8] = b"the image that the release names";
 const UID: &str = "cam";
 const VISITS: u32 = 4000;
 
-fn old() -> Image {
+fn old() -> ScriptedImage {
     (Digest::of(OLD), "1.0.0".into())
 }
 
-fn new() -> Image {
+fn new() -> ScriptedImage {
     (Digest::of(NEW), "2.0.0".into())
 }
 
@@ -49,8 +47,8 @@ struct World {
 
 /// One life of the box, from its start to its end or a power cut.
 struct Life {
-    site: Arc<Site>,
-    machine: Machine,
+    shared: Arc<UpdateContext>,
+    updater: FirmwareUpdater,
 }
 
 impl World {
@@ -85,30 +83,31 @@ impl World {
     async fn start(&self) -> (Life, Option<Record>) {
         let opened = reopen(self.folder.path()).await;
         let record = opened.records.get(UID).cloned();
-        let memory = opened.memories.get(UID).cloned().unwrap_or_default();
-        let site = Arc::new(site(self.folder.path(), opened.store, &self.author));
-        site.contact.up();
+        let durable = opened.durable.get(UID).cloned().unwrap_or_default();
+        let shared = Arc::new(updates(self.folder.path(), opened.store, &self.author));
+        shared.agent.presence.up();
         let admission = if self.open_lane { Admission::Open } else { Admission::Closed };
-        let lane = lane_held("lane", "plc", &["plc", UID, "other"], admission, Service::Smart);
-        site.lanes.put(lane, &Memory::default(), &Now::of(&site.clock));
-        let held = device_held(UID, 1, &self.order);
-        let machine = Machine::new(&site, &held, Some(&self.order), record.clone(), memory);
-        (Life { site, machine }, record)
+        let lane = stored_lane("lane", "plc", &["plc", UID, "other"], admission, Service::Smart);
+        shared.lanes.table().put(lane, &DurableState::default(), &Now::of(&shared.agent.clock));
+        let stored = stored_device(UID, 1, &self.order);
+        let updater = FirmwareUpdater::new(shared.clone(), &stored, Some(&self.order), record.clone(), durable);
+        (Life { shared, updater }, record)
     }
 
     /// One look at the device, as its task would take it.
     async fn visit(&self, life: &mut Life) -> Result<(), StoreError> {
         let admission = if self.open_lane { LaneAdmission::Open } else { LaneAdmission::Closed };
-        life.site.lanes.observe("plc", Some(Seen { admission, occupancy: Some(0) }), &Now::of(&life.site.clock));
+        let seen = LaneReading { admission, occupancy: Some(0) };
+        life.shared.lanes.table().observe("plc", Some(seen), &Now::of(&life.shared.agent.clock));
         let mut driver = self.device.clone();
         let identity = driver.identify().await.ok();
         let reading = driver.read().await.ok();
         let mut order = self.order.clone();
-        if let (true, Some(firmware), Some(record)) = (self.permits, order.firmware.as_mut(), &life.machine.record) {
+        if let (true, Some(firmware), Some(record)) = (self.permits, order.firmware.as_mut(), &life.updater.record) {
             firmware.permit = Some(Permit { attempt: record.attempt, until: "2199-01-01T00:00:00Z".into() });
         }
-        let sight = Sight { order: &order, driver: Some(&mut driver), identity, reading: reading.as_ref() };
-        let result = life.machine.advance(&life.site, sight).await;
+        let visit = Visit { order: &order, driver: Some(&mut driver), identity, reading: reading.as_ref() };
+        let result = life.updater.advance(visit).await;
         self.hold_invariants(life);
         tokio::time::advance(Duration::from_secs(1)).await;
         self.let_downloads_run(life).await;
@@ -118,7 +117,7 @@ impl World {
     /// Downloads are tasks of their own, on threads that the paused clock knows nothing of.
     async fn let_downloads_run(&self, life: &Life) {
         let busy = || {
-            life.machine.record.as_ref().is_some_and(|r| r.step == Step::Downloading) && life.site.downloads.is_busy()
+            life.updater.record.as_ref().is_some_and(|r| r.step == Step::Downloading) && life.shared.downloads.is_busy()
         };
         for _ in 0..500 {
             if !busy() {
@@ -132,26 +131,23 @@ impl World {
     /// Visits until this holds.
     async fn until(&self, life: &mut Life, holds: impl Fn(&Record) -> bool) {
         for _ in 0..VISITS {
-            if life.machine.record.as_ref().is_some_and(&holds) {
+            if life.updater.record.as_ref().is_some_and(&holds) {
                 return;
             }
             self.visit(life).await.unwrap();
         }
-        panic!("it never came to that: {:?}", life.machine.record);
+        panic!("it never came to that: {:?}", life.updater.record);
     }
 
     fn hold_invariants(&self, life: &Life) {
-        if life.machine.is_writing() {
+        if life.updater.is_writing() {
             assert!(
-                !life.site.lanes.is_turn_of("other", LaneDrainNeed::NotNeeded),
+                !life.shared.lanes.table().may_begin_change("other", LaneDrainNeed::NotNeeded),
                 "no second device of a lane in work"
             );
-            let told = life.site.lanes.observe(
-                "plc",
-                Some(Seen { admission: LaneAdmission::Open, occupancy: None }),
-                &Now::of(&life.site.clock),
-            );
-            assert_eq!(told, Some(Admission::Closed), "the lane of a device in work is kept closed");
+            let open = LaneReading { admission: LaneAdmission::Open, occupancy: None };
+            let wanted = life.shared.lanes.table().observe("plc", Some(open), &Now::of(&life.shared.agent.clock));
+            assert_eq!(wanted, Some(Admission::Closed), "the lane of a device in work is kept closed");
         }
         self.device.with(|d| assert!([old(), new()].contains(&d.running), "never two bad images"));
     }
@@ -160,15 +156,15 @@ impl World {
     async fn settle(&self, life: &mut Life) -> Result<Step, StoreError> {
         for _ in 0..VISITS {
             self.visit(life).await?;
-            let step = life.machine.record.as_ref().map_or(Step::Idle, |r| r.step);
-            if !is_active(step) && life.machine.record.is_some() {
+            let step = life.updater.record.as_ref().map_or(Step::Idle, |r| r.step);
+            if !is_active(step) && life.updater.record.is_some() {
                 return Ok(step);
             }
         }
-        panic!("the machine never came to rest: {:?}", life.machine.record);
+        panic!("the machine never came to rest: {:?}", life.updater.record);
     }
 
-    fn running(&self) -> Image {
+    fn running(&self) -> ScriptedImage {
         self.device.with(|d| d.running.clone())
     }
 }
@@ -191,21 +187,21 @@ fn release() -> FirmwareReleaseSpec {
     }
 }
 
-fn site(folder: &Path, store: Store, author: &Signer) -> Site {
-    Site::new(Parts {
-        agent: "mc.box".parse().unwrap(),
-        downloads: Arc::new(download::Downloads::new(folder.join("artifacts"), store.clone()).unwrap()),
-        store,
-        image: Reports::new(About::default(), kalong_crds::wire::digest::Rev::empty(), Default::default()),
+fn updates(folder: &Path, store: Store, author: &Signer) -> UpdateContext {
+    let downloads = Downloads::new(folder.join("artifacts"), store.clone()).unwrap();
+    let reported = ReportedState::new(About::default(), kalong_crds::wire::digest::Rev::empty(), Default::default());
+    let clock = ClockJudge::new("2026-01-01T00:00:00Z".parse().unwrap());
+    let agent = Arc::new(AgentContext::new("mc.box".parse().unwrap(), store, reported, clock));
+    UpdateContext {
+        lanes: Arc::new(Lanes::new(agent.clone())),
+        agent,
+        downloads: Arc::new(downloads),
         release_keys: ReleaseKeys { number: 1, keys: vec![author.public()] },
-        sealing: vec![],
-        clock: ClockJudge::new("2026-01-01T00:00:00Z".parse().unwrap()),
-        drivers: Arc::new(|_, _| Err(DriverError::Unsupported("be made in this test"))),
-    })
+    }
 }
 
-/// The end that each fault must lead to, and the image that then runs.
-fn expected(slots: UpdateSlots, vice: Vice) -> (Step, Image) {
+/// The end that each failure must lead to, and the image that then runs.
+fn expected(slots: UpdateSlots, vice: Vice) -> (Step, ScriptedImage) {
     match (vice, slots) {
         (Vice::None, _) => (Step::Idle, new()),
         // The only image hangs and nothing below it answers: a person has to go there.
@@ -218,7 +214,7 @@ async fn run_with_cut(slots: UpdateSlots, vice: Vice, fuse: Option<Fuse>) -> boo
     let world = World::new(slots, vice);
     let (mut life, _) = world.start().await;
     if let Some(fuse) = fuse {
-        life.site.store.light(fuse).await;
+        life.shared.agent.store.light(fuse).await;
     }
     let mut last = None;
     let mut first = None;
@@ -227,13 +223,13 @@ async fn run_with_cut(slots: UpdateSlots, vice: Vice, fuse: Option<Fuse>) -> boo
         if world.visit(&mut life).await.is_err() {
             break;
         }
-        last = life.machine.record.clone();
+        last = life.updater.record.clone();
         first = last.as_ref().map(|r| r.step).filter(|step| !is_active(*step));
         if first.is_some() {
             break;
         }
     }
-    let (was_cut, counter) = (first.is_none(), life.machine.memory.counter);
+    let (was_cut, counter) = (first.is_none(), life.updater.durable.counter);
     let step = match first {
         Some(step) => step,
         None => {
@@ -245,10 +241,10 @@ async fn run_with_cut(slots: UpdateSlots, vice: Vice, fuse: Option<Fuse>) -> boo
             world.settle(&mut life).await.unwrap()
         }
     };
-    let context = format!("{slots:?} {vice:?} {fuse:?}: {:?}", life.machine.record);
+    let context = format!("{slots:?} {vice:?} {fuse:?}: {:?}", life.updater.record);
     assert_eq!((step, world.running()), expected(slots, vice), "{context}");
-    assert!(life.machine.memory.counter >= counter, "{context}");
-    assert_eq!(life.machine.memory.counter, if vice == Vice::None { 3 } else { 0 }, "{context}");
+    assert!(life.updater.durable.counter >= counter, "{context}");
+    assert_eq!(life.updater.durable.counter, if vice == Vice::None { 3 } else { 0 }, "{context}");
     world.device.with(|d| {
         assert!(d.flashes.get(&new().0).copied().unwrap_or(0) <= 1, "flashed more than once: {context}");
         assert!(d.committed || step == Step::Quarantined, "{context}");
@@ -307,14 +303,14 @@ async fn every_fault_leads_to_its_end_without_a_cut() {
     }
 }
 
-/// The fault with which an order ends without touching the device.
+/// The failure with which an order ends without touching the device.
 async fn refusal(change: impl FnOnce(&mut World)) -> String {
     let mut world = World::new(UpdateSlots::Dual, Vice::None);
     change(&mut world);
     let (mut life, _) = world.start().await;
     assert_eq!(world.settle(&mut life).await.unwrap(), Step::Failed);
     world.device.with(|d| assert_eq!((d.transfers, d.boots), (0, 1)));
-    life.machine.record.unwrap().fault.unwrap().reason
+    life.updater.record.unwrap().failure.unwrap().reason
 }
 
 #[tokio::test(start_paused = true)]
@@ -354,15 +350,15 @@ async fn device_that_runs_the_declared_image_is_left_alone() {
     for _ in 0..5 {
         world.visit(&mut life).await.unwrap();
     }
-    assert!(life.machine.record.is_none());
-    assert_eq!(life.machine.status().unwrap().step, Step::Idle);
+    assert!(life.updater.record.is_none());
+    assert_eq!(life.updater.status().unwrap().step, Step::Idle);
 }
 
 async fn wait_at(world: &World, life: &mut Life) -> Step {
     for _ in 0..60 {
         world.visit(life).await.unwrap();
     }
-    life.machine.record.as_ref().unwrap().step
+    life.updater.record.as_ref().unwrap().step
 }
 
 #[tokio::test(start_paused = true)]
@@ -393,9 +389,9 @@ async fn unsafe_interlock_holds_the_device_back() {
 async fn second_device_of_a_lane_waits_for_the_first() {
     let world = World::new(UpdateSlots::Dual, Vice::None);
     let (mut life, _) = world.start().await;
-    life.site.lanes.claim("other", Some(Claim::Closed));
+    life.shared.lanes.table().mark_change("other", Some(LaneDuringChange::Closed));
     assert_eq!(wait_at(&world, &mut life).await, Step::AwaitingDrain);
-    life.site.lanes.claim("other", None);
+    life.shared.lanes.table().mark_change("other", None);
     assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
 }
 
@@ -423,12 +419,12 @@ async fn order_taken_back_before_the_device_is_touched_cancels_and_later_does_no
 async fn nothing_begins_while_the_operator_is_not_reached_and_what_has_begun_ends() {
     let world = World::new(UpdateSlots::Dual, Vice::None);
     let (mut life, _) = world.start().await;
-    life.site.contact.down();
+    life.shared.agent.presence.down();
     tokio::time::advance(OPERATOR_SEEN).await;
     assert_eq!(wait_at(&world, &mut life).await, Step::Staged);
-    life.site.contact.up();
+    life.shared.agent.presence.up();
     world.until(&mut life, |r| r.step.touches_device()).await;
-    life.site.contact.down();
+    life.shared.agent.presence.down();
     tokio::time::advance(OPERATOR_SEEN).await;
     assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
 }
@@ -444,7 +440,7 @@ async fn failed_attempt_stays_failed_until_a_person_asks_and_then_has_the_next_n
         firmware.retry = Some(1);
     }
     world.visit(&mut life).await.unwrap();
-    assert_eq!(life.machine.record.as_ref().unwrap().attempt, 2);
+    assert_eq!(life.updater.record.as_ref().unwrap().attempt, 2);
     assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
     assert_eq!(world.running(), new());
 }
@@ -458,7 +454,7 @@ async fn quarantine_outlives_a_restart_and_ends_by_a_person_and_probes() {
     let (mut life, _) = world.start().await;
     assert_eq!(wait_at(&world, &mut life).await, Step::Quarantined);
     assert!(
-        !life.site.lanes.is_turn_of("other", LaneDrainNeed::NotNeeded),
+        !life.shared.lanes.table().may_begin_change("other", LaneDrainNeed::NotNeeded),
         "the lane of a quarantined device stays out of service"
     );
     world.device.with(|d| d.vice = Vice::None);
@@ -500,12 +496,12 @@ async fn lost_store_makes_nothing_current_before_its_probes() {
         let world = World::new(UpdateSlots::Dual, vice);
         world.device.with(|d| d.running = new());
         let (mut life, _) = world.start().await;
-        life.machine.memory.doubt = true;
-        assert_eq!(life.machine.status().map(|s| s.step), None);
+        life.updater.durable.doubt = true;
+        assert_eq!(life.updater.status().map(|s| s.step), None);
         for _ in 0..3 {
             world.visit(&mut life).await.unwrap();
         }
-        assert_eq!(life.machine.status().unwrap().step, end);
+        assert_eq!(life.updater.status().unwrap().step, end);
     }
 }
 
@@ -530,8 +526,8 @@ async fn running_image_that_cannot_be_had_is_not_overwritten() {
     let (mut life, _) = world.start().await;
     assert_eq!(wait_at(&world, &mut life).await, Step::Downloading);
     assert_eq!(world.settle(&mut life).await.unwrap(), Step::Failed);
-    let (state, fault) = life.machine.complaint().unwrap();
-    assert!(fault.message.contains("put back") && fault.transport && state == ItemState::Failed);
-    assert!(life.machine.record.as_ref().unwrap().retry_at.is_some());
+    let (state, failure) = life.updater.complaint().unwrap();
+    assert!(failure.message.contains("put back") && failure.transport && state == ItemState::Failed);
+    assert!(life.updater.record.as_ref().unwrap().retry_at.is_some());
     world.device.with(|d| assert_eq!(d.transfers, 0));
 }

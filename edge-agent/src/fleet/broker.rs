@@ -1,18 +1,19 @@
 //! The session with a fleet's broker: it connects, subscribes and listens, for ever.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kalong_crds::igv::FleetBroker;
+use parking_lot::Mutex;
 use rumqttc::mqttbytes::v4::SubscribeReasonCode;
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS, SubscribeFilter};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Fleet;
 use super::message::{MAX_PAYLOAD, Topic};
 use super::vehicle::FRESH;
 use crate::backoff::Backoff;
-use crate::realise::Site;
 
 /// Keep-alive of the session; a dead broker is noticed after twice this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -58,7 +59,7 @@ impl Listener {
 
     /// Listens to these topics and to no other. What cannot be queued now is queued at the next call.
     pub(super) fn tune(&self, wanted: BTreeSet<(String, Topic)>) {
-        let mut tuned = self.tuned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tuned = self.tuned.lock();
         tuned.retain(|topic| {
             let is_wanted = wanted.range((topic.clone(), Topic::Connection)..).next().is_some_and(|(t, _)| t == topic);
             is_wanted || self.client.try_unsubscribe(topic).is_err()
@@ -86,17 +87,17 @@ impl Topic {
 }
 
 /// Listens to the vehicles of a broker for ever. Ends only with its task.
-pub(super) async fn listen(site: Arc<Site>, broker: FleetBroker) {
-    tokio::join!(sessions(&site, &broker), ageing(&site, &broker));
+pub(super) async fn listen(fleet: Arc<Fleet>, broker: FleetBroker) {
+    tokio::join!(sessions(&fleet, &broker), ageing(&fleet, &broker));
 }
 
 /// One session after the other, each with its own client, so that nothing of an old one is left.
-async fn sessions(site: &Site, broker: &FleetBroker) {
+async fn sessions(fleet: &Fleet, broker: &FleetBroker) {
     let mut backoff = Backoff::new(LOST.0, LOST.1);
     loop {
         let began = Instant::now();
-        let why = session(site, broker).await;
-        site.fleet.lost(site, broker);
+        let why = session(fleet, broker).await;
+        fleet.lost(broker);
         if began.elapsed() >= STEADY {
             backoff.reset();
         }
@@ -107,12 +108,12 @@ async fn sessions(site: &Site, broker: &FleetBroker) {
     }
 }
 
-async fn session(site: &Site, broker: &FleetBroker) -> String {
+async fn session(fleet: &Fleet, broker: &FleetBroker) -> String {
     let Some(Address { host, port }) = Address::of(broker) else {
         return "its address is no host and port".to_owned();
     };
     // One session for each interface: two of one name on one broker would throw each other out.
-    let mut options = MqttOptions::new(format!("kalong-{}-{}", site.agent, broker.interface_name), host, port);
+    let mut options = MqttOptions::new(format!("kalong-{}-{}", fleet.agent.agent, broker.interface_name), host, port);
     options.set_keep_alive(KEEP_ALIVE);
     options.set_clean_session(true);
     options.set_max_packet_size(MAX_INCOMING, MAX_OUTGOING);
@@ -125,10 +126,10 @@ async fn session(site: &Site, broker: &FleetBroker) -> String {
         match events.poll().await {
             Ok(Event::Incoming(Incoming::ConnAck(_))) => {
                 tracing::info!(broker = broker.endpoint, "the fleet's broker is reached");
-                site.fleet.reached(site, broker, Listener::new(client.clone()));
+                fleet.reached(broker, Listener::new(client.clone()));
             }
             Ok(Event::Incoming(Incoming::Publish(publish))) => {
-                site.fleet.hear(site, broker, &publish);
+                fleet.hear(broker, &publish);
             }
             Ok(Event::Incoming(Incoming::SubAck(answer))) => {
                 if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
@@ -145,9 +146,9 @@ async fn session(site: &Site, broker: &FleetBroker) -> String {
 }
 
 /// Says it when a state stops being fresh. Until the earliest can, nothing has to be looked at: a state that comes later ages later.
-async fn ageing(site: &Site, broker: &FleetBroker) {
+async fn ageing(fleet: &Fleet, broker: &FleetBroker) {
     loop {
-        let earliest = site.fleet.age(site, broker);
+        let earliest = fleet.age(broker);
         sleep_until(earliest.unwrap_or_else(|| Instant::now() + FRESH)).await;
     }
 }

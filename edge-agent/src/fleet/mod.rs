@@ -14,82 +14,84 @@ mod zone;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use kalong_crds::condition::Reason;
 use kalong_crds::igv::FleetBroker;
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::order::IgvOrder;
 use kalong_crds::wire::reported::{IgvReport, ItemState, ReportedItem};
+use parking_lot::Mutex;
 use rumqttc::Publish;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::realise::Site;
-use crate::store::desired::Held;
+use crate::context::AgentContext;
+use crate::store::desired::StoredItem;
 use broker::{Address, Listener};
 use message::Topic;
 use vehicle::{Broker, Vehicle};
 
 /// The vehicles that this box listens to, by the broker on which they speak.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fleet {
-    yards: Mutex<BTreeMap<FleetBroker, Yard>>,
+    agent: Arc<AgentContext>,
+    sessions: Mutex<BTreeMap<FleetBroker, FleetSession>>,
 }
 
 /// The vehicles on one broker.
 #[derive(Debug)]
-struct Yard {
+struct FleetSession {
     vehicles: BTreeMap<String, Vehicle>,
     /// The session, while there is one.
     listener: Option<Listener>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Yard {
+impl Drop for FleetSession {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 impl Fleet {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<FleetBroker, Yard>> {
-        // A poisoned lock means that a task died between two plain assignments; what is inside is still whole.
-        self.yards.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// No vehicles yet.
+    pub fn new(agent: Arc<AgentContext>) -> Self {
+        Self { agent, sessions: Mutex::default() }
     }
 
     /// Listens to this vehicle from now on, as declared.
-    pub fn place(site: &Arc<Site>, held: Arc<Held>) {
-        let uid = held.item.uid.clone();
-        let known = site.fleet.take_out(&uid);
-        let order = match read(&held) {
+    pub fn place(self: &Arc<Self>, stored: Arc<StoredItem>) {
+        let uid = stored.item.uid.clone();
+        let known = self.take_out(&uid);
+        let order = match read(&stored) {
             Ok(order) => order,
             Err(why) => {
-                site.fleet.prune();
-                return say(site, &held, Err(why));
+                self.prune();
+                return report(&self.agent, &stored, Err(why));
             }
         };
         let vehicle = match known {
             Some(mut vehicle) if vehicle.order.vda5050 == order.vda5050 => {
-                vehicle.redeclare(held, order);
+                vehicle.redeclare(stored, order);
                 vehicle
             }
-            _ => Vehicle::new(held, order),
+            _ => Vehicle::new(stored, order),
         };
-        let mut yards = site.fleet.lock();
+        let mut sessions = self.sessions.lock();
         let broker = vehicle.order.broker.clone();
-        let yard = yards.entry(broker.clone()).or_insert_with(|| Yard {
+        let session = sessions.entry(broker.clone()).or_insert_with(|| FleetSession {
             vehicles: BTreeMap::new(),
             listener: None,
-            task: tokio::spawn(broker::listen(site.clone(), broker)),
+            task: tokio::spawn(broker::listen(self.clone(), broker)),
         });
-        yard.vehicles.insert(uid.clone(), vehicle);
-        if let Some(listener) = &yard.listener {
-            listener.tune(yard.filters());
+        session.vehicles.insert(uid.clone(), vehicle);
+        if let Some(listener) = &session.listener {
+            listener.tune(session.filters());
         }
-        yard.say(site, [&uid]);
-        drop(yards);
-        site.fleet.prune();
+        session.report(&self.agent, [&uid]);
+        drop(sessions);
+        self.prune();
     }
 
     /// Listens no more; the vehicle notices nothing.
@@ -101,54 +103,54 @@ impl Fleet {
 
     /// A vehicle is declared under another uid; what was heard of it stays.
     pub fn rename(&self, old: &str, new: &str) {
-        for yard in self.lock().values_mut() {
-            if let Some(vehicle) = yard.vehicles.remove(old) {
-                yard.vehicles.insert(new.to_owned(), vehicle);
+        for session in self.sessions.lock().values_mut() {
+            if let Some(vehicle) = session.vehicles.remove(old) {
+                session.vehicles.insert(new.to_owned(), vehicle);
             }
         }
     }
 
     fn take_out(&self, uid: &str) -> Option<Vehicle> {
-        self.lock().values_mut().find_map(|yard| yard.vehicles.remove(uid))
+        self.sessions.lock().values_mut().find_map(|session| session.vehicles.remove(uid))
     }
 
     /// Gives up what nobody is declared for: topics of a session, and sessions.
     fn prune(&self) {
-        let mut yards = self.lock();
-        yards.retain(|_, yard| !yard.vehicles.is_empty());
-        for yard in yards.values() {
-            if let Some(listener) = &yard.listener {
-                listener.tune(yard.filters());
+        let mut sessions = self.sessions.lock();
+        sessions.retain(|_, session| !session.vehicles.is_empty());
+        for session in sessions.values() {
+            if let Some(listener) = &session.listener {
+                listener.tune(session.filters());
             }
         }
     }
 
     /// The broker is reached: every vehicle's topics are subscribed.
-    fn reached(&self, site: &Site, broker: &FleetBroker, listener: Listener) {
-        let mut yards = self.lock();
-        let Some(yard) = yards.get_mut(broker) else { return };
-        listener.tune(yard.filters());
-        yard.listener = Some(listener);
+    fn reached(&self, broker: &FleetBroker, listener: Listener) {
+        let mut sessions = self.sessions.lock();
+        let Some(session) = sessions.get_mut(broker) else { return };
+        listener.tune(session.filters());
+        session.listener = Some(listener);
         let now = Instant::now();
-        yard.vehicles.values_mut().for_each(|vehicle| vehicle.session_begins(now));
-        yard.say(site, yard.vehicles.keys());
+        session.vehicles.values_mut().for_each(|vehicle| vehicle.session_begins(now));
+        session.report(&self.agent, session.vehicles.keys());
     }
 
     /// The broker is not reached any more.
-    fn lost(&self, site: &Site, broker: &FleetBroker) {
-        let mut yards = self.lock();
-        let Some(yard) = yards.get_mut(broker) else { return };
-        yard.listener = None;
-        yard.say(site, yard.vehicles.keys());
+    fn lost(&self, broker: &FleetBroker) {
+        let mut sessions = self.sessions.lock();
+        let Some(session) = sessions.get_mut(broker) else { return };
+        session.listener = None;
+        session.report(&self.agent, session.vehicles.keys());
     }
 
     /// A message came.
-    fn hear(&self, site: &Site, broker: &FleetBroker, publish: &Publish) {
+    fn hear(&self, broker: &FleetBroker, publish: &Publish) {
         let now = Instant::now();
-        let mut yards = self.lock();
-        let Some(yard) = yards.get_mut(broker) else { return };
+        let mut sessions = self.sessions.lock();
+        let Some(session) = sessions.get_mut(broker) else { return };
         let mut heard_by = Vec::new();
-        for (uid, vehicle) in &mut yard.vehicles {
+        for (uid, vehicle) in &mut session.vehicles {
             let Some(topic) = vehicle.spoken_on(&publish.topic) else { continue };
             // The standard retains no state. Where a vehicle has it retained, it is of any age and must not pass for fresh.
             if topic == Topic::State && publish.retain {
@@ -163,31 +165,31 @@ impl Fleet {
                 // Once until it is heard again: a vehicle speaks every second.
                 Err(why) if !vehicle.complained => {
                     vehicle.complained = true;
-                    let name = &vehicle.held.item.name;
+                    let name = &vehicle.stored.item.name;
                     tracing::warn!(igv = name, category = why.category(), "a vehicle is not heard: {why}");
                 }
                 Err(_) => {}
             }
         }
         for uid in &heard_by {
-            if let Some(vehicle) = yard.vehicles.get(uid).filter(|v| v.held.item.uid == *uid) {
-                site.counters.igv_seen(vehicle.counters());
+            if let Some(vehicle) = session.vehicles.get(uid).filter(|v| v.stored.item.uid == *uid) {
+                self.agent.counters.igv_seen(vehicle.counters());
             }
         }
-        yard.say(site, &heard_by);
+        session.report(&self.agent, &heard_by);
     }
 
     /// Says again what is true of every vehicle of this broker; gives when the next state stops being fresh.
-    fn age(&self, site: &Site, broker: &FleetBroker) -> Option<Instant> {
+    fn age(&self, broker: &FleetBroker) -> Option<Instant> {
         let now = Instant::now();
-        let yards = self.lock();
-        let yard = yards.get(broker)?;
-        yard.say(site, yard.vehicles.keys());
-        yard.vehicles.values().filter_map(|v| v.stale_at(now)).min()
+        let sessions = self.sessions.lock();
+        let session = sessions.get(broker)?;
+        session.report(&self.agent, session.vehicles.keys());
+        session.vehicles.values().filter_map(|v| v.stale_at(now)).min()
     }
 }
 
-impl Yard {
+impl FleetSession {
     fn broker(&self) -> Broker {
         if self.listener.is_some() { Broker::Reached } else { Broker::Lost }
     }
@@ -198,38 +200,38 @@ impl Yard {
     }
 
     /// Says what is true of these vehicles. The image sends it only where it differs from what was said.
-    fn say<'a>(&'a self, site: &Site, uids: impl IntoIterator<Item = &'a String>) {
+    fn report<'a>(&'a self, agent: &AgentContext, uids: impl IntoIterator<Item = &'a String>) {
         let now = Instant::now();
         for (uid, vehicle) in uids.into_iter().filter_map(|uid| Some((uid, self.vehicles.get(uid)?))) {
             // Between being renamed and being placed anew it has no uid that may be reported.
-            if vehicle.held.item.uid == *uid {
-                say(site, &vehicle.held, Ok(vehicle.report(self.broker(), now)));
+            if vehicle.stored.item.uid == *uid {
+                report(agent, &vehicle.stored, Ok(vehicle.report(self.broker(), now)));
             }
         }
     }
 }
 
 /// Reads the order of a vehicle, and whether its broker can be asked for at all.
-fn read(held: &Held) -> Result<IgvOrder, String> {
+fn read(stored: &StoredItem) -> Result<IgvOrder, String> {
     let order: IgvOrder =
-        held.item.order().map_err(|error| format!("the order of this vehicle cannot be read: {error}"))?;
+        stored.item.order().map_err(|error| format!("the order of this vehicle cannot be read: {error}"))?;
     if Address::of(&order.broker).is_none() {
         return Err(format!("`{}` is no host and port: set `broker.endpoint` right", order.broker.endpoint));
     }
     Ok(order)
 }
 
-fn say(site: &Site, held: &Held, facts: Result<IgvReport, String>) {
-    let item = &held.item;
-    if !held.adopted {
-        site.image.remove(&item.uid);
+fn report(agent: &AgentContext, stored: &StoredItem, facts: Result<IgvReport, String>) {
+    let item = &stored.item;
+    if !stored.adopted {
+        agent.reported.remove(&item.uid);
         return;
     }
     let (state, applied, reason, message, igv) = match facts {
         Ok(report) => (ItemState::Applied, item.generation, String::new(), String::new(), Some(report)),
         Err(why) => (ItemState::Rejected, 0, Reason::InvalidSpec.to_string(), why, None),
     };
-    site.image.set(ReportedItem {
+    agent.reported.set(ReportedItem {
         uid: item.uid.clone(),
         kind: ItemKind::Igv,
         generation: item.generation,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::message::{self, Message, MessageError, State, Topic};
 use super::vehicle::{Broker, FRESH, Vehicle};
-use crate::store::desired::Held;
+use crate::store::desired::StoredItem;
 
 /// A yard of a hundred metres on our side and a bridge behind it.
 fn order() -> IgvOrder {
@@ -35,7 +35,7 @@ fn order() -> IgvOrder {
 
 fn vehicle() -> Vehicle {
     let item = Item::new(ItemKind::Igv, "mc", "igv-7", "uid-7", 3, &order()).unwrap();
-    Vehicle::new(Arc::new(Held { item: (&item).into(), adopted: true, leaving: false }), order())
+    Vehicle::new(Arc::new(StoredItem { item: (&item).into(), adopted: true, leaving: false }), order())
 }
 
 /// A vehicle that stands loaded at its dock, and what differs from that.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::count::{Charging, Energy, Sequence};
 use super::message::{Heard, Message, State, Topic};
 use super::zone::side_of;
-use crate::store::desired::Held;
+use crate::store::desired::StoredItem;
 
 /// Age from which on a state is not fresh. A vehicle sends one at least every 30 s.
 pub(super) const FRESH: Duration = Duration::from_secs(45);
@@ -34,7 +34,7 @@ pub(super) enum Broker {
 #[derive(Debug)]
 pub(super) struct Vehicle {
     /// The item that declares it.
-    pub(super) held: Arc<Held>,
+    pub(super) stored: Arc<StoredItem>,
     /// What was told of it.
     pub(super) order: IgvOrder,
     /// Whether a message that was not heard has been complained of already.
@@ -54,9 +54,9 @@ pub(super) struct Vehicle {
 
 impl Vehicle {
     /// A vehicle of which nothing was heard yet.
-    pub(super) fn new(held: Arc<Held>, order: IgvOrder) -> Self {
+    pub(super) fn new(stored: Arc<StoredItem>, order: IgvOrder) -> Self {
         Self {
-            held,
+            stored,
             order,
             complained: false,
             connection: VehicleConnection::default(),
@@ -149,8 +149,8 @@ impl Vehicle {
     }
 
     /// Takes over what was heard of the same vehicle under another declaration.
-    pub(super) fn redeclare(&mut self, held: Arc<Held>, order: IgvOrder) {
-        (self.held, self.order) = (held, order);
+    pub(super) fn redeclare(&mut self, stored: Arc<StoredItem>, order: IgvOrder) {
+        (self.stored, self.order) = (stored, order);
     }
 
     /// When it will have been silent for too long, if that is still to come.
@@ -201,7 +201,7 @@ impl Vehicle {
     pub(super) fn counters(&self) -> IgvCounters {
         let charge = self.state.as_ref().and_then(|s| s.charge);
         IgvCounters {
-            uid: self.held.item.uid.clone(),
+            uid: self.stored.item.uid.clone(),
             energy_watt_hours: self.energy.watt_hours(),
             charge_percent: charge.and_then(|c| u8::try_from((c + 500) / 1000).ok()),
             lost_messages: self.lost,

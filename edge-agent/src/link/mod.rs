@@ -11,7 +11,7 @@ mod probe;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,13 +21,14 @@ use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::{LinkMode, LinkOrder};
 use kalong_crds::wire::reported::{ItemState, LinkReport, ReportedItem};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::realise::Site;
-use crate::store::desired::Held;
+use crate::context::AgentContext;
+use crate::store::desired::StoredItem;
 use clock::Distance;
-use probe::{Answer, Asker, Peer, ProbeError};
+use probe::{Asker, LinkPeer, PeerAnswer, ProbeError};
 
 /// Time between two questions to the peer.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,65 +42,68 @@ const MISSES: u32 = 2;
 /// The links whose gateway this box is.
 #[derive(Debug)]
 pub struct Links {
+    agent: Arc<AgentContext>,
     interval: Duration,
-    orders: Mutex<BTreeMap<String, watch::Sender<Arc<Held>>>>,
-}
-
-impl Default for Links {
-    fn default() -> Self {
-        Self::every(PROBE_INTERVAL)
-    }
+    orders: Mutex<BTreeMap<String, watch::Sender<Arc<StoredItem>>>>,
 }
 
 impl Links {
-    /// Links that ask their peers this often.
-    pub fn every(interval: Duration) -> Self {
-        Self { interval, orders: Mutex::default() }
+    /// No links yet.
+    pub fn new(agent: Arc<AgentContext>) -> Self {
+        Self::every(agent, PROBE_INTERVAL)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Arc<Held>>>> {
-        self.orders.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// No links yet; the peers of those to come are asked this often.
+    pub fn every(agent: Arc<AgentContext>, interval: Duration) -> Self {
+        Self { agent, interval, orders: Mutex::default() }
     }
 
-    /// Obeys this order from now on.
-    pub fn place(site: &Arc<Site>, held: Arc<Held>) {
-        let uid = held.item.uid.clone();
-        let mut orders = site.links.lock();
-        if let Some(told) = orders.get(&uid) {
-            told.send_replace(held);
+    /// Follows this order from now on.
+    pub fn place(&self, stored: Arc<StoredItem>) {
+        let uid = stored.item.uid.clone();
+        let mut orders = self.orders.lock();
+        if let Some(task) = orders.get(&uid) {
+            task.send_replace(stored);
             return;
         }
-        let (told, inbox) = watch::channel(held);
-        orders.insert(uid, told);
+        let (task, inbox) = watch::channel(stored);
+        orders.insert(uid, task);
         drop(orders);
-        tokio::spawn(Gateway { site: site.clone(), inbox, facts: Facts::default(), of: None }.run());
+        let task = LinkTask {
+            agent: self.agent.clone(),
+            interval: self.interval,
+            inbox,
+            facts: PeerFacts::default(),
+            of: None,
+        };
+        tokio::spawn(task.run());
     }
 
     /// Lets go of a link: its peer is not contacted any more.
     pub fn remove(&self, uid: &str) {
-        self.lock().remove(uid);
+        self.orders.lock().remove(uid);
     }
 
     /// A link is declared under another uid.
     pub fn rename(&self, old: &str, new: &str) {
-        let mut orders = self.lock();
-        if let Some(told) = orders.remove(old) {
-            orders.insert(new.to_owned(), told);
+        let mut orders = self.orders.lock();
+        if let Some(task) = orders.remove(old) {
+            orders.insert(new.to_owned(), task);
         }
     }
 }
 
 /// What is known of a peer.
 #[derive(Debug, Default)]
-struct Facts {
+struct PeerFacts {
     reachable: Option<bool>,
     misses: u32,
     distance: Option<Distance>,
 }
 
-impl Facts {
+impl PeerFacts {
     /// Takes in what became of a question.
-    fn learn(&mut self, outcome: Result<Answer, ProbeError>, ours: Clock) {
+    fn learn(&mut self, outcome: Result<PeerAnswer, ProbeError>, ours: Clock) {
         match outcome {
             Ok(answer) => {
                 (self.reachable, self.misses) = (Some(true), 0);
@@ -120,36 +124,37 @@ impl Facts {
 }
 
 /// The gateway of one link.
-struct Gateway {
-    site: Arc<Site>,
-    inbox: watch::Receiver<Arc<Held>>,
-    facts: Facts,
+struct LinkTask {
+    agent: Arc<AgentContext>,
+    interval: Duration,
+    inbox: watch::Receiver<Arc<StoredItem>>,
+    facts: PeerFacts,
     /// The peer of whom the facts are.
-    of: Option<Peer>,
+    of: Option<LinkPeer>,
 }
 
-impl Gateway {
+impl LinkTask {
     async fn run(mut self) {
         loop {
-            let held = self.inbox.borrow_and_update().clone();
+            let stored = self.inbox.borrow_and_update().clone();
             let now = Timestamp::now();
-            let peer = match peer_of(&held, now) {
+            let peer = match peer_of(&stored, now) {
                 Ok(peer) => peer,
                 Err(why) => {
-                    say(&self.site, &held, Err(why));
+                    report(&self.agent, &stored, Err(why));
                     None
                 }
             };
             if self.of != peer {
-                (self.of, self.facts) = (peer.clone(), Facts::default());
+                (self.of, self.facts) = (peer.clone(), PeerFacts::default());
             }
             let mut orders = self.inbox.clone();
             // Whoever watches is dropped with all that it opened, in the same moment in which another order is there.
             let goes_on = tokio::select! {
                 biased;
                 changed = orders.changed() => changed.is_ok(),
-                () = lapse(&held, now) => true,
-                () = self.watch(&held, peer) => false,
+                () = lapse(&stored, now) => true,
+                () = self.watch(&stored, peer) => false,
             };
             if !goes_on {
                 return;
@@ -158,33 +163,33 @@ impl Gateway {
     }
 
     /// Asks the peer again and again; without a peer it only says so.
-    async fn watch(&mut self, held: &Held, peer: Option<Peer>) {
-        if peer_of(held, Timestamp::now()).is_ok() {
-            self.say(held, peer.is_some());
+    async fn watch(&mut self, stored: &StoredItem, peer: Option<LinkPeer>) {
+        if peer_of(stored, Timestamp::now()).is_ok() {
+            self.report(stored, peer.is_some());
         }
         let Some(peer) = peer else { return std::future::pending().await };
         let asker = Asker::new(&peer).await;
         loop {
             let outcome = asker.ask(&peer).await;
             if let Err(error) = &outcome {
-                tracing::debug!(link = held.item.name, category = error.category(), "{error}");
+                tracing::debug!(link = stored.item.name, category = error.category(), "{error}");
             }
-            self.facts.learn(outcome, self.site.clock.judge());
-            self.say(held, true);
-            sleep(self.site.links.interval).await;
+            self.facts.learn(outcome, self.agent.clock.judge());
+            self.report(stored, true);
+            sleep(self.interval).await;
         }
     }
 
-    fn say(&self, held: &Held, contacting: bool) {
-        let Facts { reachable, misses: _, distance } = &self.facts;
-        let report = LinkReport { contacting, reachable: *reachable, clock: distance.as_ref().map(Distance::judge) };
-        say(&self.site, held, Ok(report));
+    fn report(&self, stored: &StoredItem, contacting: bool) {
+        let PeerFacts { reachable, misses: _, distance } = &self.facts;
+        let clock = distance.as_ref().map(Distance::judge);
+        report(&self.agent, stored, Ok(LinkReport { contacting, reachable: *reachable, clock }));
     }
 }
 
 /// Comes back when the last agreement of the order ends, so that it is looked at again; never, if it does not end or has ended.
-async fn lapse(held: &Held, now: Timestamp) {
-    let until = held.item.order::<LinkOrder>().ok().and_then(|order| end_of(&order));
+async fn lapse(stored: &StoredItem, now: Timestamp) {
+    let until = stored.item.order::<LinkOrder>().ok().and_then(|order| end_of(&order));
     let left =
         until.and_then(|until| Duration::try_from(until.duration_since(now)).ok()).filter(|left| !left.is_zero());
     match left {
@@ -200,31 +205,31 @@ fn end_of(order: &LinkOrder) -> Option<Timestamp> {
 }
 
 /// The peer that is to be asked; none while the link is cut, its last agreement has ended, or it has nobody to ask.
-fn peer_of(held: &Held, now: Timestamp) -> Result<Option<Peer>, String> {
+fn peer_of(stored: &StoredItem, now: Timestamp) -> Result<Option<LinkPeer>, String> {
     let order: LinkOrder =
-        held.item.order().map_err(|error| format!("the order of this link cannot be read: {error}"))?;
+        stored.item.order().map_err(|error| format!("the order of this link cannot be read: {error}"))?;
     let ended = end_of(&order).is_some_and(|end| end <= now);
     if order.mode == LinkMode::Cut || ended || order.profile == LinkProfile::FileDrop {
         return Ok(None);
     }
     let endpoint = order.endpoint.as_deref().unwrap_or_default();
-    match Peer::parse(order.profile, endpoint) {
+    match LinkPeer::parse(order.profile, endpoint) {
         Some(peer) => Ok(Some(peer)),
         None => Err(format!("`{endpoint}` is no host and port: set `transport.endpoint` right")),
     }
 }
 
-fn say(site: &Site, held: &Held, facts: Result<LinkReport, String>) {
-    let item = &held.item;
-    if !held.adopted {
-        site.image.remove(&item.uid);
+fn report(agent: &AgentContext, stored: &StoredItem, facts: Result<LinkReport, String>) {
+    let item = &stored.item;
+    if !stored.adopted {
+        agent.reported.remove(&item.uid);
         return;
     }
     let (state, applied, reason, message, link) = match facts {
         Ok(report) => (ItemState::Applied, item.generation, String::new(), String::new(), Some(report)),
         Err(why) => (ItemState::Rejected, 0, Reason::InvalidSpec.to_string(), why, None),
     };
-    site.image.set(ReportedItem {
+    agent.reported.set(ReportedItem {
         uid: item.uid.clone(),
         kind: ItemKind::Link,
         generation: item.generation,

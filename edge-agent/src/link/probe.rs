@@ -33,13 +33,13 @@ const MAX_HEAD: usize = 16 * 1024;
 
 /// Whom to ask, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Peer {
+pub(super) struct LinkPeer {
     profile: LinkProfile,
     host: String,
     port: u16,
 }
 
-impl Peer {
+impl LinkPeer {
     /// Reads `host:port`.
     pub(super) fn parse(profile: LinkProfile, endpoint: &str) -> Option<Self> {
         let (host, port) = endpoint.rsplit_once(':')?;
@@ -50,11 +50,11 @@ impl Peer {
 
 /// What a peer that answered told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct PeerAnswer {
     distance: Option<Distance>,
 }
 
-impl Answer {
+impl PeerAnswer {
     /// It is there, and nothing it says of the time may be believed.
     const SILENT_ON_TIME: Self = Self { distance: None };
 
@@ -106,7 +106,7 @@ pub(super) struct Asker {
 
 impl Asker {
     /// Prepares what the profile of this peer needs.
-    pub(super) async fn new(peer: &Peer) -> Self {
+    pub(super) async fn new(peer: &LinkPeer) -> Self {
         let tls = match peer.profile {
             // Reading hundreds of certificates takes long enough to be felt by the devices of this one thread.
             LinkProfile::HttpsJws => tokio::task::spawn_blocking(trust).await.ok(),
@@ -116,7 +116,7 @@ impl Asker {
     }
 
     /// One question. Dropping it closes what it opened.
-    pub(super) async fn ask(&self, peer: &Peer) -> Result<Answer, ProbeError> {
+    pub(super) async fn ask(&self, peer: &LinkPeer) -> Result<PeerAnswer, ProbeError> {
         match peer.profile {
             LinkProfile::Simulated => hello(peer, connect(peer).await?).await,
             LinkProfile::HttpsJws => self.ask_over_tls(peer).await,
@@ -126,13 +126,13 @@ impl Asker {
 
     /// Whoever speaks TLS is there. Its time is believed only where this box trusts its certificate; whether the two sides know each other is
     /// the message profile's to prove.
-    async fn ask_over_tls(&self, peer: &Peer) -> Result<Answer, ProbeError> {
+    async fn ask_over_tls(&self, peer: &LinkPeer) -> Result<PeerAnswer, ProbeError> {
         let Some(tls) = &self.tls else { return Err(ProbeError::Tls(None)) };
         let tcp = connect(peer).await?;
         let name = ServerName::try_from(peer.host.clone()).map_err(|_| ProbeError::Name(None))?;
         match timeout(TLS_DEADLINE, tls.connect(name, tcp)).await {
-            Ok(Ok(stream)) => Ok(hello(peer, stream).await.unwrap_or(Answer::SILENT_ON_TIME)),
-            Ok(Err(error)) if speaks_tls(&error) => Ok(Answer::SILENT_ON_TIME),
+            Ok(Ok(stream)) => Ok(hello(peer, stream).await.unwrap_or(PeerAnswer::SILENT_ON_TIME)),
+            Ok(Err(error)) if speaks_tls(&error) => Ok(PeerAnswer::SILENT_ON_TIME),
             Ok(Err(error)) => Err(ProbeError::Tls(Some(error))),
             Err(_) => Err(ProbeError::Tls(None)),
         }
@@ -155,7 +155,7 @@ fn speaks_tls(error: &std::io::Error) -> bool {
     )
 }
 
-async fn connect(peer: &Peer) -> Result<TcpStream, ProbeError> {
+async fn connect(peer: &LinkPeer) -> Result<TcpStream, ProbeError> {
     let found = timeout(NAME_DEADLINE, lookup_host((peer.host.as_str(), peer.port))).await;
     let addresses = found.map_err(|_| ProbeError::Name(None))?.map_err(|error| ProbeError::Name(Some(error)))?;
     let mut last = ProbeError::Name(None);
@@ -170,7 +170,7 @@ async fn connect(peer: &Peer) -> Result<TcpStream, ProbeError> {
 }
 
 /// `GET /` with nothing in it but the host. Whatever the status, the peer answered.
-async fn hello<S>(peer: &Peer, stream: S) -> Result<Answer, ProbeError>
+async fn hello<S>(peer: &LinkPeer, stream: S) -> Result<PeerAnswer, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -195,7 +195,7 @@ where
         let answer = answer.map_err(broken)?;
         let received = Timestamp::now();
         let date = answer.headers().get(DATE).and_then(|d| clock::date(d.to_str().ok()?));
-        Ok(Answer { distance: date.map(|date| Distance::measured(sent, received, date)) })
+        Ok(PeerAnswer { distance: date.map(|date| Distance::measured(sent, received, date)) })
     };
     timeout(ANSWER_DEADLINE, exchange).await.map_err(|_| ProbeError::Answer(None))?
 }

@@ -6,8 +6,8 @@ use kalong_crds::wire::reported::PeerClock;
 use proptest::prelude::*;
 
 use super::clock::{Distance, date};
-use super::probe::{Answer, ProbeError};
-use super::{Facts, MISSES};
+use super::probe::{PeerAnswer, ProbeError};
+use super::{MISSES, PeerFacts};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(1_790_000_000_000 + millis).unwrap()
@@ -49,8 +49,8 @@ fn date_of_http_is_read_and_nothing_else() {
 
 #[test]
 fn one_lost_question_is_no_outage_and_two_are() {
-    let answer = || Ok(Answer::at(measured(0, 0)));
-    let mut facts = Facts::default();
+    let answer = || Ok(PeerAnswer::at(measured(0, 0)));
+    let mut facts = PeerFacts::default();
     facts.learn(answer(), Clock::Synced);
     for miss in 1..=MISSES {
         facts.learn(Err(ProbeError::Connect(None)), Clock::Synced);
@@ -63,15 +63,15 @@ fn one_lost_question_is_no_outage_and_two_are() {
 
 #[test]
 fn peer_that_never_answered_is_unreachable_at_once() {
-    let mut facts = Facts::default();
+    let mut facts = PeerFacts::default();
     facts.learn(Err(ProbeError::Name(None)), Clock::Synced);
     assert_eq!(facts.reachable, Some(false));
 }
 
 #[test]
 fn clock_that_cannot_be_believed_judges_no_other() {
-    let mut facts = Facts::default();
-    facts.learn(Ok(Answer::at(measured(0, 0))), Clock::Unsynced);
+    let mut facts = PeerFacts::default();
+    facts.learn(Ok(PeerAnswer::at(measured(0, 0))), Clock::Unsynced);
     assert!(facts.reachable == Some(true) && facts.distance.is_none());
 }
 

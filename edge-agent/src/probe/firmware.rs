@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::relay::Relay;
 use super::{Course, Outcome, Subject, ask, image_of, words};
-use crate::driver::{Driver, Identity, SelfTest};
+use crate::driver::{DeviceIdentity, Driver, SelfTest};
 
 /// Longest time for sending an image.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(1800);
@@ -32,7 +32,7 @@ struct Trial<'a> {
     path: &'a Path,
     digest: Digest,
     size: u64,
-    before: Identity,
+    before: DeviceIdentity,
 }
 
 pub(super) async fn run(subject: &Subject, order: &DeviceOrder, course: &mut Course<'_>) {
@@ -146,7 +146,7 @@ impl Trial<'_> {
 
     async fn roll_back(&self, device: &mut dyn Driver) -> Result<(), String> {
         ask(device.roll_back()).await?;
-        let old = |now: &Identity| now.digest == self.before.digest && now.version == self.before.version;
+        let old = |now: &DeviceIdentity| now.digest == self.before.digest && now.version == self.before.version;
         self.comes_back(device, "the image before", old).await?;
         ask(device.roll_back()).await?;
         let slots = ask(device.slots()).await?;
@@ -175,7 +175,7 @@ impl Trial<'_> {
         }
     }
 
-    fn is_new(&self, now: &Identity) -> bool {
+    fn is_new(&self, now: &DeviceIdentity) -> bool {
         match &now.digest {
             Some(digest) => *digest == self.digest,
             None => now.version != self.before.version,
@@ -186,7 +186,7 @@ impl Trial<'_> {
         &self,
         device: &mut dyn Driver,
         what: &str,
-        wanted: impl Fn(&Identity) -> bool,
+        wanted: impl Fn(&DeviceIdentity) -> bool,
     ) -> Result<(), String> {
         let downtime = Duration::from_secs(u64::try_from(self.order.update.downtime_seconds).unwrap_or_default());
         let limit = (downtime * 3).max(MIN_RESTART);

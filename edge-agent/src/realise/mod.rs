@@ -1,17 +1,10 @@
-//! From what was told to what is: one task a device, the lanes that some of them run, and the policy for a box that is cut off.
+//! Dispatch: every item of the desired set goes to the room of its kind, and what is removed leaves it again.
 //!
-//! A task observes its device, plans purely, acts through the driver and reports what it read back. It starts from the
-//! store, before there is any network, and never needs the operator to go on with what it was told.
+//! The rooms start from the store, before there is any network, and never need the operator to go on with what is stored.
 
-pub mod act;
-pub mod device;
-pub mod hold;
-pub mod lane;
-pub mod offline;
-pub mod plan;
-pub mod traffic;
+pub mod inbox;
 
-mod site;
+mod rooms;
 
 #[cfg(test)]
 mod tests;
@@ -27,119 +20,57 @@ use kalong_crds::wire::reported::{ItemState, ReportedItem};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::clock::Now;
+use crate::context::AgentContext;
 use crate::crash_point;
-use crate::firmware::attempt::Record;
-use crate::fleet::Fleet;
-use crate::link::Links;
-use crate::store::StoreError;
-use crate::store::desired::{Held, Holdings, Misfit, Told};
-use crate::store::journal::Memory;
-use device::Worker;
-use hold::Now;
-pub use site::{DriverFactory, Parts, Site};
+use crate::device::DeviceTask;
+use crate::store::attempt::Record;
+use crate::store::desired::{DesiredSet, DesiredUpdate, StoredItem};
+use crate::store::durable::DurableState;
+use inbox::{ApplyError, DesiredSink, Request};
+pub use rooms::Rooms;
 
-/// How long the start waits for the first visit of every device before it turns to the network.
+/// How long the start waits for the first visit of every device before the uplink may connect.
 const FIRST_VISITS: Duration = Duration::from_secs(5);
-/// Messages to the realiser that may wait.
-const QUEUE: usize = 16;
+/// Removed items whose release may wait to be noted.
+const RELEASES: usize = 16;
 
-/// Why something told was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum TakeError {
-    /// It does not fit what the box holds.
-    #[error(transparent)]
-    Misfit(#[from] Misfit),
-    /// It could not be stored, so it was not done.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The box is going down.
-    #[error("the box is going down")]
-    Ended,
-}
-
-impl TakeError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Misfit(_) => "misfit",
-            Self::Store(error) => error.category(),
-            Self::Ended => "ended",
-        }
-    }
-}
-
-enum Message {
-    Told(Told, Fence, oneshot::Sender<Result<(), TakeError>>),
-    Gone(String),
-}
-
-/// Hands what was told to the realiser.
-#[derive(Clone)]
-pub struct Teller {
-    inbox: mpsc::Sender<Message>,
-}
-
-impl std::fmt::Debug for Teller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Teller")
-    }
-}
-
-impl Teller {
-    /// Returns once it is durable and its tasks know of it.
-    pub async fn tell(&self, told: Told, fence: Fence) -> Result<(), TakeError> {
-        let (tx, rx) = oneshot::channel();
-        self.inbox.send(Message::Told(told, fence, tx)).await.map_err(|_| TakeError::Ended)?;
-        rx.await.map_err(|_| TakeError::Ended)?
-    }
-
-    pub(crate) async fn gone(&self, uid: String) {
-        // A box that is going down needs no goodbye: the item is marked as leaving in the store.
-        let _ = self.inbox.send(Message::Gone(uid)).await;
-    }
-}
-
-struct Handle {
-    orders: watch::Sender<Arc<Held>>,
-    wake: Arc<Notify>,
-}
-
-/// Keeps one task for every device that the box holds.
-pub struct Realiser {
-    site: Arc<Site>,
-    holdings: Holdings,
+/// Keeps the desired set, one task for every device in it, and tells each room what is its own.
+pub struct Dispatcher {
+    agent: Arc<AgentContext>,
+    rooms: Rooms,
+    desired: DesiredSet,
     records: BTreeMap<String, Record>,
-    memories: BTreeMap<String, Memory>,
-    workers: BTreeMap<String, Handle>,
-    teller: Teller,
-    inbox: mpsc::Receiver<Message>,
+    durable: BTreeMap<String, DurableState>,
+    /// Where the tasks of the devices take their orders from, by uid.
+    tasks: BTreeMap<String, watch::Sender<Arc<StoredItem>>>,
+    inbox: mpsc::Receiver<Request>,
+    /// Removed items that nothing works on any more, by uid.
+    released: (mpsc::Sender<String>, mpsc::Receiver<String>),
 }
 
-impl Realiser {
-    /// A realiser of what the store held at start.
+impl Dispatcher {
+    /// A dispatcher of what the store held at start.
     pub fn new(
-        site: Arc<Site>,
-        holdings: Holdings,
+        agent: Arc<AgentContext>,
+        rooms: Rooms,
+        desired: DesiredSet,
         records: BTreeMap<String, Record>,
-        memories: BTreeMap<String, Memory>,
-    ) -> (Self, Teller) {
-        let (tx, inbox) = mpsc::channel(QUEUE);
-        let teller = Teller { inbox: tx };
-        let realiser =
-            Self { site, holdings, records, memories, workers: BTreeMap::new(), teller: teller.clone(), inbox };
-        (realiser, teller)
+        durable: BTreeMap<String, DurableState>,
+    ) -> (Self, DesiredSink) {
+        let (sink, inbox) = DesiredSink::new();
+        let released = mpsc::channel(RELEASES);
+        (Self { agent, rooms, desired, records, durable, tasks: BTreeMap::new(), inbox, released }, sink)
     }
 
-    /// Applies what was held, before any network; then takes in what is told, for ever.
+    /// Realises what was stored, before any network; then applies updates until the sink is gone.
     pub async fn start(mut self) -> tokio::task::JoinHandle<()> {
-        let held: Vec<_> = self.holdings.iter().cloned().collect();
+        let stored: Vec<_> = self.desired.iter().cloned().collect();
         let mut first = Vec::new();
         // Lanes first: a controller's task must know its lane at its first visit.
-        for item in held.iter().filter(|h| h.item.kind != ItemKind::Device) {
-            self.place(item.clone(), &mut first);
-        }
-        for item in held.iter().filter(|h| h.item.kind == ItemKind::Device) {
-            self.place(item.clone(), &mut first);
+        let (devices, others): (Vec<_>, Vec<_>) = stored.into_iter().partition(|s| s.item.kind == ItemKind::Device);
+        for stored in others.into_iter().chain(devices) {
+            self.place(stored, &mut first);
         }
         let visits = async {
             for visit in first {
@@ -150,131 +81,122 @@ impl Realiser {
             tracing::info!("not every device was visited within the first seconds; the uplink starts all the same");
         }
         tokio::spawn(async move {
-            while let Some(message) = self.inbox.recv().await {
-                match message {
-                    Message::Told(told, fence, answer) => {
-                        let result = self.take(told, fence).await;
-                        let _ = answer.send(result);
+            loop {
+                tokio::select! {
+                    request = self.inbox.recv() => {
+                        let Some(Request { update, fence, answer }) = request else { return };
+                        let _ = answer.send(self.apply(update, fence).await);
                     }
-                    Message::Gone(uid) => self.let_go(&uid).await,
+                    Some(uid) = self.released.1.recv() => self.forget(&uid).await,
                 }
             }
         })
     }
 
-    async fn take(&mut self, told: Told, fence: Fence) -> Result<(), TakeError> {
-        let (next, change) = self.holdings.merged(&told)?;
+    async fn apply(&mut self, update: DesiredUpdate, fence: Fence) -> Result<(), ApplyError> {
+        let (next, change) = self.desired.merged(&update)?;
         crash_point!(DesiredVerified);
-        let fresh = self.site.store.hold(change.clone(), fence).await?;
+        let fresh = self.agent.store.apply(change.clone(), fence).await?;
         crash_point!(DesiredStored);
-        self.memories.extend(fresh);
-        self.holdings = next;
+        self.durable.extend(fresh);
+        self.desired = next;
         for (old, new) in &change.renamed {
             self.rename(old, new);
         }
         let mut first = Vec::new();
-        let (lanes, devices): (Vec<_>, Vec<_>) = change.put.into_iter().partition(|h| h.item.kind != ItemKind::Device);
-        let told: Vec<_> = lanes.iter().filter(|h| h.item.kind == ItemKind::Lane).map(|h| h.item.uid.clone()).collect();
-        for held in lanes.into_iter().chain(devices) {
-            self.place(held, &mut first);
+        let (devices, others): (Vec<_>, Vec<_>) = change.put.into_iter().partition(|s| s.item.kind == ItemKind::Device);
+        let lanes: Vec<_> =
+            others.iter().filter(|s| s.item.kind == ItemKind::Lane).map(|s| s.item.uid.clone()).collect();
+        for stored in others.into_iter().chain(devices) {
+            self.place(stored, &mut first);
         }
-        self.site.image.holds(self.holdings.rev(), self.holdings.orphans(), fence);
-        for lane in told {
-            self.site.save_lane(&lane).await;
+        self.agent.reported.holds(self.desired.rev(), self.desired.orphans(), fence);
+        for lane in lanes {
+            self.rooms.lanes.save(&lane).await;
         }
         Ok(())
     }
 
     fn rename(&mut self, old: &str, new: &str) {
         tracing::info!(old, new, "an object was made anew; what it stands for is adopted in place");
-        for map in [&mut self.memories] {
-            if let Some(memory) = map.remove(old) {
-                map.insert(new.to_owned(), memory);
-            }
+        if let Some(durable) = self.durable.remove(old) {
+            self.durable.insert(new.to_owned(), durable);
         }
-        self.site.lanes.rename(old, new);
-        self.site.fleet.rename(old, new);
-        self.site.links.rename(old, new);
-        self.site.counters.rename(old, new);
-        if let Some(worker) = self.workers.remove(old) {
-            if let Ok(mut wakes) = self.site.wakes.lock() {
-                wakes.remove(old);
-                wakes.insert(new.to_owned(), worker.wake.clone());
-            }
-            self.workers.insert(new.to_owned(), worker);
+        self.rooms.rename(old, new);
+        self.agent.counters.rename(old, new);
+        if let Some(task) = self.tasks.remove(old) {
+            self.tasks.insert(new.to_owned(), task);
         }
-        self.site.image.remove(old);
+        self.agent.reported.remove(old);
     }
 
-    fn place(&mut self, held: Arc<Held>, first: &mut Vec<oneshot::Receiver<()>>) {
-        match held.item.kind {
-            ItemKind::Device => self.place_device(held, first),
-            ItemKind::Lane => self.place_lane(held),
-            ItemKind::Agent => self.place_agent(&held),
-            ItemKind::Igv | ItemKind::Link => self.place_peer(held),
+    fn place(&mut self, stored: Arc<StoredItem>, first: &mut Vec<oneshot::Receiver<()>>) {
+        match stored.item.kind {
+            ItemKind::Device => self.place_device(stored, first),
+            ItemKind::Lane => self.place_lane(stored),
+            ItemKind::Agent => self.place_agent(&stored),
+            ItemKind::Igv | ItemKind::Link => self.place_observed(stored),
         }
     }
 
-    fn place_device(&mut self, held: Arc<Held>, first: &mut Vec<oneshot::Receiver<()>>) {
-        let uid = held.item.uid.clone();
-        if let Some(worker) = self.workers.get(&uid) {
-            worker.orders.send_replace(held);
+    fn place_device(&mut self, stored: Arc<StoredItem>, first: &mut Vec<oneshot::Receiver<()>>) {
+        let uid = stored.item.uid.clone();
+        if let Some(task) = self.tasks.get(&uid) {
+            task.send_replace(stored);
             return;
         }
         let wake = Arc::new(Notify::new());
-        let (orders, inbox) = watch::channel(held);
-        let (tx, rx) = oneshot::channel();
-        first.push(rx);
+        let (orders, inbox) = watch::channel(stored);
+        let (visited, visit) = oneshot::channel();
+        first.push(visit);
         let record = self.records.remove(&uid);
-        let memory = self.memories.get(&uid).cloned().unwrap_or_default();
-        let worker = Worker::new(self.site.clone(), inbox, wake.clone(), record, memory);
-        tokio::spawn(worker.run(tx, self.teller.clone()));
-        if let Ok(mut wakes) = self.site.wakes.lock() {
-            wakes.insert(uid.clone(), wake.clone());
-        }
-        self.workers.insert(uid, Handle { orders, wake });
+        let durable = self.durable.get(&uid).cloned().unwrap_or_default();
+        let task = DeviceTask::new(self.rooms.devices.clone(), inbox, wake.clone(), record, durable);
+        tokio::spawn(task.run(visited, self.released.0.clone()));
+        self.rooms.lanes.register(&uid, wake);
+        self.tasks.insert(uid, orders);
     }
 
-    fn place_lane(&mut self, held: Arc<Held>) {
-        let uid = held.item.uid.clone();
-        if held.leaving {
-            self.site.lanes.remove(&uid);
-            self.leave_later(uid);
+    fn place_lane(&mut self, stored: Arc<StoredItem>) {
+        let uid = stored.item.uid.clone();
+        let lanes = &self.rooms.lanes;
+        if stored.leaving {
+            lanes.table().remove(&uid);
+            self.release(uid);
             return;
         }
-        let memory = self.memories.get(&uid).cloned().unwrap_or_default();
-        let adopted = held.adopted;
-        self.site.lanes.put(held, &memory, &Now::of(&self.site.clock));
+        let durable = self.durable.get(&uid).cloned().unwrap_or_default();
+        let adopted = stored.adopted;
+        lanes.table().put(stored, &durable, &Now::of(&self.agent.clock));
         if adopted {
-            self.site.report_lane(&uid);
+            lanes.report(&uid);
         } else {
-            self.site.image.remove(&uid);
+            self.agent.reported.remove(&uid);
         }
-        if let Some(controller) = self.site.lanes.controller(&uid) {
-            self.site.wake(&controller);
+        let controller = lanes.table().controller_of(&uid);
+        if let Some(controller) = controller {
+            lanes.wake(&controller);
         }
     }
 
-    /// A vehicle or a link: somebody of whom the box is not the master.
-    fn place_peer(&mut self, held: Arc<Held>) {
-        let uid = held.item.uid.clone();
-        if held.leaving {
-            self.site.fleet.remove(&uid);
-            self.site.links.remove(&uid);
-            self.leave_later(uid);
-            return;
-        }
-        if held.item.kind == ItemKind::Link {
-            Links::place(&self.site, held);
+    /// A vehicle or a link: observed by the agent, and never changed.
+    fn place_observed(&mut self, stored: Arc<StoredItem>) {
+        let uid = stored.item.uid.clone();
+        if stored.leaving {
+            self.rooms.fleet.remove(&uid);
+            self.rooms.links.remove(&uid);
+            self.release(uid);
+        } else if stored.item.kind == ItemKind::Link {
+            self.rooms.links.place(stored);
         } else {
-            Fleet::place(&self.site, held);
+            self.rooms.fleet.place(stored);
         }
     }
 
-    fn place_agent(&mut self, held: &Held) {
-        let item = &held.item;
-        if held.leaving {
-            self.leave_later(item.uid.clone());
+    fn place_agent(&mut self, stored: &StoredItem) {
+        let item = &stored.item;
+        if stored.leaving {
+            self.release(item.uid.clone());
             return;
         }
         let order = item.order::<AgentOrder>();
@@ -283,13 +205,13 @@ impl Realiser {
             Err(error) => (ItemState::Rejected, 0, format!("the settings of the box cannot be read: {error}")),
         };
         if let Ok(order) = order {
-            self.site.settings.send_replace(Some(order));
+            self.agent.configure(order);
         }
-        if !held.adopted {
-            self.site.image.remove(&item.uid);
+        if !stored.adopted {
+            self.agent.reported.remove(&item.uid);
             return;
         }
-        self.site.image.set(ReportedItem {
+        self.agent.reported.set(ReportedItem {
             uid: item.uid.clone(),
             kind: ItemKind::Agent,
             generation: item.generation,
@@ -305,27 +227,28 @@ impl Realiser {
         });
     }
 
-    fn leave_later(&self, uid: String) {
-        let teller = self.teller.clone();
-        tokio::spawn(async move { teller.gone(uid).await });
+    /// Has a removed item forgotten once the update that removed it is through.
+    fn release(&self, uid: String) {
+        let released = self.released.0.clone();
+        tokio::spawn(async move {
+            // At a shutdown nothing is lost: the item is marked as leaving in the store.
+            let _ = released.send(uid).await;
+        });
     }
 
-    /// An item that was removed is not in work any more: it is forgotten, and the device is left as it is.
-    async fn let_go(&mut self, uid: &str) {
-        if !self.holdings.get(uid).is_some_and(|h| h.leaving) {
+    /// Forgets a removed item that nothing works on any more; a device is left as it is.
+    async fn forget(&mut self, uid: &str) {
+        if !self.desired.get(uid).is_some_and(|s| s.leaving) {
             return;
         }
-        let Some(change) = self.holdings.drop_item(uid) else { return };
-        if let Err(error) = self.site.store.hold(change, Fence::default()).await {
+        let Some(change) = self.desired.drop_item(uid) else { return };
+        if let Err(error) = self.agent.store.apply(change, Fence::default()).await {
             tracing::error!(uid, %error, "a removed item could not be forgotten; it goes at the next start");
         }
-        self.workers.remove(uid);
-        self.memories.remove(uid);
-        self.site.counters.forget(uid);
-        self.site.lanes.forget_device(uid);
-        if let Ok(mut wakes) = self.site.wakes.lock() {
-            wakes.remove(uid);
-        }
-        self.site.image.remove(uid);
+        self.tasks.remove(uid);
+        self.durable.remove(uid);
+        self.agent.counters.forget(uid);
+        self.rooms.lanes.forget_device(uid);
+        self.agent.reported.remove(uid);
     }
 }

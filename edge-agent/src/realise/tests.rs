@@ -17,10 +17,11 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::clock::ClockJudge;
+use crate::device::DeviceAccess;
 use crate::firmware::download::Downloads;
+use crate::reported::ReportedState;
 use crate::store::tests::reopen;
 use crate::testing::{Scripted, Vice, lane_item, order};
-use crate::uplink::report::Image;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -30,8 +31,8 @@ struct Gate {
 }
 
 struct Running {
-    site: Arc<Site>,
-    teller: Teller,
+    agent: Arc<AgentContext>,
+    sink: DesiredSink,
     task: JoinHandle<()>,
     seq: u64,
 }
@@ -47,39 +48,39 @@ impl Gate {
     async fn start(&self) -> Running {
         let opened = reopen(self.folder.path()).await;
         let device = self.device.clone();
-        let site = Arc::new(Site::new(Parts {
-            agent: "mc.box".parse().unwrap(),
-            downloads: Arc::new(Downloads::new(self.folder.path().join("a"), opened.store.clone()).unwrap()),
-            store: opened.store,
-            image: Image::new(About::default(), Rev::empty(), opened.fence),
-            release_keys: ReleaseKeys::default(),
-            sealing: vec![],
-            clock: ClockJudge::new("2026-01-01T00:00:00Z".parse().unwrap()),
-            drivers: Arc::new(move |_, _| Ok(Box::new(device.clone()))),
-        }));
-        let (realiser, teller) = Realiser::new(site.clone(), opened.holdings, opened.records, opened.memories);
-        Running { site, teller, task: realiser.start().await, seq: opened.fence.seq }
+        let downloads = Downloads::new(self.folder.path().join("a"), opened.store.clone()).unwrap();
+        let agent = Arc::new(AgentContext::new(
+            "mc.box".parse().unwrap(),
+            opened.store,
+            ReportedState::new(About::default(), Rev::empty(), opened.fence),
+            ClockJudge::new("2026-01-01T00:00:00Z".parse().unwrap()),
+        ));
+        let access =
+            DeviceAccess { sealing_secret: vec![], drivers: Arc::new(move |_, _| Ok(Box::new(device.clone()))) };
+        let rooms = Rooms::new(&agent, Arc::new(downloads), ReleaseKeys::default(), access);
+        let (dispatcher, sink) = Dispatcher::new(agent.clone(), rooms, opened.desired, opened.records, opened.durable);
+        Running { agent, sink, task: dispatcher.start().await, seq: opened.fence.seq }
     }
 }
 
 impl Running {
     async fn tell(&mut self, items: &[Item]) {
         self.seq += 1;
-        let told = Told { base: None, rev: Some(rev_of(items)), removed: vec![], items: items.to_vec() };
-        self.teller.tell(told, Fence { term: 1, seq: self.seq }).await.unwrap();
+        let update = DesiredUpdate { base: None, rev: Some(rev_of(items)), removed: vec![], items: items.to_vec() };
+        self.sink.apply(update, Fence { term: 1, seq: self.seq }).await.unwrap();
     }
 
     async fn until(&self, uid: &str, holds: impl Fn(&ReportedItem) -> bool) -> ReportedItem {
         timeout(DEADLINE, async {
             loop {
-                if let Some(item) = self.site.image.get(uid).filter(&holds) {
+                if let Some(item) = self.agent.reported.get(uid).filter(&holds) {
                     return item;
                 }
-                self.site.image.changed().await;
+                self.agent.reported.changed().await;
             }
         })
         .await
-        .unwrap_or_else(|_| panic!("{:?}", self.site.image.get(uid)))
+        .unwrap_or_else(|_| panic!("{:?}", self.agent.reported.get(uid)))
     }
 }
 
@@ -109,7 +110,7 @@ async fn differing_setting_is_set_once_read_back_and_reported_and_a_restart_sets
     drop(running);
 
     let again = world.start().await;
-    assert_eq!(again.site.image.get("gate").unwrap().applied, 1, "applied before there is any network");
+    assert_eq!(again.agent.reported.get("gate").unwrap().applied, 1, "applied before there is any network");
     world.device.with(|d| assert_eq!(d.sets, 1));
 }
 
@@ -194,7 +195,7 @@ async fn changed_health_is_an_event_once_and_a_restart_is_no_news() {
     again
         .until("gate", |r| r.device.as_ref().unwrap().health.as_ref().is_some_and(|h| h.state == HealthState::OK))
         .await;
-    let events = again.site.store.oldest_events(60_000).await.unwrap();
+    let events = again.agent.store.oldest_events(60_000).await.unwrap();
     let words: Vec<_> = events.iter().map(|e| e.reason.as_str()).collect();
     assert_eq!(words, ["DeviceFaulty", "DeviceRecovered"]);
 }
@@ -224,11 +225,11 @@ async fn tombstone_lets_go_and_leaves_the_device_as_it_is() {
     running.tell(&items).await;
     running.until("gate", |r| r.applied == 1).await;
     let removed = vec![kalong_crds::wire::desired::Tombstone { uid: "gate".into(), generation: 2 }];
-    let told = Told { base: Some(rev_of(&items)), rev: Some(Rev::empty()), removed, items: vec![] };
-    running.teller.tell(told, Fence { term: 1, seq: 9 }).await.unwrap();
+    let update = DesiredUpdate { base: Some(rev_of(&items)), rev: Some(Rev::empty()), removed, items: vec![] };
+    running.sink.apply(update, Fence { term: 1, seq: 9 }).await.unwrap();
     timeout(DEADLINE, async {
-        while running.site.image.get("gate").is_some() {
-            running.site.image.changed().await;
+        while running.agent.reported.get("gate").is_some() {
+            running.agent.reported.changed().await;
         }
     })
     .await
@@ -236,7 +237,7 @@ async fn tombstone_lets_go_and_leaves_the_device_as_it_is() {
     world.device.with(|d| assert_eq!((d.sets, &d.settings["openMillis"]), (1, &Value::Integer(700))));
     running.task.abort();
     drop(running);
-    assert!(reopen(world.folder.path()).await.holdings.iter().next().is_none());
+    assert!(reopen(world.folder.path()).await.desired.iter().next().is_none());
 }
 
 #[tokio::test]
@@ -246,11 +247,11 @@ async fn orphan_is_kept_and_listed_and_adopted_under_a_new_uid_without_touching_
     running.tell(&[device(1, opening(700))]).await;
     running.until("gate", |r| r.applied == 1).await;
     running.tell(&[]).await;
-    let about = running.site.image.take().unwrap().pop().unwrap().about.unwrap();
+    let about = running.agent.reported.take().unwrap().pop().unwrap().about.unwrap();
     assert_eq!(about.orphans.len(), 1);
     let reborn = Item { uid: "gate-2".into(), ..device(1, opening(700)) };
     running.tell(&[reborn]).await;
     running.until("gate-2", |r| r.applied == 1).await;
-    assert!(running.site.image.get("gate").is_none());
+    assert!(running.agent.reported.get("gate").is_none());
     world.device.with(|d| assert_eq!(d.sets, 1));
 }

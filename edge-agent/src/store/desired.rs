@@ -12,14 +12,14 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::journal::Memory;
+use super::durable::DurableState;
 use super::{META, StoreError, decode, encode, journal};
 
 const ITEMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("items");
 
 /// An item as the box keeps it. Its order stays text: as a tree it would take five times the memory, for as long as the box runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct CompactItem {
     /// What kind of thing.
     pub kind: ItemKind,
     /// Namespace of the object.
@@ -35,7 +35,7 @@ pub struct Kept {
     order: Box<str>,
 }
 
-impl Kept {
+impl CompactItem {
     /// The order, by the type of the kind.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Kept {
     }
 }
 
-impl From<&Item> for Kept {
+impl From<&Item> for CompactItem {
     fn from(item: &Item) -> Self {
         let Item { kind, namespace, name, uid, generation, hash, spec } = item.clone();
         Self { kind, namespace, name, uid, generation, hash, order: spec.to_string().into() }
@@ -54,9 +54,9 @@ impl From<&Item> for Kept {
 
 /// An item with its standing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Held {
+pub struct StoredItem {
     /// The item as it was told.
-    pub item: Kept,
+    pub item: CompactItem,
     /// Whether it was in the last whole or came since. An orphan is kept and realised, and counts in no digest.
     pub adopted: bool,
     /// It was removed by a tombstone and goes as soon as its device is not being written.
@@ -66,13 +66,13 @@ pub struct Held {
 
 /// Everything that the box holds, by uid.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Holdings {
-    items: BTreeMap<String, Arc<Held>>,
+pub struct DesiredSet {
+    items: BTreeMap<String, Arc<StoredItem>>,
 }
 
 /// A complete message: all parts of one set.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
+pub struct DesiredUpdate {
     /// The set that it builds on; none is the whole.
     pub base: Option<Rev>,
     /// The set afterwards; none only in tests of the store.
@@ -85,9 +85,9 @@ pub struct Told {
 
 /// What one message changes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Change {
+pub struct DesiredChange {
     /// Items that are new, changed or changed their standing.
-    pub put: Vec<Arc<Held>>,
+    pub put: Vec<Arc<StoredItem>>,
     /// UIDs that another uid took the place of: old, new.
     pub renamed: Vec<(String, String)>,
     /// UIDs that are gone.
@@ -98,20 +98,20 @@ pub struct Change {
 
 /// A message that does not fit what the box holds; the whole is asked for.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Misfit {
+pub enum DesiredMismatch {
     /// It builds on another set.
-    #[error("the message builds on {told} and the box holds {held}")]
+    #[error("the message builds on {expected} and the box holds {held}")]
     Base {
         /// What it builds on.
-        told: Rev,
+        expected: Rev,
         /// What the box holds.
         held: Rev,
     },
     /// The result is not what the sender computed.
-    #[error("the message leads to {found} where the operator expects {told}")]
+    #[error("the message leads to {found} where the operator expects {expected}")]
     Result {
         /// What the operator expects.
-        told: Rev,
+        expected: Rev,
         /// What came out.
         found: Rev,
     },
@@ -120,109 +120,111 @@ pub enum Misfit {
     Hash(String),
 }
 
-impl Holdings {
+impl DesiredSet {
     /// The digest over the adopted items.
     pub fn rev(&self) -> Rev {
         let adopted = self.items.values().filter(|h| h.adopted && !h.leaving);
         Rev::over(adopted.map(|h| (h.item.uid.as_str(), h.item.generation, &h.item.hash)))
     }
 
-    /// Everything held, in the order of uids.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Held>> {
+    /// Everything stored, in the order of uids.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<StoredItem>> {
         self.items.values()
     }
 
     /// The item with this uid.
-    pub fn get(&self, uid: &str) -> Option<&Arc<Held>> {
+    pub fn get(&self, uid: &str) -> Option<&Arc<StoredItem>> {
         self.items.get(uid)
     }
 
     /// Items without an owner.
     pub fn orphans(&self) -> Vec<Orphan> {
-        let orphan = |h: &Arc<Held>| Orphan { kind: h.item.kind, name: h.item.name.clone(), uid: h.item.uid.clone() };
+        let orphan =
+            |h: &Arc<StoredItem>| Orphan { kind: h.item.kind, name: h.item.name.clone(), uid: h.item.uid.clone() };
         self.items.values().filter(|h| !h.adopted && !h.leaving).map(orphan).collect()
     }
 
     /// What the box would hold after this message, and what has to be written for it. Changes nothing by itself.
-    pub fn merged(&self, told: &Told) -> Result<(Self, Change), Misfit> {
-        if let Some(bad) = told.items.iter().find(|i| !i.hash_fits()) {
-            return Err(Misfit::Hash(bad.name.clone()));
+    pub fn merged(&self, update: &DesiredUpdate) -> Result<(Self, DesiredChange), DesiredMismatch> {
+        if let Some(bad) = update.items.iter().find(|i| !i.hash_fits()) {
+            return Err(DesiredMismatch::Hash(bad.name.clone()));
         }
-        let whole = told.base.is_none();
-        if let Some(base) = &told.base {
+        let whole = update.base.is_none();
+        if let Some(base) = &update.base {
             let held = self.rev();
             if *base != held {
-                return Err(Misfit::Base { told: base.clone(), held });
+                return Err(DesiredMismatch::Base { expected: base.clone(), held });
             }
-        } else if let Some(rev) = &told.rev {
+        } else if let Some(rev) = &update.rev {
             // A whole must be consistent in itself; an item of it that is older than ours then stays as we have it.
-            let found = rev_of(&told.items);
+            let found = rev_of(&update.items);
             if found != *rev {
-                return Err(Misfit::Result { told: rev.clone(), found });
+                return Err(DesiredMismatch::Result { expected: rev.clone(), found });
             }
         }
         let mut next = self.clone();
-        let mut change = Change { whole, ..Change::default() };
-        for tombstone in &told.removed {
+        let mut change = DesiredChange { whole, ..DesiredChange::default() };
+        for tombstone in &update.removed {
             next.end(&tombstone.uid, &mut change);
         }
-        for item in &told.items {
+        for item in &update.items {
             next.take(item, &mut change);
         }
         if whole {
-            next.orphan_all_but(&told.items, &mut change);
-        } else if let Some(rev) = &told.rev {
+            next.orphan_all_but(&update.items, &mut change);
+        } else if let Some(rev) = &update.rev {
             let found = next.rev();
             if found != *rev {
-                return Err(Misfit::Result { told: rev.clone(), found });
+                return Err(DesiredMismatch::Result { expected: rev.clone(), found });
             }
         }
         Ok((next, change))
     }
 
-    fn end(&mut self, uid: &str, change: &mut Change) {
-        if let Some(held) = self.items.get_mut(uid) {
-            let leaving = Arc::new(Held { leaving: true, ..Held::clone(held) });
-            *held = leaving.clone();
+    fn end(&mut self, uid: &str, change: &mut DesiredChange) {
+        if let Some(stored) = self.items.get_mut(uid) {
+            let leaving = Arc::new(StoredItem { leaving: true, ..StoredItem::clone(stored) });
+            *stored = leaving.clone();
             change.put.push(leaving);
         }
     }
 
-    fn take(&mut self, item: &Item, change: &mut Change) {
-        let put = |item: Kept| Arc::new(Held { item, adopted: true, leaving: false });
-        if let Some(held) = self.items.get_mut(&item.uid) {
-            let older = item.generation < held.item.generation;
-            let kept = if older { held.item.clone() } else { Kept::from(item) };
-            if held.item != kept || !held.adopted || held.leaving {
-                *held = put(kept);
-                change.put.push(held.clone());
+    fn take(&mut self, item: &Item, change: &mut DesiredChange) {
+        let put = |item: CompactItem| Arc::new(StoredItem { item, adopted: true, leaving: false });
+        if let Some(stored) = self.items.get_mut(&item.uid) {
+            let older = item.generation < stored.item.generation;
+            let kept = if older { stored.item.clone() } else { CompactItem::from(item) };
+            if stored.item != kept || !stored.adopted || stored.leaving {
+                *stored = put(kept);
+                change.put.push(stored.clone());
             }
             return;
         }
-        let same_place =
-            |h: &&Arc<Held>| h.item.kind == item.kind && h.item.namespace == item.namespace && h.item.name == item.name;
+        let same_place = |h: &&Arc<StoredItem>| {
+            h.item.kind == item.kind && h.item.namespace == item.namespace && h.item.name == item.name
+        };
         if let Some(old) = self.items.values().find(same_place).map(|h| h.item.uid.clone()) {
             self.items.remove(&old);
             change.put.retain(|h| h.item.uid != old);
             change.renamed.push((old, item.uid.clone()));
         }
-        let held = put(Kept::from(item));
-        self.items.insert(item.uid.clone(), held.clone());
-        change.put.push(held);
+        let stored = put(CompactItem::from(item));
+        self.items.insert(item.uid.clone(), stored.clone());
+        change.put.push(stored);
     }
 
-    fn orphan_all_but(&mut self, items: &[Item], change: &mut Change) {
-        for held in self.items.values_mut() {
-            if held.adopted && !held.leaving && !items.iter().any(|i| i.uid == held.item.uid) {
-                *held = Arc::new(Held { adopted: false, ..Held::clone(held) });
-                change.put.push(held.clone());
+    fn orphan_all_but(&mut self, items: &[Item], change: &mut DesiredChange) {
+        for stored in self.items.values_mut() {
+            if stored.adopted && !stored.leaving && !items.iter().any(|i| i.uid == stored.item.uid) {
+                *stored = Arc::new(StoredItem { adopted: false, ..StoredItem::clone(stored) });
+                change.put.push(stored.clone());
             }
         }
     }
 
     /// Lets go of an item for good.
-    pub fn drop_item(&mut self, uid: &str) -> Option<Change> {
-        self.items.remove(uid).map(|_| Change { dropped: vec![uid.to_owned()], ..Change::default() })
+    pub fn drop_item(&mut self, uid: &str) -> Option<DesiredChange> {
+        self.items.remove(uid).map(|_| DesiredChange { dropped: vec![uid.to_owned()], ..DesiredChange::default() })
     }
 }
 
@@ -243,9 +245,9 @@ pub(super) fn write_fence(tx: &WriteTransaction, fence: Fence) -> Result<(), red
 /// Writes a change and its fence; gives the memories of devices that are new.
 pub(super) fn write(
     tx: &WriteTransaction,
-    change: &Change,
+    change: &DesiredChange,
     fence: Fence,
-) -> Result<Vec<(String, Memory)>, redb::Error> {
+) -> Result<Vec<(String, DurableState)>, redb::Error> {
     write_fence(tx, fence)?;
     let doubt = tx.open_table(META)?.get("doubt")?.is_some_and(|v| v.value() == [1]);
     let mut items = tx.open_table(ITEMS)?;
@@ -254,12 +256,12 @@ pub(super) fn write(
         journal::rename(tx, old, new)?;
     }
     let mut fresh = Vec::new();
-    for held in &change.put {
-        items.insert(held.item.uid.as_str(), encode(held.as_ref()).as_slice())?;
-        if held.item.kind == ItemKind::Device
-            && let Some(memory) = journal::remember_new(tx, &held.item.uid, doubt)?
+    for stored in &change.put {
+        items.insert(stored.item.uid.as_str(), encode(stored.as_ref()).as_slice())?;
+        if stored.item.kind == ItemKind::Device
+            && let Some(durable) = journal::remember_new(tx, &stored.item.uid, doubt)?
         {
-            fresh.push((held.item.uid.clone(), memory));
+            fresh.push((stored.item.uid.clone(), durable));
         }
     }
     for uid in &change.dropped {
@@ -272,17 +274,17 @@ pub(super) fn write(
     Ok(fresh)
 }
 
-pub(super) fn load(tx: &ReadTransaction) -> Result<Result<(Holdings, Fence), StoreError>, redb::Error> {
-    let mut holdings = Holdings::default();
+pub(super) fn load(tx: &ReadTransaction) -> Result<Result<(DesiredSet, Fence), StoreError>, redb::Error> {
+    let mut desired = DesiredSet::default();
     for row in tx.open_table(ITEMS)?.iter()? {
         let (uid, value) = row?;
-        match decode::<Held>(value.value()) {
-            Ok(held) => holdings.items.insert(uid.value().to_owned(), Arc::new(held)),
+        match decode::<StoredItem>(value.value()) {
+            Ok(stored) => desired.items.insert(uid.value().to_owned(), Arc::new(stored)),
             Err(error) => return Ok(Err(error)),
         };
     }
     let fence = tx.open_table(META)?.get("fence")?.and_then(|v| decode(v.value()).ok()).unwrap_or_default();
-    Ok(Ok((holdings, fence)))
+    Ok(Ok((desired, fence)))
 }
 
 #[cfg(test)]
@@ -294,21 +296,21 @@ pub(crate) mod tests {
         Item::new(ItemKind::Device, "mc", name, uid, generation, &json!({ "n": spec })).unwrap()
     }
 
-    pub(crate) fn one_device(uid: &str) -> Change {
-        Holdings::default().merged(&whole(&[item(uid, uid, 1, 1)])).unwrap().1
+    pub(crate) fn one_device(uid: &str) -> DesiredChange {
+        DesiredSet::default().merged(&whole(&[item(uid, uid, 1, 1)])).unwrap().1
     }
 
-    fn whole(items: &[Item]) -> Told {
-        Told { base: None, rev: Some(rev_of(items)), removed: vec![], items: items.to_vec() }
+    fn whole(items: &[Item]) -> DesiredUpdate {
+        DesiredUpdate { base: None, rev: Some(rev_of(items)), removed: vec![], items: items.to_vec() }
     }
 
-    fn holding(items: &[Item]) -> Holdings {
-        Holdings::default().merged(&whole(items)).unwrap().0
+    fn holding(items: &[Item]) -> DesiredSet {
+        DesiredSet::default().merged(&whole(items)).unwrap().0
     }
 
-    fn diff(from: &Holdings, items: &[Item], removed: &[&str], result: &[Item]) -> Told {
+    fn diff(from: &DesiredSet, items: &[Item], removed: &[&str], result: &[Item]) -> DesiredUpdate {
         let removed = removed.iter().map(|uid| Tombstone { uid: (*uid).into(), generation: 9 }).collect();
-        Told { base: Some(from.rev()), rev: Some(rev_of(result)), removed, items: items.to_vec() }
+        DesiredUpdate { base: Some(from.rev()), rev: Some(rev_of(result)), removed, items: items.to_vec() }
     }
 
     #[test]
@@ -316,11 +318,11 @@ pub(crate) mod tests {
         let (a, b) = (item("a", "a", 1, 1), item("b", "b", 1, 1));
         let held = holding(std::slice::from_ref(&a));
         let foreign = holding(std::slice::from_ref(&b));
-        assert!(matches!(held.merged(&diff(&foreign, &[], &[], &[])), Err(Misfit::Base { .. })));
-        assert!(matches!(held.merged(&diff(&held, &[b], &[], &[a])), Err(Misfit::Result { .. })));
+        assert!(matches!(held.merged(&diff(&foreign, &[], &[], &[])), Err(DesiredMismatch::Base { .. })));
+        assert!(matches!(held.merged(&diff(&held, &[b], &[], &[a])), Err(DesiredMismatch::Result { .. })));
         let mut bent = item("c", "c", 1, 1);
         bent.spec = json!({ "n": 2 });
-        assert!(matches!(held.merged(&whole(&[bent])), Err(Misfit::Hash(_))));
+        assert!(matches!(held.merged(&whole(&[bent])), Err(DesiredMismatch::Hash(_))));
     }
 
     #[test]
@@ -346,9 +348,9 @@ pub(crate) mod tests {
     fn lower_generation_is_ignored_and_same_generation_with_another_hash_is_taken() {
         let held = holding(&[item("a", "a", 5, 1)]);
         let (next, _) = held.merged(&whole(&[item("a", "a", 4, 9)])).unwrap();
-        assert_eq!(next.get("a").unwrap().item, Kept::from(&item("a", "a", 5, 1)));
+        assert_eq!(next.get("a").unwrap().item, CompactItem::from(&item("a", "a", 5, 1)));
         let (next, _) = held.merged(&whole(&[item("a", "a", 5, 2)])).unwrap();
-        assert_eq!(next.get("a").unwrap().item, Kept::from(&item("a", "a", 5, 2)));
+        assert_eq!(next.get("a").unwrap().item, CompactItem::from(&item("a", "a", 5, 2)));
     }
 
     #[test]

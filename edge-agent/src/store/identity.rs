@@ -25,7 +25,7 @@ const CANDIDATE: &str = "identity.next.json";
 /// Everything that enrolment gave or made. The sealing key and the certificate's key never leave the box.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Identity {
+pub struct AgentIdentity {
     /// Who the box is.
     pub agent: AgentId,
     /// Its certificate in PEM.
@@ -46,9 +46,12 @@ pub struct Identity {
     pub sealing_key: String,
 }
 
-impl std::fmt::Debug for Identity {
+impl std::fmt::Debug for AgentIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("agent", &self.agent).field("gateway", &self.gateway).finish_non_exhaustive()
+        f.debug_struct("AgentIdentity")
+            .field("agent", &self.agent)
+            .field("gateway", &self.gateway)
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,7 +93,7 @@ pub struct Life {
     pub until: Timestamp,
 }
 
-impl Identity {
+impl AgentIdentity {
     /// The identity in use.
     pub fn load(folder: &Path) -> Result<Self, IdentityError> {
         read(&folder.join(FILE))
@@ -194,7 +197,7 @@ fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'sta
         .map_err(|e| IdentityError::Unusable(what, e.to_string()))
 }
 
-fn read(path: &Path) -> Result<Identity, IdentityError> {
+fn read(path: &Path) -> Result<AgentIdentity, IdentityError> {
     let bytes = std::fs::read(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => IdentityError::NotEnrolled(path.to_owned()),
         _ => IdentityError::File(path.to_owned(), e),
@@ -206,8 +209,8 @@ fn read(path: &Path) -> Result<Identity, IdentityError> {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn identity() -> Identity {
-        Identity {
+    pub(crate) fn identity() -> AgentIdentity {
+        AgentIdentity {
             agent: "mc.box".parse().unwrap(),
             certificate: String::new(),
             key: String::new(),
@@ -224,17 +227,17 @@ pub(crate) mod tests {
     fn file_is_for_its_owner_alone_and_a_candidate_replaces_only_when_promoted() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(Identity::load(folder.path()), Err(IdentityError::NotEnrolled(_))));
+        assert!(matches!(AgentIdentity::load(folder.path()), Err(IdentityError::NotEnrolled(_))));
         identity().save(folder.path()).unwrap();
         let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let renewed = Identity { gateway: "127.0.0.1:2".into(), ..identity() };
+        let renewed = AgentIdentity { gateway: "127.0.0.1:2".into(), ..identity() };
         renewed.save_candidate(folder.path()).unwrap();
-        assert_eq!(Identity::load(folder.path()).unwrap().gateway, "127.0.0.1:1");
-        Identity::promote(folder.path()).unwrap();
-        assert_eq!(Identity::load(folder.path()).unwrap().gateway, "127.0.0.1:2");
-        assert!(Identity::candidate(folder.path()).is_none());
-        Identity::discard_candidate(folder.path()).unwrap();
+        assert_eq!(AgentIdentity::load(folder.path()).unwrap().gateway, "127.0.0.1:1");
+        AgentIdentity::promote(folder.path()).unwrap();
+        assert_eq!(AgentIdentity::load(folder.path()).unwrap().gateway, "127.0.0.1:2");
+        assert!(AgentIdentity::candidate(folder.path()).is_none());
+        AgentIdentity::discard_candidate(folder.path()).unwrap();
     }
 
     #[test]

@@ -1,16 +1,13 @@
-//! The journal of firmware attempts, the last record of each device, what is remembered of it, and durable bytes of downloads.
+//! The tables of firmware attempts: every record of late attempts, the last record and the durable state by uid, and bytes of downloads.
 
 use std::collections::BTreeMap;
 
-use kalong_crds::device::{HealthState, Step};
-use kalong_crds::units::Digest;
-use kalong_crds::wire::order::LaneInterlock;
+use kalong_crds::device::Step;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
-use serde::{Deserialize, Serialize};
 
-use super::{Note, StoreError, decode, encode};
-use crate::firmware::attempt::Record;
-use crate::realise::hold::Remembered;
+use super::attempt::Record;
+use super::durable::DurableState;
+use super::{StoreError, Transaction, decode, encode};
 
 /// Rows of older attempts that are kept of each device.
 const HISTORY_ROWS: usize = 64;
@@ -20,48 +17,6 @@ const CURRENT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("current"
 const MEMORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory");
 const PARTS: TableDefinition<'_, &str, u64> = TableDefinition::new("parts");
 
-/// What is remembered of a device or lane across restarts, so that a restart is no news.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
-    /// Health that was reported last; none before the first reading.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<HealthState>,
-    /// Highest security counter that was proven on the device.
-    #[serde(default)]
-    pub counter: i64,
-    /// Version that ran before the last change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<String>,
-    /// The image that runs, of a device that cannot tell: the declared one since its version was first read back. With it the
-    /// image can be put back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<RunningImage>,
-    /// The store was lost: nothing is called current before a probe.
-    #[serde(default)]
-    pub doubt: bool,
-    /// Of a lane: the offline policy holds it closed.
-    #[serde(default)]
-    pub offline: bool,
-    /// Of a lane: the claim on it and what became of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub claim: Option<Box<Remembered>>,
-    /// Of a lane: interlocks read by this box that were last seen open.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub interlocks: Vec<LaneInterlock>,
-    /// Of a lane: names of all interlocks that kept it closed when that was told.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub open_interlocks: Vec<String>,
-}
-
-/// An image that runs, known by the version that the device reports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunningImage {
-    /// Version that the device reports while it runs.
-    pub version: String,
-    /// Digest of the release of that version.
-    pub digest: Digest,
-}
-
 pub(super) fn prepare(tx: &WriteTransaction) -> Result<(), redb::Error> {
     tx.open_table(JOURNAL)?;
     tx.open_table(CURRENT)?;
@@ -70,9 +25,9 @@ pub(super) fn prepare(tx: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
-pub(super) fn write(tx: &WriteTransaction, note: &Note) -> Result<(), redb::Error> {
-    let uid = note.uid.as_str();
-    if let Some(record) = &note.record {
+pub(super) fn write(tx: &WriteTransaction, transaction: &Transaction) -> Result<(), redb::Error> {
+    let uid = transaction.uid.as_str();
+    if let Some(record) = &transaction.record {
         let bytes = encode(record);
         tx.open_table(CURRENT)?.insert(uid, bytes.as_slice())?;
         let mut journal = tx.open_table(JOURNAL)?;
@@ -81,8 +36,8 @@ pub(super) fn write(tx: &WriteTransaction, note: &Note) -> Result<(), redb::Erro
             trim(&mut journal, uid, record.attempt)?;
         }
     }
-    if let Some(memory) = &note.memory {
-        tx.open_table(MEMORY)?.insert(uid, encode(memory).as_slice())?;
+    if let Some(durable) = &transaction.durable {
+        tx.open_table(MEMORY)?.insert(uid, encode(durable).as_slice())?;
     }
     Ok(())
 }
@@ -131,20 +86,20 @@ fn forget_journal(tx: &WriteTransaction, uid: &str) -> Result<(), redb::Error> {
 }
 
 /// Marks a device that is new in a store that replaced a lost one.
-pub(super) fn remember_new(tx: &WriteTransaction, uid: &str, doubt: bool) -> Result<Option<Memory>, redb::Error> {
+pub(super) fn remember_new(tx: &WriteTransaction, uid: &str, doubt: bool) -> Result<Option<DurableState>, redb::Error> {
     let mut table = tx.open_table(MEMORY)?;
     if table.get(uid)?.is_some() {
         return Ok(None);
     }
-    let memory = Memory { doubt, ..Memory::default() };
-    table.insert(uid, encode(&memory).as_slice())?;
-    Ok(Some(memory))
+    let durable = DurableState { doubt, ..DurableState::default() };
+    table.insert(uid, encode(&durable).as_slice())?;
+    Ok(Some(durable))
 }
 
-type Found = (BTreeMap<String, Record>, BTreeMap<String, Memory>);
+type Loaded = (BTreeMap<String, Record>, BTreeMap<String, DurableState>);
 
-pub(super) fn load(tx: &ReadTransaction) -> Result<Result<Found, StoreError>, redb::Error> {
-    let mut found: Found = Default::default();
+pub(super) fn load(tx: &ReadTransaction) -> Result<Result<Loaded, StoreError>, redb::Error> {
+    let mut found: Loaded = Default::default();
     for row in tx.open_table(CURRENT)?.iter()? {
         let (uid, value) = row?;
         match decode(value.value()) {
@@ -155,7 +110,7 @@ pub(super) fn load(tx: &ReadTransaction) -> Result<Result<Found, StoreError>, re
     for row in tx.open_table(MEMORY)?.iter()? {
         let (uid, value) = row?;
         match decode(value.value()) {
-            Ok(memory) => found.1.insert(uid.value().to_owned(), memory),
+            Ok(durable) => found.1.insert(uid.value().to_owned(), durable),
             Err(error) => return Ok(Err(error)),
         };
     }

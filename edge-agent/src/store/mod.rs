@@ -3,25 +3,29 @@
 //! One thread owns the database and does every commit, so that the disk never holds up a device or the uplink. A state
 //! change and the event that reports it are one transaction. Nothing outside this folder knows which database it is.
 
+pub mod attempt;
 pub mod desired;
+pub mod durable;
 pub mod identity;
-pub mod journal;
 pub mod outbox;
 
+mod journal;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kalong_crds::wire::envelope::Fence;
+use kalong_crds::wire::event::Event;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
 
 use crate::crash_point;
-use crate::firmware::attempt::Record;
-use desired::{Change, Holdings};
-use journal::Memory;
-use kalong_crds::wire::event::Event;
+use attempt::Record;
+use desired::{DesiredChange, DesiredSet};
+use durable::DurableState;
 use outbox::NewEvent;
 
 /// Page cache of the database, in bytes. The whole box shall stay below 12 MB.
@@ -73,7 +77,7 @@ impl StoreError {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut Books) + Send>;
+type Job = Box<dyn FnOnce(&mut StoreThread) + Send>;
 
 /// A handle to the storage thread. Every method returns once the change is durable.
 #[derive(Clone, Debug)]
@@ -89,32 +93,32 @@ pub struct Opened {
     /// This boot's number.
     pub epoch: u64,
     /// What the box was told before.
-    pub holdings: Holdings,
+    pub desired: DesiredSet,
     /// The highest verified (term, sequence).
     pub fence: Fence,
     /// The last record of each device's attempt, by uid.
-    pub records: std::collections::BTreeMap<String, Record>,
-    /// What was noted of each device or lane, by uid.
-    pub memories: std::collections::BTreeMap<String, Memory>,
+    pub records: BTreeMap<String, Record>,
+    /// What survived of each device or lane, by uid.
+    pub durable: BTreeMap<String, DurableState>,
     /// Where an unreadable database was put aside.
     pub set_aside: Option<PathBuf>,
 }
 
 /// What one transaction writes of one device or lane.
 #[derive(Clone, Debug, Default)]
-pub struct Note {
+pub struct Transaction {
     /// The device or lane.
     pub uid: String,
     /// A new record of its attempt.
     pub record: Option<Record>,
     /// What is to be remembered of it.
-    pub memory: Option<Memory>,
+    pub durable: Option<DurableState>,
     /// What the operator is told of it.
     pub events: Vec<NewEvent>,
 }
 
 /// The state of the storage thread.
-pub(crate) struct Books {
+pub(crate) struct StoreThread {
     path: PathBuf,
     db: Database,
     epoch: u64,
@@ -124,7 +128,7 @@ pub(crate) struct Books {
     pub(crate) fuse: Option<tests::Fuse>,
 }
 
-impl Books {
+impl StoreThread {
     fn failed<E: Into<redb::Error>>(&self, error: E) -> StoreError {
         StoreError::Database(self.path.clone(), Box::new(error.into()))
     }
@@ -208,7 +212,7 @@ impl Store {
                 .and_then(|()| sync_folder(path))
                 .map_err(|e| StoreError::Database(path.to_owned(), Box::new(e)))?;
         }
-        let mut books = Books {
+        let mut thread = StoreThread {
             path: path.to_owned(),
             db,
             epoch: 0,
@@ -217,11 +221,11 @@ impl Store {
             #[cfg(test)]
             fuse: None,
         };
-        books.epoch = books.transact(raise_epoch)?;
+        thread.epoch = thread.transact(raise_epoch)?;
         crash_point!(EpochRaised);
-        let (holdings, fence, records, memories, outbox_bytes) = books.load()?;
-        books.outbox_bytes = outbox_bytes;
-        let epoch = books.epoch;
+        let (desired, fence, records, durable, outbox_bytes) = thread.load()?;
+        thread.outbox_bytes = outbox_bytes;
+        let epoch = thread.epoch;
         let (jobs, inbox) = mpsc::channel::<Job>();
         std::thread::Builder::new()
             .name("store".into())
@@ -229,18 +233,18 @@ impl Store {
             .stack_size(512 * 1024)
             .spawn(move || {
                 while let Ok(job) = inbox.recv() {
-                    job(&mut books);
+                    job(&mut thread);
                 }
             })
             .map_err(|e| StoreError::Database(path.to_owned(), Box::new(e)))?;
-        Ok(Opened { store: Self { jobs }, epoch, holdings, fence, records, memories, set_aside: None })
+        Ok(Opened { store: Self { jobs }, epoch, desired, fence, records, durable, set_aside: None })
     }
 
     /// From now on every device that comes into the store is doubted until it was probed.
     fn doubt_everything(&self, path: &Path) -> Result<(), StoreError> {
         let (tx, rx) = mpsc::channel();
-        let job: Job = Box::new(move |books| {
-            let _ = tx.send(books.transact(|tx| {
+        let job: Job = Box::new(move |thread| {
+            let _ = tx.send(thread.transact(|tx| {
                 tx.open_table(META)?.insert("doubt", [1_u8].as_slice())?;
                 Ok(())
             }));
@@ -251,52 +255,52 @@ impl Store {
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Books) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut StoreThread) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tx, rx) = oneshot::channel();
-        let job: Job = Box::new(move |books| {
-            let _ = tx.send(work(books));
+        let job: Job = Box::new(move |thread| {
+            let _ = tx.send(work(thread));
         });
         self.jobs.send(job).map_err(|_| StoreError::Closed)?;
         rx.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Commits what the operator told, together with its fence. Gives the memories of devices that are new.
-    pub async fn hold(&self, change: Change, fence: Fence) -> Result<Vec<(String, Memory)>, StoreError> {
-        self.run(move |books| books.transact(|tx| desired::write(tx, &change, fence))).await
+    /// Commits what the operator told, together with its fence. Gives the durable of devices that are new.
+    pub async fn apply(&self, change: DesiredChange, fence: Fence) -> Result<Vec<(String, DurableState)>, StoreError> {
+        self.run(move |thread| thread.transact(|tx| desired::write(tx, &change, fence))).await
     }
 
     /// Raises the stored fence.
-    pub async fn raise(&self, fence: Fence) -> Result<(), StoreError> {
-        self.run(move |books| books.transact(|tx| desired::write_fence(tx, fence))).await
+    pub async fn raise_fence(&self, fence: Fence) -> Result<(), StoreError> {
+        self.run(move |thread| thread.transact(|tx| desired::write_fence(tx, fence))).await
     }
 
     /// Commits a record, a memory and events of one device or lane: all or nothing.
-    pub async fn note(&self, note: Note) -> Result<(), StoreError> {
-        self.run(move |books| {
-            let (epoch, first, limit) = (books.epoch, books.next_event, outbox::MAX_BYTES);
+    pub async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
+        self.run(move |thread| {
+            let (epoch, first, limit) = (thread.epoch, thread.next_event, outbox::MAX_BYTES);
             let events: Vec<Event> =
-                note.events.iter().zip(first..).map(|(event, seq)| event.stamped(epoch, seq)).collect();
+                transaction.events.iter().zip(first..).map(|(event, seq)| event.stamped(epoch, seq)).collect();
             let rows: Vec<_> = events.iter().map(|e| (e.origin_seq, encode(e))).collect();
             let bytes: u64 = rows.iter().map(|(_, row)| outbox::weight(row)).sum();
-            if !rows.is_empty() && books.outbox_bytes + bytes > limit {
+            if !rows.is_empty() && thread.outbox_bytes + bytes > limit {
                 return Err(StoreError::OutboxFull);
             }
-            if note.record.is_some() {
+            if transaction.record.is_some() {
                 crash_point!(RecordBefore);
             }
-            books.transact(|tx| {
+            thread.transact(|tx| {
                 outbox::append(tx, epoch, &rows)?;
-                journal::write(tx, &note)
+                journal::write(tx, &transaction)
             })?;
-            if note.record.is_some() {
+            if transaction.record.is_some() {
                 crash_point!(RecordAfter);
             }
             if !rows.is_empty() {
                 crash_point!(OutboxAppended);
             }
-            books.outbox_bytes += bytes;
-            books.next_event = events.last().map_or(first, |e| e.origin_seq + 1);
+            thread.outbox_bytes += bytes;
+            thread.next_event = events.last().map_or(first, |e| e.origin_seq + 1);
             Ok(())
         })
         .await
@@ -304,22 +308,22 @@ impl Store {
 
     /// The oldest events, as many as fit into one message.
     pub async fn oldest_events(&self, bytes: usize) -> Result<Vec<Event>, StoreError> {
-        self.run(move |books| {
-            let tx = books.db.begin_read().map_err(|e| books.failed(e))?;
-            outbox::oldest(&tx, bytes).map_err(|e| books.failed(e))?
+        self.run(move |thread| {
+            let tx = thread.db.begin_read().map_err(|e| thread.failed(e))?;
+            outbox::oldest(&tx, bytes).map_err(|e| thread.failed(e))?
         })
         .await
     }
 
     /// Drops events of this epoch up to this number: the operator has handled them. Gives how many were dropped.
     pub async fn acknowledge(&self, epoch: u64, upto: u64, fence: Fence) -> Result<usize, StoreError> {
-        self.run(move |books| {
-            let (count, bytes) = books.transact(|tx| {
+        self.run(move |thread| {
+            let (count, bytes) = thread.transact(|tx| {
                 desired::write_fence(tx, fence)?;
                 outbox::drop_upto(tx, epoch, upto)
             })?;
             crash_point!(OutboxAcked);
-            books.outbox_bytes = books.outbox_bytes.saturating_sub(bytes);
+            thread.outbox_bytes = thread.outbox_bytes.saturating_sub(bytes);
             Ok(count)
         })
         .await
@@ -328,9 +332,9 @@ impl Store {
     /// How many bytes of this download are durable.
     pub async fn bytes_durable(&self, digest: &str) -> Result<u64, StoreError> {
         let digest = digest.to_owned();
-        self.run(move |books| {
-            let tx = books.db.begin_read().map_err(|e| books.failed(e))?;
-            journal::bytes_durable(&tx, &digest).map_err(|e| books.failed(e))
+        self.run(move |thread| {
+            let tx = thread.db.begin_read().map_err(|e| thread.failed(e))?;
+            journal::bytes_durable(&tx, &digest).map_err(|e| thread.failed(e))
         })
         .await
     }
@@ -338,7 +342,7 @@ impl Store {
     /// Records how many bytes of this download are durable; none forgets the download.
     pub async fn record_bytes(&self, digest: &str, bytes: Option<u64>) -> Result<(), StoreError> {
         let digest = digest.to_owned();
-        self.run(move |books| books.transact(|tx| journal::record_bytes(tx, &digest, bytes))).await
+        self.run(move |thread| thread.transact(|tx| journal::record_bytes(tx, &digest, bytes))).await
     }
 }
 
@@ -355,16 +359,15 @@ fn raise_epoch(tx: &WriteTransaction) -> Result<u64, redb::Error> {
     Ok(epoch)
 }
 
-type Loaded =
-    (Holdings, Fence, std::collections::BTreeMap<String, Record>, std::collections::BTreeMap<String, Memory>, u64);
+type Loaded = (DesiredSet, Fence, BTreeMap<String, Record>, BTreeMap<String, DurableState>, u64);
 
-impl Books {
+impl StoreThread {
     fn load(&self) -> Result<Loaded, StoreError> {
         let tx = self.db.begin_read().map_err(|e| self.failed(e))?;
-        let (holdings, fence) = desired::load(&tx).map_err(|e| self.failed(e))??;
-        let (records, memories) = journal::load(&tx).map_err(|e| self.failed(e))??;
+        let (desired, fence) = desired::load(&tx).map_err(|e| self.failed(e))??;
+        let (records, durable) = journal::load(&tx).map_err(|e| self.failed(e))??;
         let bytes = outbox::bytes(&tx).map_err(|e| self.failed(e))?;
-        Ok((holdings, fence, records, memories, bytes))
+        Ok((desired, fence, records, durable, bytes))
     }
 }
 
@@ -400,8 +403,8 @@ pub(crate) mod tests {
         pub(crate) side: Side,
     }
 
-    pub(super) fn burn(books: &mut Books, side: Side) -> Result<(), StoreError> {
-        if let Some(fuse) = &mut books.fuse {
+    pub(super) fn burn(thread: &mut StoreThread, side: Side) -> Result<(), StoreError> {
+        if let Some(fuse) = &mut thread.fuse {
             if fuse.left == 0 {
                 return Err(StoreError::Closed);
             }
@@ -417,8 +420,8 @@ pub(crate) mod tests {
 
     impl Store {
         pub(crate) async fn light(&self, fuse: Fuse) {
-            self.run(move |books| {
-                books.fuse = Some(fuse);
+            self.run(move |thread| {
+                thread.fuse = Some(fuse);
                 Ok(())
             })
             .await
@@ -443,7 +446,7 @@ pub(crate) mod tests {
             .unwrap();
         let opened = Store::open(folder.path()).unwrap();
         assert!(opened.set_aside.as_ref().unwrap().exists());
-        let fresh = opened.store.hold(desired::tests::one_device("u1"), Fence { term: 1, seq: 1 }).await.unwrap();
+        let fresh = opened.store.apply(desired::tests::one_device("u1"), Fence { term: 1, seq: 1 }).await.unwrap();
         assert!(fresh[0].1.doubt);
     }
 
@@ -453,16 +456,18 @@ pub(crate) mod tests {
         let Opened { store, epoch, .. } = Store::open(folder.path()).unwrap();
         let mut written = 0;
         let refused = loop {
-            let note = Note { uid: "u".into(), events: vec![outbox::tests::event(8000)], ..Note::default() };
-            match store.note(note).await {
+            let transaction =
+                Transaction { uid: "u".into(), events: vec![outbox::tests::event(8000)], ..Transaction::default() };
+            match store.commit(transaction).await {
                 Ok(()) => written += 1,
                 Err(error) => break error,
             }
         };
         assert!(matches!(refused, StoreError::OutboxFull));
         assert_eq!(store.acknowledge(epoch, 10, Fence::default()).await.unwrap(), 10);
-        let note = Note { uid: "u".into(), events: vec![outbox::tests::event(10)], ..Note::default() };
-        store.note(note).await.unwrap();
+        let transaction =
+            Transaction { uid: "u".into(), events: vec![outbox::tests::event(10)], ..Transaction::default() };
+        store.commit(transaction).await.unwrap();
         let mut seen = Vec::new();
         loop {
             let batch = store.oldest_events(60_000).await.unwrap();
@@ -480,7 +485,11 @@ pub(crate) mod tests {
         for _ in 0..3 {
             first
                 .store
-                .note(Note { uid: "u".into(), events: vec![outbox::tests::event(5)], ..Note::default() })
+                .commit(Transaction {
+                    uid: "u".into(),
+                    events: vec![outbox::tests::event(5)],
+                    ..Transaction::default()
+                })
                 .await
                 .unwrap();
         }
@@ -489,7 +498,7 @@ pub(crate) mod tests {
         let second = reopen(folder.path()).await;
         second
             .store
-            .note(Note { uid: "u".into(), events: vec![outbox::tests::event(5)], ..Note::default() })
+            .commit(Transaction { uid: "u".into(), events: vec![outbox::tests::event(5)], ..Transaction::default() })
             .await
             .unwrap();
         let order: Vec<_> =

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::renewal::{self, RenewalError};
 use crate::https::{Address, HttpsError, send};
 use crate::seal::{self, SealError};
-use crate::store::identity::{Identity, IdentityError, anonymous_tls};
+use crate::store::identity::{AgentIdentity, IdentityError, anonymous_tls};
 
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -79,7 +79,7 @@ pub struct Ticket {
 }
 
 /// Enrols and gives the identity, which is not stored yet.
-pub async fn enrol(ticket: Ticket) -> Result<Identity, EnrolError> {
+pub async fn enrol(ticket: Ticket) -> Result<AgentIdentity, EnrolError> {
     let tls = anonymous_tls(&ticket.authority)?;
     let asked = renewal::ask(&ticket.agent)?;
     let (secret, public) = seal::generate()?;
@@ -107,7 +107,7 @@ pub async fn enrol(ticket: Ticket) -> Result<Identity, EnrolError> {
     if !answer.operator_keys.contains(&ticket.operator) {
         return Err(EnrolError::ForeignOperator(ticket.operator.key_id));
     }
-    let identity = Identity {
+    let identity = AgentIdentity {
         agent: ticket.agent,
         certificate: answer.certificate,
         key: asked.key,

@@ -5,7 +5,6 @@
 
 pub mod enrol;
 pub mod renewal;
-pub mod report;
 pub mod session;
 pub mod verify;
 

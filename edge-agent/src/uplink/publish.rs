@@ -1,7 +1,7 @@
 //! What goes up during one session: the whole, differences, events until they are acked, beats, and a request for renewal.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,15 +10,16 @@ use kalong_crds::wire::envelope::{ENVELOPE_VERSION, Envelope};
 use kalong_crds::wire::event::{Event, Events};
 use kalong_crds::wire::topic::Up;
 use kalong_crds::wire::{MAX_MESSAGE, PART_BUDGET};
+use parking_lot::Mutex;
 use rumqttc::{AsyncClient, ClientError, QoS};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::renewal::{Asked, RenewalError, ask, due};
 use crate::clock::now_text;
+use crate::context::AgentContext;
+use crate::counters::CounterScope;
 use crate::crash_point;
-use crate::realise::Site;
-use crate::realise::traffic::Which;
 use crate::store::StoreError;
 use crate::store::identity::Life;
 
@@ -28,7 +29,7 @@ const REPORT_GAP: Duration = Duration::from_millis(100);
 const TELEMETRY_GAP: Duration = Duration::from_secs(1);
 /// Longest time that a publish waits for room in the connection.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(10);
-/// Time after which events that were not acked are sent again.
+/// Time after scope events that were not acked are sent again.
 const ACK_DEADLINE: Duration = Duration::from_secs(10);
 /// Least time between two requests for a new certificate.
 const RENEWAL_GAP: Duration = Duration::from_secs(60);
@@ -54,7 +55,7 @@ pub(super) enum PublishError {
 
 /// Sends everything of one session.
 pub(super) struct Publisher {
-    pub(super) site: Arc<Site>,
+    pub(super) agent: Arc<AgentContext>,
     pub(super) client: AsyncClient,
     pub(super) epoch: u64,
     pub(super) seq: Arc<AtomicU64>,
@@ -79,46 +80,46 @@ impl Publisher {
 
     async fn publish_all(&self) -> Result<std::convert::Infallible, PublishError> {
         let began = now_text();
-        self.site.image.resync();
+        self.agent.reported.resync();
         self.report().await?;
         let mut reported = Instant::now();
         let mut unacked: Option<Unacked> = None;
         self.events(&began, &mut unacked).await?;
-        let mut settings = self.site.settings_changes();
+        let mut settings = self.agent.settings_changes();
         // The first beat at once: before it nobody knows whether this clock can be believed.
         let mut beat_at = Instant::now();
         let mut asked_at: Option<Instant> = None;
-        self.telemetry(Which::All).await?;
+        self.telemetry(CounterScope::All).await?;
         let mut told = Instant::now();
         let mut telemetry_at: Option<Instant> = None;
         loop {
             let resend =
                 unacked.as_ref().map_or(Duration::from_secs(3600), |u| ACK_DEADLINE.saturating_sub(u.at.elapsed()));
             tokio::select! {
-                () = self.site.image.changed() => {
+                () = self.agent.reported.changed() => {
                     tokio::time::sleep_until(reported + REPORT_GAP).await;
                     self.report().await?;
                     reported = Instant::now();
                 }
-                () = self.site.counters.changed() => {
+                () = self.agent.counters.changed() => {
                     telemetry_at.get_or_insert(told + TELEMETRY_GAP);
                 }
                 () = reached(telemetry_at) => {
                     telemetry_at = None;
-                    self.telemetry(Which::Changed).await?;
+                    self.telemetry(CounterScope::Changed).await?;
                     told = Instant::now();
                 }
-                () = self.site.image.event() => self.events(&began, &mut unacked).await?,
+                () = self.agent.reported.event() => self.events(&began, &mut unacked).await?,
                 () = tokio::time::sleep(resend) => self.events(&began, &mut unacked).await?,
                 () = tokio::time::sleep_until(beat_at) => {
                     self.beat().await?;
-                    beat_at = Instant::now() + self.site.heartbeat();
+                    beat_at = Instant::now() + self.agent.heartbeat();
                 }
                 changed = settings.changed() => {
                     if changed.is_err() {
                         return Err(PublishError::Stuck);
                     }
-                    beat_at = beat_at.min(Instant::now() + self.site.heartbeat());
+                    beat_at = beat_at.min(Instant::now() + self.agent.heartbeat());
                 }
                 () = tokio::time::sleep(self.until_renewal(asked_at)) => {
                     if Timestamp::now() >= due(self.life) {
@@ -133,7 +134,7 @@ impl Publisher {
     async fn publish<B: Serialize>(&self, up: Up, qos: QoS, body: B) -> Result<(), PublishError> {
         let envelope = Envelope {
             v: ENVELOPE_VERSION,
-            agent: self.site.agent.clone(),
+            agent: self.agent.agent.clone(),
             epoch: self.epoch,
             seq: self.seq.fetch_add(1, Ordering::Relaxed) + 1,
             ts: now_text(),
@@ -149,21 +150,21 @@ impl Publisher {
     }
 
     async fn send(&self, up: Up, qos: QoS, bytes: Vec<u8>) -> Result<(), PublishError> {
-        let publish = self.client.publish(up.of(&self.site.agent), qos, false, bytes);
+        let publish = self.client.publish(up.of(&self.agent.agent), qos, false, bytes);
         timeout(PUBLISH_DEADLINE, publish).await.map_err(|_| PublishError::Stuck)??;
         Ok(())
     }
 
     async fn report(&self) -> Result<(), PublishError> {
-        for part in self.site.image.take().unwrap_or_default() {
+        for part in self.agent.reported.take().unwrap_or_default() {
             self.publish(Up::Reported, QoS::AtLeastOnce, part).await?;
         }
         Ok(())
     }
 
     /// A lost message costs nothing: the next one carries the same counters.
-    async fn telemetry(&self, which: Which) -> Result<(), PublishError> {
-        for part in self.site.counters.take(which) {
+    async fn telemetry(&self, scope: CounterScope) -> Result<(), PublishError> {
+        for part in self.agent.counters.take(scope) {
             self.publish(Up::Telemetry, QoS::AtMostOnce, part).await?;
         }
         Ok(())
@@ -171,13 +172,13 @@ impl Publisher {
 
     async fn beat(&self) -> Result<(), PublishError> {
         let seq = self.seq.load(Ordering::Relaxed);
-        let beat = self.site.image.beat(self.epoch, seq, self.site.clock.judge());
+        let beat = self.agent.reported.beat(self.epoch, seq, self.agent.clock.judge());
         self.send(Up::Beat, QoS::AtMostOnce, beat.encode().into_bytes()).await
     }
 
     /// Sends the oldest events, unless they were sent lately and may still be acked.
     async fn events(&self, began: &str, unacked: &mut Option<Unacked>) -> Result<(), PublishError> {
-        let oldest = self.site.store.oldest_events(PART_BUDGET).await?;
+        let oldest = self.agent.store.oldest_events(PART_BUDGET).await?;
         let Some(first) = oldest.first() else {
             *unacked = None;
             return Ok(());
@@ -205,11 +206,9 @@ impl Publisher {
     }
 
     async fn renew(&self) -> Result<(), PublishError> {
-        let asked = ask(&self.site.agent)?;
+        let asked = ask(&self.agent.agent)?;
         let csr = asked.csr.clone();
-        if let Ok(mut open) = self.asked.lock() {
-            *open = Some(asked);
-        }
+        *self.asked.lock() = Some(asked);
         tracing::info!("two thirds of the certificate's life are over; a new one is asked for");
         self.publish(Up::Csr, QoS::AtLeastOnce, Renewal { csr }).await
     }

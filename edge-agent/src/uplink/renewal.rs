@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kalong_crds::units::AgentId;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
 
-use crate::store::identity::{Identity, IdentityError, Life};
+use crate::store::identity::{AgentIdentity, IdentityError, Life};
 
 /// A certificate is renewed at this share of its life.
 const RENEW_AT: (i64, i64) = (2, 3);
@@ -69,19 +69,19 @@ pub fn ask(agent: &AgentId) -> Result<Asked, RenewalError> {
 
 /// The identity with its new certificate, once that fits the key and names this box.
 pub fn accept(
-    identity: &Identity,
+    identity: &AgentIdentity,
     asked: Option<&Asked>,
     certificate: String,
     authorities: String,
-) -> Result<Identity, RenewalError> {
+) -> Result<AgentIdentity, RenewalError> {
     let asked = asked.ok_or(RenewalError::Unasked)?;
-    let next = Identity { certificate, authorities, key: asked.key.clone(), ..identity.clone() };
+    let next = AgentIdentity { certificate, authorities, key: asked.key.clone(), ..identity.clone() };
     check(&next)?;
     Ok(next)
 }
 
 /// Whether certificate, key and name of an identity belong together.
-pub fn check(identity: &Identity) -> Result<(), RenewalError> {
+pub fn check(identity: &AgentIdentity) -> Result<(), RenewalError> {
     let unusable = |e: String| IdentityError::Unusable("certificate", e);
     let (_, pem) =
         x509_parser::pem::parse_x509_pem(identity.certificate.as_bytes()).map_err(|e| unusable(e.to_string()))?;

@@ -1,13 +1,14 @@
 //! The session with the operator's gateway: one after the other, each with its own client, so that nothing of an old one is left.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kalong_crds::wire::control::Control;
 use kalong_crds::wire::envelope::Fence;
 use kalong_crds::wire::topic::{Down, OPERATOR_STATE};
+use parking_lot::Mutex;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, SubscribeReasonCode};
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, Publish, QoS, SubscribeFilter,
@@ -18,12 +19,14 @@ use tokio::time::Instant;
 
 use super::publish::Publisher;
 use super::renewal::{self, Asked};
-use super::verify::{Checker, Heard};
+use super::verify::{Inbound, Verifier};
 use crate::backoff::Backoff;
+use crate::context::AgentContext;
 use crate::crash_point;
+use crate::firmware::download::Downloads;
 use crate::https::Address;
-use crate::realise::{Site, TakeError, Teller};
-use crate::store::identity::{Identity, IdentityError};
+use crate::realise::inbox::{ApplyError, DesiredSink};
+use crate::store::identity::{AgentIdentity, IdentityError, Life};
 
 /// Keep-alive of the session.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -44,7 +47,7 @@ const STEADY: Duration = Duration::from_secs(10);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+enum SessionEnd {
     #[error("the operator's gateway is not reached: {0}")]
     Lost(String),
     #[error(
@@ -57,21 +60,35 @@ enum Ended {
     Identity(#[from] IdentityError),
 }
 
+/// What the uplink goes on from.
+#[derive(Debug)]
+pub struct UplinkStart {
+    /// The folder in which the identity and its candidate are kept.
+    pub folder: PathBuf,
+    /// The identity in use.
+    pub identity: AgentIdentity,
+    /// Number of this start of the agent.
+    pub epoch: u64,
+    /// The highest place in the operator's order that was verified.
+    pub fence: Fence,
+}
+
 /// The uplink of the box.
 pub struct Uplink {
-    site: Arc<Site>,
+    agent: Arc<AgentContext>,
+    downloads: Arc<Downloads>,
     folder: PathBuf,
-    identity: Identity,
+    identity: AgentIdentity,
     epoch: u64,
     seq: Arc<AtomicU64>,
-    checker: Checker,
-    teller: Teller,
+    verifier: Verifier,
+    sink: DesiredSink,
     asked: Arc<Mutex<Option<Asked>>>,
 }
 
 impl std::fmt::Debug for Uplink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uplink").field("agent", &self.site.agent).finish_non_exhaustive()
+        f.debug_struct("Uplink").field("agent", &self.agent.agent).finish_non_exhaustive()
     }
 }
 
@@ -82,9 +99,20 @@ struct Live {
 
 impl Uplink {
     /// An uplink that goes on from the stored fence.
-    pub fn new(site: Arc<Site>, folder: PathBuf, identity: Identity, epoch: u64, fence: Fence, teller: Teller) -> Self {
-        let checker = Checker::new(identity.agent.clone(), identity.operator_keys.clone(), fence);
-        Self { site, folder, identity, epoch, seq: Arc::new(AtomicU64::new(0)), checker, teller, asked: Arc::default() }
+    pub fn new(start: UplinkStart, agent: Arc<AgentContext>, downloads: Arc<Downloads>, sink: DesiredSink) -> Self {
+        let UplinkStart { folder, identity, epoch, fence } = start;
+        let verifier = Verifier::new(identity.agent.clone(), identity.operator_keys.clone(), fence);
+        Self {
+            agent,
+            downloads,
+            folder,
+            identity,
+            epoch,
+            seq: Arc::new(AtomicU64::new(0)),
+            verifier,
+            sink,
+            asked: Arc::default(),
+        }
     }
 
     /// Holds a session for ever. Every wait is drawn at random below a bound that doubles.
@@ -92,33 +120,33 @@ impl Uplink {
         let (mut lost, mut refused) = (Backoff::new(LOST.0, LOST.1), Backoff::new(REFUSED.0, REFUSED.1));
         loop {
             let began = Instant::now();
-            let candidate = Identity::candidate(&self.folder);
+            let candidate = AgentIdentity::candidate(&self.folder);
             let trying = candidate.clone().unwrap_or_else(|| self.identity.clone());
             let ended = self.session(&trying, candidate.is_some()).await;
-            self.site.contact.down();
+            self.agent.presence.down();
             if began.elapsed() >= STEADY {
                 lost.reset();
                 refused.reset();
             }
             // A candidate that is still there did not connect: the old certificate is as good as it was.
-            if candidate.is_some() && Identity::candidate(&self.folder).is_some() {
+            if candidate.is_some() && AgentIdentity::candidate(&self.folder).is_some() {
                 tracing::warn!(%ended, "the new certificate did not connect; the old one stays in use");
-                if let Err(error) = Identity::discard_candidate(&self.folder) {
+                if let Err(error) = AgentIdentity::discard_candidate(&self.folder) {
                     tracing::error!(category = error.category(), "{error}");
                 }
                 continue;
             }
             let wait = match &ended {
-                Ended::Switch => Duration::ZERO,
-                Ended::Refused(_) => refused.wait(),
-                Ended::Lost(_) | Ended::Identity(_) => lost.wait(),
+                SessionEnd::Switch => Duration::ZERO,
+                SessionEnd::Refused(_) => refused.wait(),
+                SessionEnd::Lost(_) | SessionEnd::Identity(_) => lost.wait(),
             };
             tracing::warn!(wait_ms = u64::try_from(wait.as_millis()).unwrap_or(0), "{ended}");
             tokio::time::sleep(wait).await;
         }
     }
 
-    fn options(&self, identity: &Identity) -> Result<MqttOptions, Ended> {
+    fn options(&self, identity: &AgentIdentity) -> Result<MqttOptions, SessionEnd> {
         let (host, port) = identity
             .gateway
             .rsplit_once(':')
@@ -134,7 +162,7 @@ impl Uplink {
         Ok(options)
     }
 
-    async fn session(&mut self, identity: &Identity, is_candidate: bool) -> Ended {
+    async fn session(&mut self, identity: &AgentIdentity, is_candidate: bool) -> SessionEnd {
         let options = match self.options(identity) {
             Ok(options) => options,
             Err(ended) => return ended,
@@ -163,7 +191,12 @@ impl Uplink {
         ended
     }
 
-    async fn connect(&mut self, events: &mut EventLoop, identity: &Identity, is_candidate: bool) -> Result<(), Ended> {
+    async fn connect(
+        &mut self,
+        events: &mut EventLoop,
+        identity: &AgentIdentity,
+        is_candidate: bool,
+    ) -> Result<(), SessionEnd> {
         loop {
             match events.poll().await {
                 Ok(Event::Incoming(Incoming::ConnAck(_))) => break,
@@ -172,23 +205,23 @@ impl Uplink {
             }
         }
         if is_candidate {
-            Identity::promote(&self.folder)?;
+            AgentIdentity::promote(&self.folder)?;
             crash_point!(CertificateSwitched);
             tracing::info!("the new certificate connected and replaces the old one");
             self.identity = identity.clone();
         }
         if let (Ok(base), Ok(tls)) = (Address::parse(&identity.artifacts), identity.tls()) {
-            self.site.downloads.set_source(tls, base);
+            self.downloads.set_source(tls, base);
         }
         Ok(())
     }
 
-    async fn serve(&mut self, events: &mut EventLoop, live: &Live) -> Ended {
-        let agent = &self.site.agent;
+    async fn serve(&mut self, events: &mut EventLoop, live: &Live) -> SessionEnd {
+        let agent = &self.agent.agent;
         let filters = [Down::Desired.of(agent), Down::Ctl.of(agent), OPERATOR_STATE.to_owned()];
         let filters = filters.map(|topic| SubscribeFilter::new(topic, QoS::AtLeastOnce));
         if live.client.try_subscribe_many(filters).is_err() {
-            return Ended::Lost("the subscription could not be queued".to_owned());
+            return SessionEnd::Lost("the subscription could not be queued".to_owned());
         }
         let life = match self.identity.life() {
             Ok(life) => life,
@@ -199,9 +232,9 @@ impl Uplink {
             match events.poll().await {
                 Ok(Event::Incoming(Incoming::SubAck(answer))) => {
                     if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
-                        break Ended::Refused("it may not subscribe its own topics".to_owned());
+                        break SessionEnd::Refused("it may not subscribe its own topics".to_owned());
                     }
-                    self.site.contact.up();
+                    self.agent.presence.up();
                     tracing::info!("the operator is reached");
                     publisher.get_or_insert_with(|| self.publish(live, life));
                 }
@@ -209,23 +242,23 @@ impl Uplink {
                     let switch = self.take(&publish).await;
                     // Acked whatever it was: what is refused now is refused again.
                     if live.acks.send(publish).is_err() {
-                        break Ended::Lost("acknowledgements cannot be sent".to_owned());
+                        break SessionEnd::Lost("acknowledgements cannot be sent".to_owned());
                     }
                     if switch == Next::Switch {
-                        break Ended::Switch;
+                        break SessionEnd::Switch;
                     }
                 }
                 Ok(_) => {}
                 Err(error) => break judge(&error),
             }
             if publisher.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
-                break Ended::Lost("publishing ended".to_owned());
+                break SessionEnd::Lost("publishing ended".to_owned());
             }
         };
         if let Some(publisher) = publisher {
             publisher.abort();
         }
-        if matches!(ended, Ended::Switch) {
+        if matches!(ended, SessionEnd::Switch) {
             // Two sessions of one identity would throw each other out.
             let _ = live.client.try_disconnect();
             let _ = tokio::time::timeout(Duration::from_secs(1), async { while events.poll().await.is_ok() {} }).await;
@@ -233,9 +266,9 @@ impl Uplink {
         ended
     }
 
-    fn publish(&self, live: &Live, life: crate::store::identity::Life) -> tokio::task::JoinHandle<()> {
+    fn publish(&self, live: &Live, life: Life) -> tokio::task::JoinHandle<()> {
         let publisher = Publisher {
-            site: self.site.clone(),
+            agent: self.agent.clone(),
             client: live.client.clone(),
             epoch: self.epoch,
             seq: self.seq.clone(),
@@ -250,23 +283,23 @@ impl Uplink {
 
     async fn take(&mut self, publish: &Publish) -> Next {
         crash_point!(DesiredReceived);
-        let heard = match self.checker.hear(&publish.topic, &publish.payload) {
-            Ok(heard) => heard,
+        let inbound = match self.verifier.open(&publish.topic, &publish.payload) {
+            Ok(inbound) => inbound,
             Err(refused) => {
                 tracing::warn!(topic = publish.topic, category = refused.category(), "a message is dropped: {refused}");
                 return Next::Go;
             }
         };
-        self.site.image.verified(self.checker.verified());
-        match heard {
-            Heard::Hint | Heard::Part => Next::Go,
-            Heard::Told(told, fence, at) => {
-                self.site.clock.signed(&at);
-                match self.teller.tell(told, fence).await {
+        self.agent.reported.verified(self.verifier.verified());
+        match inbound {
+            Inbound::Hint | Inbound::Part => Next::Go,
+            Inbound::Desired(update, fence, at) => {
+                self.agent.clock.signed(&at);
+                match self.sink.apply(update, fence).await {
                     Ok(()) => {}
-                    Err(TakeError::Misfit(misfit)) => {
-                        tracing::info!(%misfit, "the whole is asked for");
-                        self.site.image.ask_whole();
+                    Err(ApplyError::Mismatch(mismatch)) => {
+                        tracing::info!(misfit = %mismatch, "the whole is asked for");
+                        self.agent.reported.ask_whole();
                     }
                     Err(error) => {
                         tracing::error!(category = error.category(), "what was told is not done: {error}");
@@ -274,8 +307,8 @@ impl Uplink {
                 }
                 Next::Go
             }
-            Heard::Control(control, fence, at) => {
-                self.site.clock.signed(&at);
+            Inbound::Control(control, fence, at) => {
+                self.agent.clock.signed(&at);
                 self.obey(control, fence).await
             }
         }
@@ -284,20 +317,20 @@ impl Uplink {
     async fn obey(&mut self, control: Control, fence: Fence) -> Next {
         let stored = match control {
             Control::Resync {} => {
-                self.site.image.resync();
-                self.site.store.raise(fence).await
+                self.agent.reported.resync();
+                self.agent.store.raise_fence(fence).await
             }
             Control::Ack { epoch, upto } => {
-                let result = self.site.store.acknowledge(epoch, upto, fence).await;
-                self.site.image.event_added();
+                let result = self.agent.store.acknowledge(epoch, upto, fence).await;
+                self.agent.reported.event_added();
                 result.map(|dropped| {
                     if dropped > 0 {
-                        self.site.image.outbox_is_full(false);
+                        self.agent.reported.outbox_is_full(false);
                     }
                 })
             }
             Control::Certificate { certificate, authorities } => {
-                let stored = self.site.store.raise(fence).await;
+                let stored = self.agent.store.raise_fence(fence).await;
                 if self.keep_candidate(certificate, authorities) == Next::Switch {
                     return Next::Switch;
                 }
@@ -305,7 +338,7 @@ impl Uplink {
             }
             Control::Refused { message } => {
                 tracing::warn!("the operator refused a request: {message}");
-                self.site.store.raise(fence).await
+                self.agent.store.raise_fence(fence).await
             }
         };
         if let Err(error) = stored {
@@ -315,7 +348,7 @@ impl Uplink {
     }
 
     fn keep_candidate(&mut self, certificate: String, authorities: String) -> Next {
-        let asked = self.asked.lock().ok().and_then(|mut asked| asked.take());
+        let asked = self.asked.lock().take();
         let next = match renewal::accept(&self.identity, asked.as_ref(), certificate, authorities) {
             Ok(next) => next,
             Err(error) => {
@@ -338,13 +371,13 @@ enum Next {
     Switch,
 }
 
-fn judge(error: &ConnectionError) -> Ended {
+fn judge(error: &ConnectionError) -> SessionEnd {
     match error {
         ConnectionError::ConnectionRefused(
             code @ (ConnectReturnCode::NotAuthorized
             | ConnectReturnCode::BadUserNamePassword
             | ConnectReturnCode::BadClientId),
-        ) => Ended::Refused(format!("{code:?}")),
-        other => Ended::Lost(other.to_string()),
+        ) => SessionEnd::Refused(format!("{code:?}")),
+        other => SessionEnd::Lost(other.to_string()),
     }
 }

@@ -8,11 +8,11 @@ use kalong_crds::wire::parts::Assembler;
 use kalong_crds::wire::signature::{self, PublicKey, SignatureError};
 use kalong_crds::wire::topic::{Down, OPERATOR_STATE};
 
-use crate::store::desired::Told;
+use crate::store::desired::DesiredUpdate;
 
 /// Why a message is dropped.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum VerifyError {
     /// It came on a topic that this box does not listen to.
     #[error("`{0}` is no topic of this box")]
     Topic(String),
@@ -32,7 +32,7 @@ pub enum Refused {
     },
 }
 
-impl Refused {
+impl VerifyError {
     /// The word for logs and metrics.
     pub fn category(&self) -> &'static str {
         match self {
@@ -46,9 +46,9 @@ impl Refused {
 
 /// A message that was believed.
 #[derive(Debug, PartialEq)]
-pub enum Heard {
+pub enum Inbound {
     /// All parts of something to realise.
-    Told(Told, Fence, String),
+    Desired(DesiredUpdate, Fence, String),
     /// A part; the others are still to come.
     Part,
     /// A question or an answer.
@@ -59,7 +59,7 @@ pub enum Heard {
 
 /// Believes or refuses messages of the operator.
 #[derive(Debug)]
-pub struct Checker {
+pub struct Verifier {
     agent: AgentId,
     keys: Vec<PublicKey>,
     verified: Fence,
@@ -67,8 +67,8 @@ pub struct Checker {
     topics: [String; 2],
 }
 
-impl Checker {
-    /// A checker that goes on from the stored fence.
+impl Verifier {
+    /// A verifier that goes on from the stored fence.
     pub fn new(agent: AgentId, keys: Vec<PublicKey>, verified: Fence) -> Self {
         let topics = [Down::Desired.of(&agent), Down::Ctl.of(&agent)];
         Self { agent, keys, verified, parts: Assembler::default(), topics }
@@ -80,42 +80,42 @@ impl Checker {
     }
 
     /// Believes or refuses one message.
-    pub fn hear(&mut self, topic: &str, payload: &[u8]) -> Result<Heard, Refused> {
+    pub fn open(&mut self, topic: &str, payload: &[u8]) -> Result<Inbound, VerifyError> {
         if topic == OPERATOR_STATE {
-            return Ok(Heard::Hint);
+            return Ok(Inbound::Hint);
         }
         let [desired, ctl] = &self.topics;
         if topic == desired {
-            let Envelope { body, ts, epoch: term, seq, .. } = self.open::<Desired>(topic, payload)?;
+            let Envelope { body, ts, epoch: term, seq, .. } = self.envelope::<Desired>(topic, payload)?;
             let fence = Fence { term, seq };
             let (base, rev) = (body.base.clone(), body.rev.clone());
             let collected = self.parts.take(base, rev, body.part, body.parts, (body.removed, body.items));
-            let Some(parts) = collected else { return Ok(Heard::Part) };
-            let mut told = Told { base: body.base, rev: Some(body.rev), ..Told::default() };
+            let Some(parts) = collected else { return Ok(Inbound::Part) };
+            let mut update = DesiredUpdate { base: body.base, rev: Some(body.rev), ..DesiredUpdate::default() };
             for (removed, items) in parts {
-                told.removed.extend(removed);
-                told.items.extend(items);
+                update.removed.extend(removed);
+                update.items.extend(items);
             }
-            return Ok(Heard::Told(told, fence, ts));
+            return Ok(Inbound::Desired(update, fence, ts));
         }
         if topic == ctl {
-            let envelope = self.open::<Control>(topic, payload)?;
+            let envelope = self.envelope::<Control>(topic, payload)?;
             let fence = envelope.fence();
-            return Ok(Heard::Control(envelope.body, fence, envelope.ts));
+            return Ok(Inbound::Control(envelope.body, fence, envelope.ts));
         }
-        Err(Refused::Topic(topic.chars().take(200).collect()))
+        Err(VerifyError::Topic(topic.chars().take(200).collect()))
     }
 
-    fn open<B: for<'de> serde::Deserialize<'de>>(
+    fn envelope<B: for<'de> serde::Deserialize<'de>>(
         &mut self,
         topic: &str,
         payload: &[u8],
-    ) -> Result<Envelope<B>, Refused> {
+    ) -> Result<Envelope<B>, VerifyError> {
         let bytes = signature::open(&self.keys, topic, payload)?;
         let envelope = Envelope::<B>::parse(bytes, &self.agent)?;
         let sent = envelope.fence();
         if sent <= self.verified {
-            return Err(Refused::Stale { sent, verified: self.verified });
+            return Err(VerifyError::Stale { sent, verified: self.verified });
         }
         self.verified = sent;
         Ok(envelope)
@@ -156,61 +156,64 @@ mod tests {
     #[test]
     fn lower_or_equal_places_are_refused_and_a_deposed_operator_too() {
         let operator = signer("op");
-        let mut checker = Checker::new(agent(), vec![operator.public()], Fence { term: 5, seq: 7 });
+        let mut verifier = Verifier::new(agent(), vec![operator.public()], Fence { term: 5, seq: 7 });
         let ctl = "kalong/v1/mc.box/ctl";
         for stale in [(5, 7), (5, 6), (4, 900)] {
-            assert!(matches!(checker.hear(ctl, &resync(&operator, stale)), Err(Refused::Stale { .. })), "{stale:?}");
+            assert!(
+                matches!(verifier.open(ctl, &resync(&operator, stale)), Err(VerifyError::Stale { .. })),
+                "{stale:?}"
+            );
         }
-        assert!(checker.hear(ctl, &resync(&operator, (5, 8))).is_ok());
-        assert!(checker.hear(ctl, &resync(&operator, (6, 1))).is_ok());
-        assert!(checker.hear(ctl, &resync(&operator, (5, 9))).is_err());
-        assert_eq!(checker.verified(), Fence { term: 6, seq: 1 });
+        assert!(verifier.open(ctl, &resync(&operator, (5, 8))).is_ok());
+        assert!(verifier.open(ctl, &resync(&operator, (6, 1))).is_ok());
+        assert!(verifier.open(ctl, &resync(&operator, (5, 9))).is_err());
+        assert_eq!(verifier.verified(), Fence { term: 6, seq: 1 });
     }
 
     #[test]
     fn missing_foreign_and_misplaced_signatures_are_refused_and_move_no_fence() {
         let (operator, stranger) = (signer("op"), signer("op"));
-        let mut checker = Checker::new(agent(), vec![operator.public()], Fence::default());
+        let mut verifier = Verifier::new(agent(), vec![operator.public()], Fence::default());
         let ctl = "kalong/v1/mc.box/ctl";
         let good = resync(&operator, (9, 9));
-        assert!(matches!(checker.hear("kalong/v1/mc.box/desired", &good), Err(Refused::Signature(_))));
-        assert!(matches!(checker.hear(ctl, &resync(&stranger, (9, 9))), Err(Refused::Signature(_))));
-        assert!(matches!(checker.hear(ctl, b"{}"), Err(Refused::Signature(SignatureError::Unsigned))));
-        assert!(matches!(checker.hear("kalong/v1/mc.other/ctl", &good), Err(Refused::Topic(_))));
+        assert!(matches!(verifier.open("kalong/v1/mc.box/desired", &good), Err(VerifyError::Signature(_))));
+        assert!(matches!(verifier.open(ctl, &resync(&stranger, (9, 9))), Err(VerifyError::Signature(_))));
+        assert!(matches!(verifier.open(ctl, b"{}"), Err(VerifyError::Signature(SignatureError::Unsigned))));
+        assert!(matches!(verifier.open("kalong/v1/mc.other/ctl", &good), Err(VerifyError::Topic(_))));
         let misled = message(&operator, ctl, "mc.other", (9, 9), &Control::Resync {});
-        assert!(matches!(checker.hear(ctl, &misled), Err(Refused::Envelope(EnvelopeError::WrongAgent(..)))));
-        assert_eq!(checker.verified(), Fence::default());
-        assert!(checker.hear(ctl, &good).is_ok());
+        assert!(matches!(verifier.open(ctl, &misled), Err(VerifyError::Envelope(EnvelopeError::WrongAgent(..)))));
+        assert_eq!(verifier.verified(), Fence::default());
+        assert!(verifier.open(ctl, &good).is_ok());
     }
 
     #[test]
     fn rotated_key_is_believed_while_both_are_pinned() {
         let (old, new) = (signer("op-1"), signer("op-2"));
-        let mut checker = Checker::new(agent(), vec![old.public(), new.public()], Fence::default());
-        assert!(checker.hear("kalong/v1/mc.box/ctl", &resync(&old, (1, 1))).is_ok());
-        assert!(checker.hear("kalong/v1/mc.box/ctl", &resync(&new, (1, 2))).is_ok());
+        let mut verifier = Verifier::new(agent(), vec![old.public(), new.public()], Fence::default());
+        assert!(verifier.open("kalong/v1/mc.box/ctl", &resync(&old, (1, 1))).is_ok());
+        assert!(verifier.open("kalong/v1/mc.box/ctl", &resync(&new, (1, 2))).is_ok());
     }
 
     #[test]
     fn parts_are_heard_as_one() {
         let operator = signer("op");
-        let mut checker = Checker::new(agent(), vec![operator.public()], Fence::default());
+        let mut verifier = Verifier::new(agent(), vec![operator.public()], Fence::default());
         let topic = "kalong/v1/mc.box/desired";
         let none: Vec<Item> = vec![];
         let part =
             |n: u32| Desired { base: None, rev: rev_of(&none), part: n, parts: 2, removed: vec![], items: vec![] };
         let first = message(&operator, topic, "mc.box", (1, 1), &part(1));
         let second = message(&operator, topic, "mc.box", (1, 2), &part(2));
-        assert_eq!(checker.hear(topic, &first).unwrap(), Heard::Part);
+        assert_eq!(verifier.open(topic, &first).unwrap(), Inbound::Part);
         assert!(
-            matches!(checker.hear(topic, &second).unwrap(), Heard::Told(told, Fence { term: 1, seq: 2 }, _) if told.base.is_none())
+            matches!(verifier.open(topic, &second).unwrap(), Inbound::Desired(update, Fence { term: 1, seq: 2 }, _) if update.base.is_none())
         );
     }
 
     #[test]
     fn unsigned_hint_is_no_ground_for_anything() {
-        let mut checker = Checker::new(agent(), vec![], Fence::default());
-        assert_eq!(checker.hear(OPERATOR_STATE, br#"{"term":99999999}"#).unwrap(), Heard::Hint);
-        assert_eq!(checker.verified(), Fence::default());
+        let mut verifier = Verifier::new(agent(), vec![], Fence::default());
+        assert_eq!(verifier.open(OPERATOR_STATE, br#"{"term":99999999}"#).unwrap(), Inbound::Hint);
+        assert_eq!(verifier.verified(), Fence::default());
     }
 }

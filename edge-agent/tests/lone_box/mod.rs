@@ -13,14 +13,17 @@ use kalong_crds::wire::release::ReleaseKeys;
 use kalong_crds::wire::reported::{About, IgvReport, LinkReport, ReportedItem};
 use kalong_crds::wire::telemetry::IgvCounters;
 use kalong_edge_agent::clock::ClockJudge;
+use kalong_edge_agent::context::AgentContext;
+use kalong_edge_agent::counters::CounterScope;
+use kalong_edge_agent::device::DeviceAccess;
 use kalong_edge_agent::driver;
 use kalong_edge_agent::firmware::download::Downloads;
 use kalong_edge_agent::link::Links;
-use kalong_edge_agent::realise::traffic::Which;
-use kalong_edge_agent::realise::{Parts, Realiser, Site, Teller};
+use kalong_edge_agent::realise::inbox::DesiredSink;
+use kalong_edge_agent::realise::{Dispatcher, Rooms};
+use kalong_edge_agent::reported::ReportedState;
 use kalong_edge_agent::store::Store;
-use kalong_edge_agent::store::desired::Told;
-use kalong_edge_agent::uplink::report::Image;
+use kalong_edge_agent::store::desired::DesiredUpdate;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
@@ -34,8 +37,8 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// The box, on a thread of its own as in its process, so that it can end as a process ends.
 pub struct LoneBox {
-    site: Arc<Site>,
-    teller: Teller,
+    agent: Arc<AgentContext>,
+    sink: DesiredSink,
     seq: u64,
     folder: TempDir,
     /// The thread ends when this is dropped, with every task on it.
@@ -45,50 +48,50 @@ pub struct LoneBox {
 impl LoneBox {
     /// A box that holds nothing.
     pub async fn new() -> Self {
-        Self::at(tempfile::tempdir().unwrap(), Links::default()).await
+        Self::at(tempfile::tempdir().unwrap(), None).await
     }
 
     /// A box that asks the peers of its links this often.
     pub async fn asking(every: Duration) -> Self {
-        Self::at(tempfile::tempdir().unwrap(), Links::every(every)).await
+        Self::at(tempfile::tempdir().unwrap(), Some(every)).await
     }
 
     /// The same box after its process was ended and started again.
     pub async fn restarted(mut self) -> Self {
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         drop(self);
-        Self::at(folder, Links::default()).await
+        Self::at(folder, None).await
     }
 
-    async fn at(folder: TempDir, links: Links) -> Self {
+    async fn at(folder: TempDir, asking: Option<Duration>) -> Self {
         // Waits for an ending life to let go of the store.
         let opened = Store::open(folder.path()).unwrap();
         let seq = opened.fence.seq;
-        let mut site = Site::new(Parts {
-            agent: "mc.box".parse().unwrap(),
-            downloads: Arc::new(Downloads::new(folder.path().join("a"), opened.store.clone()).unwrap()),
-            store: opened.store,
-            image: Image::new(About::default(), Rev::empty(), opened.fence),
-            release_keys: ReleaseKeys::default(),
-            sealing: vec![],
-            clock: ClockJudge::new("2026-01-01T00:00:00Z".parse().unwrap()),
-            drivers: Arc::new(driver::connect),
-        });
-        site.links = links;
-        let site = Arc::new(site);
-        let (realiser, teller) = Realiser::new(site.clone(), opened.holdings, opened.records, opened.memories);
+        let downloads = Arc::new(Downloads::new(folder.path().join("a"), opened.store.clone()).unwrap());
+        let agent = Arc::new(AgentContext::new(
+            "mc.box".parse().unwrap(),
+            opened.store,
+            ReportedState::new(About::default(), Rev::empty(), opened.fence),
+            ClockJudge::new("2026-01-01T00:00:00Z".parse().unwrap()),
+        ));
+        let access = DeviceAccess { sealing_secret: vec![], drivers: Arc::new(driver::connect) };
+        let mut rooms = Rooms::new(&agent, downloads, ReleaseKeys::default(), access);
+        if let Some(interval) = asking {
+            rooms.links = Links::every(agent.clone(), interval);
+        }
+        let (dispatcher, sink) = Dispatcher::new(agent.clone(), rooms, opened.desired, opened.records, opened.durable);
         let (started, start) = oneshot::channel();
         let (_alive, end) = oneshot::channel();
         std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                drop(realiser.start().await);
+                drop(dispatcher.start().await);
                 let _ = started.send(());
                 let _ = end.await;
             });
         });
         start.await.unwrap();
-        Self { site, teller, seq, folder, _alive }
+        Self { agent, sink, seq, folder, _alive }
     }
 
     /// Tells the box the whole.
@@ -103,13 +106,13 @@ impl LoneBox {
 
     async fn take(&mut self, items: &[Item], removed: Vec<Tombstone>) {
         self.seq += 1;
-        let told = Told { base: None, rev: Some(rev_of(items)), removed, items: items.to_vec() };
-        self.teller.tell(told, Fence { term: 1, seq: self.seq }).await.unwrap();
+        let update = DesiredUpdate { base: None, rev: Some(rev_of(items)), removed, items: items.to_vec() };
+        self.sink.apply(update, Fence { term: 1, seq: self.seq }).await.unwrap();
     }
 
     /// What is reported of an object.
     pub fn item(&self, name: &str) -> Option<ReportedItem> {
-        self.site.image.get(&format!("uid-{name}"))
+        self.agent.reported.get(&format!("uid-{name}"))
     }
 
     /// What is reported of a vehicle.
@@ -124,7 +127,7 @@ impl LoneBox {
 
     /// Counters of all vehicles.
     pub fn counters(&self) -> Vec<IgvCounters> {
-        self.site.counters.take(Which::All).into_iter().flat_map(|t| t.igvs).collect()
+        self.agent.counters.take(CounterScope::All).into_iter().flat_map(|t| t.igvs).collect()
     }
 
     /// Waits until what is reported of this vehicle holds.

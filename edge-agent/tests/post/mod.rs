@@ -19,7 +19,7 @@ use kalong_crds::wire::release::ReleaseKeys;
 use kalong_crds::wire::reported::Reported;
 use kalong_crds::wire::signature::Signer;
 use kalong_crds::wire::topic::{Down, Up};
-use kalong_edge_agent::store::identity::Identity;
+use kalong_edge_agent::store::identity::AgentIdentity;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rumqttc::{ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, SubscribeReasonCode};
 use rustls::pki_types::pem::PemObject;
@@ -112,9 +112,9 @@ impl Post {
         post
     }
 
-    pub(crate) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> AgentIdentity {
         let (certificate, key) = signed(&self.issuer, AGENT, &[]);
-        Identity {
+        AgentIdentity {
             agent: AGENT.parse().unwrap(),
             certificate,
             key,

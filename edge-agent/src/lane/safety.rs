@@ -1,0 +1,10 @@
+//! Whether a device may be touched, as the box itself reads its lane and its interlocks.
+
+/// Whether the lane and the interlocks allow a device to be touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Safety {
+    /// They do.
+    Safe,
+    /// They do not, and why.
+    Unsafe(String),
+}
