@@ -1,4 +1,4 @@
-//! Waiting times that grow and are drawn at random, so that a thousand boxes do not come back in one moment.
+//! Exponential backoff with full jitter, so that a thousand boxes do not reconnect at the same moment.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Starts at the floor.
+    /// A backoff whose first bound is the floor.
     pub fn new(floor: Duration, ceiling: Duration) -> Self {
         Self { floor, ceiling, failures: 0 }
     }
 
-    /// It worked: the next failure starts at the floor again.
+    /// Notes a success: the next failure starts at the floor again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
@@ -28,7 +28,7 @@ impl Backoff {
         self.floor.saturating_mul(1 << self.failures.min(20)).min(self.ceiling)
     }
 
-    /// It failed: how long to wait now.
+    /// Notes a failure and returns how long to wait.
     pub fn wait(&mut self) -> Duration {
         let bound = self.bound();
         self.failures = self.failures.saturating_add(1);

@@ -23,7 +23,7 @@ impl ClockJudge {
         Self { not_before, newest_signed: Mutex::new(not_before) }
     }
 
-    /// The operator signed this time.
+    /// Takes in the time of a verified message; one that cannot be parsed is ignored.
     pub fn signed(&self, at: &str) {
         if let Ok(at) = at.parse::<Timestamp>() {
             let mut newest = self.newest_signed.lock();
@@ -48,19 +48,19 @@ impl ClockJudge {
     }
 }
 
-/// What time it is, as far as anybody here knows.
+/// What time it is, by every clock that the box has.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// The wall clock, where it can be believed.
     pub wall: Option<Timestamp>,
-    /// The best guess otherwise: the newest time that the operator signed.
+    /// The wall clock, or the newest time that the operator signed where it cannot be believed.
     pub signed: Timestamp,
     /// Time since the box started.
     pub mono: Instant,
 }
 
 impl Now {
-    /// The time by this judge.
+    /// The time as this judge sees it.
     pub fn of(clock: &ClockJudge) -> Self {
         let wall = (clock.judge() == Clock::Synced).then(Timestamp::now);
         Self { wall, signed: wall.unwrap_or_else(|| clock.newest_signed()), mono: Instant::now() }

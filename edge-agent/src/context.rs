@@ -8,7 +8,7 @@ use kalong_crds::wire::order::AgentOrder;
 use tokio::sync::watch;
 
 use crate::clock::ClockJudge;
-use crate::counters::Counters;
+use crate::counters::TrafficCounters;
 use crate::presence::UplinkPresence;
 use crate::reported::ReportedState;
 use crate::store::{Store, StoreError, Transaction};
@@ -21,16 +21,16 @@ const FASTEST_HEARTBEAT: Duration = Duration::from_millis(100);
 /// What every room of the agent may use. It knows no room.
 #[derive(Debug)]
 pub struct AgentContext {
-    /// Identity of this agent.
-    pub agent: AgentId,
-    /// What survives a restart.
+    /// Identity under which the agent enrolled, `namespace.name`.
+    pub id: AgentId,
+    /// Handle of the store; every commit is durable when it returns.
     pub store: Store,
     /// What is reported of every item.
     pub reported: ReportedState,
     /// Whether the wall clock can be believed.
     pub clock: ClockJudge,
     /// What passed the lanes and what the vehicles used.
-    pub counters: Counters,
+    pub counters: TrafficCounters,
     /// Since when the operator is reached or not.
     pub presence: UplinkPresence,
     settings: watch::Sender<Option<AgentOrder>>,
@@ -38,13 +38,13 @@ pub struct AgentContext {
 
 impl AgentContext {
     /// The context of an agent that has no settings yet.
-    pub fn new(agent: AgentId, store: Store, reported: ReportedState, clock: ClockJudge) -> Self {
+    pub fn new(id: AgentId, store: Store, reported: ReportedState, clock: ClockJudge) -> Self {
         Self {
-            agent,
+            id,
             store,
             reported,
             clock,
-            counters: Counters::default(),
+            counters: TrafficCounters::default(),
             presence: UplinkPresence::default(),
             settings: watch::Sender::new(None),
         }

@@ -32,7 +32,7 @@ points! {
     OutboxAppended,
     /// Events were published and not acknowledged.
     OutboxPublished,
-    /// Acknowledged events were removed.
+    /// Events that the operator acknowledged were removed from the outbox.
     OutboxAcked,
     /// A record of an attempt is about to be committed.
     RecordBefore,

@@ -1,4 +1,4 @@
-//! One HTTPS request at a time over HTTP/1.1 with a pinned trust. Small on purpose: the box needs two requests in its life.
+//! One HTTPS request at a time over HTTP/1.1 with pinned authorities. Small on purpose: the agent enrols and downloads, no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +24,13 @@ pub enum HttpsError {
     /// The address cannot be read.
     #[error("`{0}` is no https address of host, port and path")]
     Address(String),
-    /// No connection.
+    /// The host cannot be resolved or takes no connection.
     #[error("{0} cannot be reached: check the network and the operator's HTTPS address")]
     Connect(String, #[source] std::io::Error),
     /// The server's or the box's certificate is not accepted.
     #[error("{0} did not pass TLS: check that the CA given to this box is the operator's")]
     Tls(String, #[source] std::io::Error),
-    /// Too slow.
+    /// The deadline for the connection or the response passed.
     #[error("{0} did not answer in time")]
     Timeout(String),
     /// The connection broke or carried no HTTP.
@@ -55,7 +55,7 @@ impl HttpsError {
     }
 }
 
-/// An https address, taken apart.
+/// Host, port and path of an https address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Name or number of the host.
@@ -67,7 +67,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads `https://host[:port][/path]`.
+    /// Parses `https://host[:port][/path]`; every other scheme is refused.
     pub fn parse(text: &str) -> Result<Self, HttpsError> {
         let bad = || HttpsError::Address(text.chars().take(200).collect());
         let uri: hyper::Uri = text.parse().map_err(|_| bad())?;
@@ -82,7 +82,7 @@ impl Address {
     }
 }
 
-/// Sends a request with these headers and gives the head of the answer; the body is read by the caller, piece by piece.
+/// Sends a request with these headers and returns the head of the response; the caller reads the body piece by piece.
 pub async fn send(
     tls: &Arc<rustls::ClientConfig>,
     address: &Address,

@@ -1,4 +1,4 @@
-//! The gate: one process beside the devices. It realises what it was told, reports what is, and needs nobody in between.
+//! The edge agent: one process beside the devices of a gate. It realises what is desired, reports what is, and needs no operator to go on.
 
 pub mod backoff;
 pub mod clock;

@@ -14,7 +14,7 @@ use kalong_edge_agent::firmware::download::Downloads;
 use kalong_edge_agent::lane::offline;
 use kalong_edge_agent::realise::{Dispatcher, Rooms};
 use kalong_edge_agent::reported::ReportedState;
-use kalong_edge_agent::settings::{Command, Enrol, LogFormat, Run, Settings};
+use kalong_edge_agent::settings::{Command, EnrolArguments, LogFormat, RunArguments, Settings};
 use kalong_edge_agent::store::Store;
 use kalong_edge_agent::store::identity::AgentIdentity;
 use kalong_edge_agent::uplink::enrol::{Ticket, enrol};
@@ -61,7 +61,7 @@ fn fail(error: &AnyError) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn join(arguments: Enrol) -> Result<(), AnyError> {
+async fn join(arguments: EnrolArguments) -> Result<(), AnyError> {
     make_private(&arguments.state)?;
     let ticket = Ticket {
         server: arguments.server,
@@ -80,14 +80,14 @@ async fn join(arguments: Enrol) -> Result<(), AnyError> {
     Ok(())
 }
 
-async fn run(arguments: Run) -> Result<(), AnyError> {
+async fn run(arguments: RunArguments) -> Result<(), AnyError> {
     start_logs(&arguments);
     let mut end = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let folder = arguments.state;
     let identity = AgentIdentity::load(&folder)?;
     let opened = Store::open(&folder)?;
-    tracing::info!(agent = %identity.agent, epoch = opened.epoch, version = env!("CARGO_PKG_VERSION"), "the box starts");
+    tracing::info!(agent = %identity.agent, epoch = opened.epoch, version = env!("CARGO_PKG_VERSION"), "The agent starts.");
     let about = About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         orphans: opened.desired.orphans(),
@@ -99,7 +99,7 @@ async fn run(arguments: Run) -> Result<(), AnyError> {
         reported.ask_whole();
     }
     let downloads = Arc::new(Downloads::new(folder.join(ARTIFACTS), opened.store.clone())?);
-    let clock = ClockJudge::new(identity.life()?.from);
+    let clock = ClockJudge::new(identity.validity()?.from);
     let agent = Arc::new(AgentContext::new(identity.agent.clone(), opened.store, reported, clock));
     let access = DeviceAccess { sealing_secret: identity.sealing_secret()?, drivers: Arc::new(driver::connect) };
     let rooms = Rooms::new(&agent, downloads.clone(), identity.release_keys.clone(), access);
@@ -112,16 +112,16 @@ async fn run(arguments: Run) -> Result<(), AnyError> {
     tokio::select! {
         _ = end.recv() => {}
         _ = interrupt.recv() => {}
-        _ = dispatching => tracing::error!("realising ended by itself"),
-        _ = watching => tracing::error!("the offline policy ended by itself"),
-        _ = uplink => tracing::error!("the uplink ended by itself"),
+        _ = dispatching => tracing::error!("The dispatcher ended by itself."),
+        _ = watching => tracing::error!("The offline policy ended by itself."),
+        _ = uplink => tracing::error!("The uplink ended by itself."),
     }
     // Nothing has to be saved: every change was durable before it was acted on.
-    tracing::info!("the box stops");
+    tracing::info!("The agent stops.");
     Ok(())
 }
 
-fn start_logs(arguments: &Run) {
+fn start_logs(arguments: &RunArguments) {
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);

@@ -27,12 +27,12 @@ impl Default for UplinkPresence {
 }
 
 impl UplinkPresence {
-    /// A session began.
+    /// Notes that a session began.
     pub fn up(&self) {
         *self.state.lock() = (UplinkState::Up, Instant::now());
     }
 
-    /// The session ended. Connection attempts that fail do not restart the count.
+    /// Notes that the session ended. Connection attempts that fail do not restart the count.
     pub fn down(&self) {
         let mut state = self.state.lock();
         if state.0 == UplinkState::Up {

@@ -1,4 +1,4 @@
-//! The image of what the box reports. Setting an equal report changes nothing; what is sent is always the newest.
+//! What the box reports of every item. Setting an equal report changes nothing; what is sent is always the newest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use kalong_crds::wire::reported::{About, Orphan, Reported, ReportedItem};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Longest sentence in a report, in characters; it keeps an item below its bound.
+/// Longest message of a report, in characters; it keeps an item below its size limit.
 const MAX_MESSAGE: usize = 512;
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct ReportedState {
 }
 
 impl ReportedState {
-    /// An empty image of a box that holds this.
+    /// No reports yet, of a box that holds this desired set.
     pub fn new(about: About, desired: Rev, fence: Fence) -> Self {
         let table = ItemTable {
             items: BTreeMap::new(),
@@ -55,11 +55,11 @@ impl ReportedState {
         Self { table: Mutex::new(table), changed: Notify::new(), events: Notify::new() }
     }
 
-    /// Says this of an item from now on.
+    /// Sets the report of an item.
     pub fn set(&self, mut item: ReportedItem) {
         item.message = item.message.chars().take(MAX_MESSAGE).collect();
         let mut table = self.table.lock();
-        // Compared before it is hashed: every visit of every device ends here, and nearly all have nothing new to say.
+        // Compared before it is hashed: every visit of every device ends here, and nearly all report what they did before.
         if table.items.get(&item.uid).is_some_and(|(old, _)| *old == item) {
             return;
         }
@@ -71,7 +71,7 @@ impl ReportedState {
         self.changed.notify_one();
     }
 
-    /// Says nothing of an item any more.
+    /// Removes the report of an item.
     pub fn remove(&self, uid: &str) {
         let mut table = self.table.lock();
         if table.items.remove(uid).is_none() {
@@ -83,7 +83,7 @@ impl ReportedState {
         self.changed.notify_one();
     }
 
-    /// The box holds this now; it is said at once, because the operator waits for it.
+    /// Sets the desired set that the box holds; it is sent at once, because the operator waits for it.
     pub fn holds(&self, desired: Rev, orphans: Vec<Orphan>, fence: Fence) {
         let mut table = self.table.lock();
         table.desired = desired;
@@ -94,13 +94,13 @@ impl ReportedState {
         self.changed.notify_one();
     }
 
-    /// A higher fence was verified.
+    /// Notes that a higher fence was verified.
     pub fn verified(&self, fence: Fence) {
         let mut table = self.table.lock();
         table.fence = table.fence.max(fence);
     }
 
-    /// What came did not fit: asks for the whole.
+    /// Asks the operator for the whole desired set, because an update did not fit.
     pub fn ask_whole(&self) {
         let mut table = self.table.lock();
         (table.want_whole, table.forced) = (true, true);
@@ -108,13 +108,13 @@ impl ReportedState {
         self.changed.notify_one();
     }
 
-    /// The next message is the whole.
+    /// Makes the next message carry the whole.
     pub fn resync(&self) {
         self.table.lock().whole = true;
         self.changed.notify_one();
     }
 
-    /// Whether the outbox has no room.
+    /// Sets whether the outbox has no room.
     pub fn outbox_is_full(&self, full: bool) {
         let mut table = self.table.lock();
         if table.about.outbox_full != full {
@@ -124,17 +124,17 @@ impl ReportedState {
         }
     }
 
-    /// An event was added to the outbox.
+    /// Notes that an event was added to the outbox.
     pub fn event_added(&self) {
         self.events.notify_one();
     }
 
-    /// Ends when there may be something to send.
+    /// Resolves when there may be something to send.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Ends when there may be an event to send.
+    /// Resolves when there may be an event to send.
     pub async fn event(&self) {
         self.events.notified().await;
     }
@@ -172,7 +172,7 @@ impl ReportedState {
         Some(messages)
     }
 
-    /// The heartbeat.
+    /// The heartbeat, with the digests of what was sent last.
     pub fn beat(&self, epoch: u64, seq: u64, clock: Clock) -> Beat {
         let table = self.table.lock();
         // The digests of what was sent, not of what is about to be: a beat that overtakes a difference would look like a loss.
@@ -180,7 +180,7 @@ impl ReportedState {
         Beat { epoch, seq, reported, desired: table.sent_desired.clone(), clock }
     }
 
-    /// What is said of an item now.
+    /// The present report of an item.
     pub fn get(&self, uid: &str) -> Option<ReportedItem> {
         self.table.lock().items.get(uid).map(|(item, _)| item.clone())
     }

@@ -11,11 +11,11 @@ use kalong_crds::wire::order::{SEALING_INFO, Sealed};
 use ring::rand::SecureRandom;
 use serde::Deserialize;
 
-use crate::driver::Credential;
+use crate::driver::DeviceCredential;
 
 type Secret = <X25519HkdfSha256 as Kem>::PrivateKey;
 
-/// Why a sealed credential cannot be used. It never says what was inside.
+/// Why a sealed credential cannot be used. It never contains what was inside.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The key of the box cannot be made or read.
@@ -41,7 +41,7 @@ impl SealError {
 }
 
 #[derive(Deserialize)]
-struct Inside {
+struct OpenedCredential {
     username: String,
     password: String,
 }
@@ -55,7 +55,7 @@ pub fn generate() -> Result<(Vec<u8>, Vec<u8>), SealError> {
 }
 
 /// The credential of this device, if it was sealed for exactly this box and device.
-pub fn open(secret: &[u8], agent: &AgentId, uid: &str, sealed: &Sealed) -> Result<Credential, SealError> {
+pub fn open(secret: &[u8], agent: &AgentId, uid: &str, sealed: &Sealed) -> Result<DeviceCredential, SealError> {
     let secret = Secret::from_bytes(secret).map_err(|_| SealError::Key)?;
     let bytes = |text: &str| STANDARD.decode(text).map_err(|_| SealError::Unreadable);
     let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&bytes(&sealed.encapsulated)?)
@@ -69,6 +69,6 @@ pub fn open(secret: &[u8], agent: &AgentId, uid: &str, sealed: &Sealed) -> Resul
         format!("{agent}/{uid}").as_bytes(),
     )
     .map_err(|_| SealError::Unreadable)?;
-    let inside: Inside = serde_json::from_slice(&plain).map_err(|_| SealError::NoCredential)?;
-    Ok(Credential { username: inside.username, password: inside.password })
+    let inside: OpenedCredential = serde_json::from_slice(&plain).map_err(|_| SealError::NoCredential)?;
+    Ok(DeviceCredential { username: inside.username, password: inside.password })
 }

@@ -1,4 +1,4 @@
-//! The command line.
+//! Arguments of the agent's command line.
 
 use std::path::PathBuf;
 
@@ -22,17 +22,17 @@ pub struct Settings {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Enrol this box once; `kubectl kalong enrol` prints the whole line.
-    Enrol(Enrol),
+    /// EnrolArguments this box once; `kubectl kalong enrol` prints the whole line.
+    Enrol(EnrolArguments),
     /// Realise what is declared, for ever.
-    Run(Run),
-    /// Run the conformance list against one device, with no cluster.
+    Run(RunArguments),
+    /// RunArguments the conformance list against one device, with no cluster.
     Probe(probe::Arguments),
 }
 
-/// Arguments of `enrol`.
+/// Arguments of the command `enrol`.
 #[derive(Args)]
-pub struct Enrol {
+pub struct EnrolArguments {
     /// HTTPS address of the operator.
     #[arg(long, value_name = "URL")]
     pub server: String,
@@ -53,15 +53,18 @@ pub struct Enrol {
     pub state: PathBuf,
 }
 
-impl std::fmt::Debug for Enrol {
+impl std::fmt::Debug for EnrolArguments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Enrol").field("server", &self.server).field("agent", &self.agent).finish_non_exhaustive()
+        f.debug_struct("EnrolArguments")
+            .field("server", &self.server)
+            .field("agent", &self.agent)
+            .finish_non_exhaustive()
     }
 }
 
-/// Arguments of `run`.
+/// Arguments of the command `run`.
 #[derive(Args, Debug)]
-pub struct Run {
+pub struct RunArguments {
     /// Folder in which this box keeps everything.
     #[arg(long, value_name = "DIR", env = "KALONG_STATE")]
     pub state: PathBuf,

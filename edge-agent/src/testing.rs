@@ -90,7 +90,7 @@ pub(crate) fn stored_lane(
     Arc::new(StoredItem { item: (&item).into(), adopted: true, leaving: false })
 }
 
-/// A lane of these devices, as it is told.
+/// The order of a lane of these devices.
 pub(crate) fn lane_order(controller: &str, members: &[&str], admission: Admission, service: Service) -> LaneOrder {
     let member = |uid: &&str| LaneMember {
         slot: (*uid).into(),
@@ -133,9 +133,9 @@ pub(crate) enum Vice {
     WrongVersion,
     /// The new image does not start, and the device starts the old one by itself.
     FallsBack,
-    /// Writing fails.
+    /// The device fails to write the new image.
     FlashError,
-    /// Sending fails.
+    /// The device refuses every transfer.
     RefusesTransfer,
     /// The new image never answers.
     Hangs,
@@ -167,7 +167,7 @@ pub(crate) struct ScriptedState {
     good: ScriptedImage,
 }
 
-/// A device in memory.
+/// A device in memory, which survives restarts of the agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Scripted(pub(crate) Arc<Mutex<ScriptedState>>);
 

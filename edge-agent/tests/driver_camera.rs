@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::units::{Digest, Value};
-use kalong_edge_agent::driver::{self, Credential, Driver, DriverError, SelfTest};
+use kalong_edge_agent::driver::{self, DeviceCredential, Driver, DriverError, SelfTest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -97,7 +97,7 @@ impl Camera {
         Self { address, state, task }
     }
 
-    fn device(&self, credential: Option<Credential>) -> Box<dyn Driver> {
+    fn device(&self, credential: Option<DeviceCredential>) -> Box<dyn Driver> {
         driver::connect(&driver_order::order(MODEL, self.address, &[]), credential).unwrap()
     }
 
@@ -269,8 +269,8 @@ fn answer(state: &mut State, operation: &str, text: &str, address: SocketAddr) -
     }
 }
 
-fn login(password: &str) -> Option<Credential> {
-    Some(Credential { username: "kalong".into(), password: password.into() })
+fn login(password: &str) -> Option<DeviceCredential> {
+    Some(DeviceCredential { username: "kalong".into(), password: password.into() })
 }
 
 async fn timely<T>(work: impl Future<Output = T>) -> T {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kalong_crds::units::{Digest, Value};
-use kalong_edge_agent::driver::{self, CALL_DEADLINE, Credential, Driver, DriverError, MAX_OBJECTIONS, SelfTest};
+use kalong_edge_agent::driver::{self, CALL_DEADLINE, DeviceCredential, Driver, DriverError, MAX_OBJECTIONS, SelfTest};
 use kalong_edge_agent::probe::{self, Outcome, Subject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -179,7 +179,7 @@ async fn a_token_without_a_name_is_a_bearer() {
     let identity = r#"{"contract": "v1", "serial": "s", "version": "1"}"#;
     let script = Script::start(&[("GET /identity", json(200, identity))]).await;
     let order = driver_order::order(MODEL, script.address, &[]);
-    let token = Credential { username: String::new(), password: "t0k".into() };
+    let token = DeviceCredential { username: String::new(), password: "t0k".into() };
     timely(driver::connect(&order, Some(token)).unwrap().identify()).await.unwrap();
     assert!(script.seen.lock().unwrap()[0].to_lowercase().contains("authorization: bearer t0k"));
 }

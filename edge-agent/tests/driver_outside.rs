@@ -18,7 +18,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use kalong_crds::units::{Digest, Value};
-use kalong_edge_agent::driver::{self, Credential, Driver, DriverError, SelfTest};
+use kalong_edge_agent::driver::{self, DeviceCredential, Driver, DriverError, SelfTest};
 use kalong_edge_agent::probe::{self, Subject};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -181,7 +181,7 @@ fn device_in_python_refuses(python: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let peer = http_peer(python, &folder.path().join("state"), &["--login", "kalong:secret"]);
     let order = driver_order::order_of(python_model(), &peer.address, &[]);
-    let login = |password: &str| Some(Credential { username: "kalong".into(), password: password.into() });
+    let login = |password: &str| Some(DeviceCredential { username: "kalong".into(), password: password.into() });
     within(async {
         let mut nobody = driver::connect(&order, login("wrong")).unwrap();
         assert!(matches!(nobody.identify().await, Err(DriverError::Unauthorised)));

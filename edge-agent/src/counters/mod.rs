@@ -23,7 +23,7 @@ struct CounterTable {
 /// Which counters are taken to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CounterScope {
-    /// All, as at the begin of a session.
+    /// All, as at the start of a session.
     All,
     /// Those that changed since they were last taken.
     Changed,
@@ -31,12 +31,12 @@ pub enum CounterScope {
 
 /// The counters of the box. They begin with what the devices counted before this box started, and are lost with it without harm.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct TrafficCounters {
     table: Mutex<CounterTable>,
     changed: Notify,
 }
 
-impl Counters {
+impl TrafficCounters {
     /// Takes in what the controller of this lane shows. Readings without passage counters change nothing.
     pub fn lane_seen(&self, uid: &str, reading: &Reading) {
         let Some(now) = Odometer::of(reading) else { return };
@@ -55,7 +55,7 @@ impl Counters {
         }
     }
 
-    /// Takes in the counters of a vehicle, as they are to be told. Equal ones change nothing.
+    /// Takes in the counters of a vehicle. Equal ones change nothing.
     pub fn igv_seen(&self, counters: IgvCounters) {
         let mut table = self.table.lock();
         if table.igvs.get(&counters.uid) == Some(&counters) {
@@ -88,7 +88,7 @@ impl Counters {
         table.dirty.insert(new.to_owned());
     }
 
-    /// Ends when there may be counters to send.
+    /// Resolves when there may be counters to send.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -111,7 +111,7 @@ impl Counters {
     }
 }
 
-/// Messages under way.
+/// Splits counters into messages that stay within [`PART_BUDGET`].
 #[derive(Default)]
 struct TelemetryMessages {
     full: Vec<Telemetry>,
@@ -155,7 +155,7 @@ mod tests {
         ])
     }
 
-    fn only(counters: &Counters, scope: CounterScope) -> LaneCounters {
+    fn only(counters: &TrafficCounters, scope: CounterScope) -> LaneCounters {
         let mut messages = counters.take(scope);
         assert_eq!(messages.len(), 1);
         messages.remove(0).lanes.remove(0)
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn first_look_takes_what_the_controller_counted_and_the_next_adds_the_difference() {
-        let counters = Counters::default();
+        let counters = TrafficCounters::default();
         counters.lane_seen("l", &shown(10, 4, 10 * 80, 10 * 600));
         let first = only(&counters, CounterScope::Changed);
         assert_eq!((count(&first, CargoClass::FreshProduce), count(&first, CargoClass::General)), (4, 6));
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn unchanged_counters_are_not_told_again_and_a_new_session_tells_all() {
-        let counters = Counters::default();
+        let counters = TrafficCounters::default();
         counters.lane_seen("l", &shown(0, 0, 0, 0));
         assert_eq!(
             count(&only(&counters, CounterScope::Changed), CargoClass::General),
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn replaced_controller_never_takes_a_counter_back() {
-        let counters = Counters::default();
+        let counters = TrafficCounters::default();
         counters.lane_seen("l", &shown(100, 40, 8000, 1000));
         counters.lane_seen("l", &shown(3, 1, 200, 20));
         let same = only(&counters, CounterScope::All);
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn reading_between_two_counters_waits_for_the_next() {
-        let counters = Counters::default();
+        let counters = TrafficCounters::default();
         counters.lane_seen("l", &shown(1, 1, 50, 10));
         counters.lane_seen("l", &shown(1, 2, 50, 10));
         assert_eq!(count(&only(&counters, CounterScope::All), CargoClass::FreshProduce), 1);
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn value_that_is_missing_once_is_not_counted_twice() {
-        let counters = Counters::default();
+        let counters = TrafficCounters::default();
         counters.lane_seen("l", &shown(10, 4, 1000, 100));
         counters.lane_seen("l", &reading(&[("passages", 11)]));
         counters.lane_seen("l", &shown(12, 5, 1200, 120));
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn controller_without_counters_is_no_series_and_one_without_times_has_no_times() {
-        let counters = Counters::default();
+        let counters = TrafficCounters::default();
         counters.lane_seen("l", &reading(&[("occupancy", 1)]));
         assert!(counters.take(CounterScope::All).is_empty());
         counters.lane_seen("l", &reading(&[("passages", 7)]));
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn vehicles_are_told_when_they_changed_and_messages_stay_small() {
-        let counters = Counters::default();
+        let counters = TrafficCounters::default();
         let igv = |n: u32| IgvCounters { uid: format!("igv-{n}"), energy_watt_hours: 5, ..IgvCounters::default() };
         for n in 0..2000 {
             counters.igv_seen(igv(n));

@@ -61,7 +61,7 @@ impl Odometer {
         })
     }
 
-    /// This, with what it does not show now as it was before: a value that was not told once is not counted twice later.
+    /// This, with values that it lacks taken from before: a value that is missing once is not counted twice later.
     fn or(mut self, before: Self) -> Self {
         for (class, count) in before.classes {
             self.classes.entry(class).or_insert(count);

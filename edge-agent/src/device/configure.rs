@@ -14,30 +14,30 @@ use crate::store::durable::DurableState;
 use crate::store::outbox::NewEvent;
 
 impl DeviceTask {
-    /// Sets what differs and nothing else, and reads back.
+    /// Sets the settings that differ and no others, and reads back.
     pub(super) async fn configure(&mut self, order: &DeviceOrder) {
         if matches!(self.config, SettingsState::Invalid(Reason::InvalidConfig, _)) && plan::check(order).is_err() {
             return;
         }
         let (Some(driver), Some(reading)) = (self.driver.as_mut(), self.reading.as_ref()) else { return };
         let settings = match plan::next(order, reading, self.updater.is_writing()) {
-            plan::Next::InForce => {
+            plan::SettingsStep::InForce => {
                 self.config = SettingsState::InForce;
                 self.applied = self.stored.item.generation;
                 self.refused.reset();
                 return;
             }
-            plan::Next::Watch => {
+            plan::SettingsStep::Watch => {
                 self.config = SettingsState::Differs;
                 return;
             }
-            plan::Next::Configure(settings) => settings,
+            plan::SettingsStep::Configure(settings) => settings,
         };
         if self.refused_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
         let names: Vec<_> = settings.keys().map(String::as_str).collect();
-        tracing::info!(device = self.stored.item.name, settings = names.join(","), "settings differ and are set");
+        tracing::info!(device = self.stored.item.name, settings = names.join(","), "Settings differ and are set.");
         match configure(driver.as_mut(), &settings).await {
             Ok(reading) => {
                 let left = reading.differing(&order.config);
@@ -57,7 +57,7 @@ impl DeviceTask {
         self.refused_until = Some(Instant::now() + self.refused.wait());
     }
 
-    /// Tells of health that changed, once, in one transaction with the memory of it.
+    /// Commits an event for health that changed, in one transaction with the health itself, so that it is sent once.
     pub(super) async fn note_health(&mut self, order: &DeviceOrder) {
         let Some(reading) = &self.reading else { return };
         let health = plan::health(order, reading);
@@ -99,8 +99,10 @@ impl DeviceTask {
         };
         match self.shared.agent.commit(transaction).await {
             Ok(()) => self.updater.remember(durable),
-            // It is tried again at the next visit: the change is not lost, only told later.
-            Err(error) => tracing::warn!(device = item.name, category = error.category(), "{error}"),
+            // The next visit tries again: the change is late, not lost.
+            Err(error) => {
+                tracing::warn!(device = item.name, category = error.category(), %error, "Changed health could not be committed; the next visit tries again.")
+            }
         }
     }
 }

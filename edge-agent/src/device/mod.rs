@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::context::AgentContext;
-use crate::driver::{Credential, DeviceIdentity, Driver, DriverError, Reading};
+use crate::driver::{DeviceCredential, DeviceIdentity, Driver, DriverError, Reading};
 use crate::firmware::{FirmwareUpdater, UpdateContext, Visit};
 use crate::lane::Lanes;
 use crate::store::attempt::Record;
@@ -33,9 +33,9 @@ const REFUSED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_se
 
 /// Makes the driver of a device.
 pub type DriverFactory =
-    Arc<dyn Fn(&DeviceOrder, Option<Credential>) -> Result<Box<dyn Driver>, DriverError> + Send + Sync>;
+    Arc<dyn Fn(&DeviceOrder, Option<DeviceCredential>) -> Result<Box<dyn Driver>, DriverError> + Send + Sync>;
 
-/// How devices are reached.
+/// What it takes to reach a device: the sealing key for its credential, and a driver.
 pub struct DeviceAccess {
     /// The private key to which credentials of devices are sealed.
     pub sealing_secret: Vec<u8>,
@@ -58,11 +58,11 @@ pub struct DeviceContext {
     pub lanes: Arc<Lanes>,
     /// What all firmware updates share.
     pub updates: Arc<UpdateContext>,
-    /// How devices are reached.
+    /// What it takes to reach a device.
     pub access: DeviceAccess,
 }
 
-/// How far the settings are.
+/// How far the declared settings are in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum SettingsState {
     Unknown,
@@ -72,7 +72,7 @@ enum SettingsState {
     Invalid(Reason, String),
 }
 
-/// The task of one device.
+/// The task of one device, which owns its driver.
 pub struct DeviceTask {
     shared: Arc<DeviceContext>,
     orders: watch::Receiver<Arc<StoredItem>>,
@@ -98,7 +98,7 @@ impl std::fmt::Debug for DeviceTask {
 }
 
 impl DeviceTask {
-    /// A task for what is held, going on from the last record.
+    /// A task that goes on from the last record of the device.
     pub fn new(
         shared: Arc<DeviceContext>,
         orders: watch::Receiver<Arc<StoredItem>>,
@@ -128,10 +128,10 @@ impl DeviceTask {
         }
     }
 
-    /// Visits the device until it is let go.
+    /// Visits the device until its item is removed, and then sends its uid to `released`.
     pub async fn run(mut self, first: oneshot::Sender<()>, released: mpsc::Sender<String>) {
         let mut first = Some(first);
-        // Before the first answer the names of its interlocks are known, and their state is not.
+        // Until the device answers, the state of its interlocks is Unknown.
         self.observe_interlocks().await;
         loop {
             if self.stored.leaving && !self.updater.is_writing() {
@@ -167,7 +167,7 @@ impl DeviceTask {
             self.updater.rename(&stored.item.uid, order.as_deref().ok());
         }
         if stored.item.hash == self.stored.item.hash && self.applied == self.stored.item.generation {
-            // Only the generation rose or the object was made anew: what is in force is what is declared.
+            // Only the generation rose, or the object was recreated: what is in force is what is declared.
             self.applied = stored.item.generation;
         } else if matches!(self.config, SettingsState::Invalid(..) | SettingsState::Failed(_)) {
             self.config = SettingsState::Unknown;
@@ -204,7 +204,7 @@ impl DeviceTask {
         }
         let observed = self.observe().await;
         if observed.is_ok() {
-            // Lanes close before anything else is done with the device.
+            // Lanes close before anything else happens to the device.
             self.observe_interlocks().await;
             self.configure(&order).await;
             self.note_health(&order).await;
@@ -224,16 +224,12 @@ impl DeviceTask {
             reading: self.reading.as_ref().filter(|_| self.misses == 0),
         };
         if let Err(error) = self.updater.advance(visit).await {
-            tracing::error!(
-                device = self.stored.item.name,
-                category = error.category(),
-                "the attempt stops in place: {error}"
-            );
+            tracing::error!(device = self.stored.item.name, category = error.category(), %error, "A firmware attempt stops where it is.");
         }
     }
 }
 
-/// The order, shared by what a visit does: it is long, and visits are many.
+/// The order, parsed once and shared by all visits: it is long.
 fn read(stored: &StoredItem) -> Result<Arc<DeviceOrder>, String> {
     stored
         .item

@@ -30,7 +30,7 @@ impl DeviceTask {
     pub(super) fn connect(&mut self, order: &DeviceOrder) -> Result<(), (Reason, String)> {
         let credential = match &order.credential {
             Some(sealed) => Some(
-                seal::open(&self.shared.access.sealing_secret, &self.shared.agent.agent, &self.stored.item.uid, sealed)
+                seal::open(&self.shared.access.sealing_secret, &self.shared.agent.id, &self.stored.item.uid, sealed)
                     .map_err(|e| (Reason::InvalidSpec, e.to_string()))?,
             ),
             None => None,
@@ -44,7 +44,7 @@ impl DeviceTask {
         Ok(())
     }
 
-    /// Asks the device who it is, where that is due, and what it shows.
+    /// Reads the device, and its identity where that is due.
     pub(super) async fn observe(&mut self) -> Result<(), DriverError> {
         let Some(driver) = self.driver.as_mut() else { return Ok(()) };
         let due = match &self.identity {
@@ -64,7 +64,7 @@ impl DeviceTask {
         if let Some((identity, _)) = &self.identity
             && shows_another(identity, &reading)
         {
-            // It restarted or was changed by somebody else between two looks.
+            // It restarted or was changed by other hands since the last visit.
             self.identity = bounded(driver.identify()).await.ok().map(|identity| (identity, Instant::now()));
         }
         self.reading = Some(reading);
@@ -76,14 +76,14 @@ impl DeviceTask {
         observed: Result<(), DriverError>,
         order: &DeviceOrder,
     ) -> Duration {
-        let told = Duration::from_millis(u64::try_from(order.protocol.poll_interval_millis).unwrap_or(1000));
-        let pause = if order.regulatory.interlocks.is_empty() { told } else { told.min(GUARDED) };
+        let interval = Duration::from_millis(u64::try_from(order.protocol.poll_interval_millis).unwrap_or(1000));
+        let pause = if order.regulatory.interlocks.is_empty() { interval } else { interval.min(GUARDED) };
         match observed {
             Ok(()) => {
                 self.misses = 0;
                 self.away.reset();
-                let seen = self.reading.as_ref().and_then(LaneReading::of);
-                self.observe_lane(seen).await;
+                let reading = self.reading.as_ref().and_then(LaneReading::of);
+                self.observe_lane(reading).await;
                 pause
             }
             Err(error) if error.is_absence() => {
@@ -92,7 +92,7 @@ impl DeviceTask {
                     return SECOND_LOOK;
                 }
                 if self.misses == MISSES || self.reading.is_some() {
-                    tracing::info!(device = self.stored.item.name, category = error.category(), "{error}");
+                    tracing::info!(device = self.stored.item.name, category = error.category(), %error, "A device is away.");
                 }
                 (self.reading, self.identity) = (None, None);
                 self.observe_lane(None).await;
@@ -100,7 +100,7 @@ impl DeviceTask {
             }
             Err(error) => {
                 if self.reading.take().is_some() || self.misses == 0 {
-                    tracing::warn!(device = self.stored.item.name, category = error.category(), "{error}");
+                    tracing::warn!(device = self.stored.item.name, category = error.category(), %error, "A device cannot be read.");
                 }
                 self.misses = self.misses.saturating_add(1);
                 if !matches!(self.config, SettingsState::Invalid(..)) {
@@ -112,22 +112,22 @@ impl DeviceTask {
         }
     }
 
-    /// Passes on what the lane's controller shows, and tells it what it is to do.
-    pub(super) async fn observe_lane(&mut self, seen: Option<LaneReading>) {
+    /// Passes on what the lane's controller shows, and sends it the order that follows.
+    pub(super) async fn observe_lane(&mut self, lane_reading: Option<LaneReading>) {
         let uid = &self.stored.item.uid;
         let Some(lane) = self.shared.lanes.table().lane_of(uid) else { return };
-        if let (Some(_), Some(reading)) = (seen, &self.reading) {
+        if let (Some(_), Some(reading)) = (lane_reading, &self.reading) {
             self.shared.agent.counters.lane_seen(&lane, reading);
         }
-        let wish = self.shared.lanes.table().observe(uid, seen, &Now::of(&self.shared.agent.clock));
+        let wanted = self.shared.lanes.table().observe(uid, lane_reading, &Now::of(&self.shared.agent.clock));
         let may = self.order.as_ref().is_ok_and(|o| o.admin == Admin::Enabled) && !self.updater.is_writing();
-        if let (Some(admission), Some(driver), true) = (wish, self.driver.as_mut(), may) {
-            tracing::info!(device = self.stored.item.name, ?admission, "the lane's controller is told");
-            let told = match admit(driver.as_mut(), admission).await {
+        if let (Some(admission), Some(driver), true) = (wanted, self.driver.as_mut(), may) {
+            tracing::info!(device = self.stored.item.name, ?admission, "The lane's controller is ordered.");
+            let reply = match admit(driver.as_mut(), admission).await {
                 Ok(()) => bounded(driver.read()).await,
                 Err(error) => Err(error),
             };
-            match told {
+            match reply {
                 Ok(reading) => {
                     self.shared.lanes.table().observe(
                         uid,
@@ -136,14 +136,16 @@ impl DeviceTask {
                     );
                     self.reading = Some(reading);
                 }
-                Err(error) => tracing::warn!(device = self.stored.item.name, category = error.category(), "{error}"),
+                Err(error) => {
+                    tracing::warn!(device = self.stored.item.name, category = error.category(), %error, "The lane's controller did not take the order.")
+                }
             }
         }
         self.shared.lanes.report(&lane);
         self.shared.lanes.save(&lane).await;
     }
 
-    /// Passes on what the device shows of its interlocks.
+    /// Passes on the interlocks that the device shows.
     pub(super) async fn observe_interlocks(&mut self) {
         let Some(order) = self.order.as_ref().ok().filter(|o| !o.regulatory.interlocks.is_empty()) else { return };
         let guards = interlock::guards(order, self.reading.as_ref());

@@ -1,4 +1,4 @@
-//! From an order and what a device shows to what is to be done with its settings. Pure.
+//! Compares the declared settings with what a device shows. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use crate::driver::Reading;
 /// Longest text that a setting may be, in characters.
 const MAX_TEXT: usize = 256;
 
-/// What to do with the settings of a device.
+/// What a visit does with the settings of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum SettingsStep {
     /// Nothing may be set: the device is only watched now.
     Watch,
     /// These settings differ and no others.
@@ -70,15 +70,15 @@ fn check_value(property: &Property, value: &Value) -> Result<(), String> {
     }
 }
 
-/// What to do with the settings. `being_written` says that an image is on its way, when settings are nobody's business.
-pub fn next(order: &DeviceOrder, reading: &Reading, being_written: bool) -> Next {
+/// What to do with the settings. While an image is `being_written` they are left alone.
+pub fn next(order: &DeviceOrder, reading: &Reading, being_written: bool) -> SettingsStep {
     let differing = reading.differing(&order.config);
     if differing.is_empty() {
-        Next::InForce
+        SettingsStep::InForce
     } else if being_written || order.admin != Admin::Enabled {
-        Next::Watch
+        SettingsStep::Watch
     } else {
-        Next::Configure(differing)
+        SettingsStep::Configure(differing)
     }
 }
 
@@ -110,12 +110,15 @@ mod tests {
         let mut order = order();
         order.config = [("openMillis".to_owned(), Value::Integer(1500)), ("mode".to_owned(), "Auto".into())].into();
         let shown = reading(&[("openMillis", 900.into()), ("mode", "Auto".into())]);
-        assert_eq!(next(&order, &shown, false), Next::Configure([("openMillis".to_owned(), 1500.into())].into()));
-        assert_eq!(next(&order, &shown, true), Next::Watch);
+        assert_eq!(
+            next(&order, &shown, false),
+            SettingsStep::Configure([("openMillis".to_owned(), 1500.into())].into())
+        );
+        assert_eq!(next(&order, &shown, true), SettingsStep::Watch);
         let good = reading(&[("openMillis", 1500.into()), ("mode", "Auto".into())]);
-        assert_eq!(next(&order, &good, false), Next::InForce);
+        assert_eq!(next(&order, &good, false), SettingsStep::InForce);
         order.admin = Admin::Quarantined;
-        assert_eq!(next(&order, &shown, false), Next::Watch);
+        assert_eq!(next(&order, &shown, false), SettingsStep::Watch);
     }
 
     #[test]

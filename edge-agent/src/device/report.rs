@@ -1,4 +1,4 @@
-//! What is said of a device.
+//! What is reported of a device.
 
 use kalong_crds::condition::Reason;
 use kalong_crds::device::{Admin, Health};
@@ -12,7 +12,7 @@ use super::{DeviceTask, SettingsState, plan};
 use crate::lane::interlock;
 
 impl DeviceTask {
-    /// Says what is true of the device now.
+    /// Reports the device as it is now; an orphan is not reported.
     pub(super) fn report(&self, order: Option<&DeviceOrder>) {
         let item = &self.stored.item;
         if !self.stored.adopted && !self.stored.leaving {

@@ -1,4 +1,4 @@
-//! Does to a device what was planned, within a deadline, and reads back.
+//! Driver calls with a deadline of their own: a driver that hangs holds up its device alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::{CALL_DEADLINE, Driver, DriverError, Reading};
 
-/// What is granted beyond the driver's own deadline before the call is given up: a driver that hangs holds up its device alone.
+/// Added to the driver's own deadline before its call is cancelled.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A driver call that ends, whatever the driver does.
+/// Runs a driver call, and cancels it two seconds after [`CALL_DEADLINE`].
 pub async fn bounded<T>(call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
     let limit = CALL_DEADLINE + GRACE;
     timeout(limit, call).await.unwrap_or_else(|_| Err(DriverError::Timeout("the device".to_owned(), limit)))
@@ -25,7 +25,7 @@ pub async fn configure(driver: &mut dyn Driver, values: &BTreeMap<String, Value>
     bounded(driver.read()).await
 }
 
-/// Tells the controller of a lane whether to admit.
+/// Sets the admission of the lane that the device controls.
 pub async fn admit(driver: &mut dyn Driver, admission: Admission) -> Result<(), DriverError> {
     let word = match admission {
         Admission::Open => "Open",

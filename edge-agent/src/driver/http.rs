@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{CALL_DEADLINE, Credential, DriverError};
+use super::{CALL_DEADLINE, DeviceCredential, DriverError};
 
 /// Longest time until a device takes a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -36,24 +36,24 @@ const CHUNK: usize = 16 * 1024;
 /// Largest buffer of a connection, in bytes.
 const MAX_BUFFER: usize = 32 * 1024;
 
-pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(super) type HttpBody = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What a device answered.
+/// Status and body of a response; `retry_after` is set from its header where that is in seconds.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct HttpAnswer {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Bytes,
 }
 
-/// One device that speaks HTTP.
-pub(super) struct Peer {
+/// One device that serves HTTP.
+pub(super) struct HttpPeer {
     endpoint: String,
     /// Taken out while a call is under way, so that an interrupted call never leaves half an answer behind.
-    kept: Option<SendRequest<Body>>,
+    kept: Option<SendRequest<HttpBody>>,
 }
 
-/// Connects to `host:port`.
+/// Connects to `host:port` within three seconds.
 pub(super) async fn dial(endpoint: &str) -> Result<TcpStream, DriverError> {
     let unreachable = |error: io::Error| DriverError::Unreachable(endpoint.to_owned(), Some(Box::new(error)));
     let stream = timeout(CONNECT_DEADLINE, TcpStream::connect(endpoint))
@@ -65,7 +65,7 @@ pub(super) async fn dial(endpoint: &str) -> Result<TcpStream, DriverError> {
 }
 
 /// The `Authorization` header of this credential, where there is one: Basic, or Bearer where no username is given.
-pub(super) fn authorisation_of(credential: Option<&Credential>) -> Result<Option<HeaderValue>, DriverError> {
+pub(super) fn authorisation_of(credential: Option<&DeviceCredential>) -> Result<Option<HeaderValue>, DriverError> {
     let Some(credential) = credential else { return Ok(None) };
     let text = if credential.username.is_empty() {
         format!("Bearer {}", credential.password)
@@ -80,11 +80,11 @@ pub(super) fn authorisation_of(credential: Option<&Credential>) -> Result<Option
 }
 
 /// A body that is in memory.
-pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
+pub(super) fn full(bytes: impl Into<Bytes>) -> HttpBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-impl Peer {
+impl HttpPeer {
     pub(super) fn new(endpoint: String) -> Self {
         Self { endpoint, kept: None }
     }
@@ -95,13 +95,13 @@ impl Peer {
 
     /// A short call with a body in memory. All calls of the contract may be repeated, so one that met a connection that the device
     /// had closed meanwhile goes out again on a new one.
-    pub(super) async fn call(&mut self, request: Request<Bytes>) -> Result<Answer, DriverError> {
+    pub(super) async fn call(&mut self, request: Request<Bytes>) -> Result<HttpAnswer, DriverError> {
         timeout(CALL_DEADLINE, self.exchange(request))
             .await
             .map_err(|_| DriverError::Timeout(self.endpoint.clone(), CALL_DEADLINE))?
     }
 
-    async fn exchange(&mut self, request: Request<Bytes>) -> Result<Answer, DriverError> {
+    async fn exchange(&mut self, request: Request<Bytes>) -> Result<HttpAnswer, DriverError> {
         if let Some(mut sender) = self.kept.take()
             && sender.ready().await.is_ok()
             && let Ok(answer) = self.send(sender, request.clone().map(full)).await
@@ -112,21 +112,25 @@ impl Peer {
         self.send(sender, request.map(full)).await
     }
 
-    async fn open(&self) -> Result<SendRequest<Body>, DriverError> {
+    async fn open(&self) -> Result<SendRequest<HttpBody>, DriverError> {
         let stream = dial(&self.endpoint).await?;
         let (sender, connection) = Builder::new()
             .max_buf_size(MAX_BUFFER)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| DriverError::Protocol(error.to_string()))?;
-        // Ends by itself once the sender is dropped or the device hangs up; what went wrong is told to the sender.
+        // Ends by itself once the sender is dropped or the device hangs up; the sender gets the error.
         tokio::spawn(async move {
             let _ = connection.await;
         });
         Ok(sender)
     }
 
-    async fn send(&mut self, mut sender: SendRequest<Body>, mut request: Request<Body>) -> Result<Answer, DriverError> {
+    async fn send(
+        &mut self,
+        mut sender: SendRequest<HttpBody>,
+        mut request: Request<HttpBody>,
+    ) -> Result<HttpAnswer, DriverError> {
         let host = HeaderValue::from_str(&self.endpoint);
         request.headers_mut().insert(HOST, host.map_err(|error| DriverError::Invalid(error.to_string()))?);
         let response = sender.send_request(request).await.map_err(|error| self.fault(error))?;
@@ -140,7 +144,7 @@ impl Peer {
             self.kept = Some(sender);
         }
         let retry_after = parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        Ok(Answer { status: parts.status, retry_after: retry_after.map(Duration::from_secs), body })
+        Ok(HttpAnswer { status: parts.status, retry_after: retry_after.map(Duration::from_secs), body })
     }
 
     fn fault(&self, error: hyper::Error) -> DriverError {
@@ -158,7 +162,7 @@ impl Peer {
         image: &Path,
         from: u64,
         size: u64,
-    ) -> Result<Answer, DriverError> {
+    ) -> Result<HttpAnswer, DriverError> {
         let (body, sent) = read_from(image, from, size).await.map_err(|error| {
             DriverError::Invalid(format!("the image at {} cannot be read: {error}", image.display()))
         })?;
@@ -185,7 +189,7 @@ impl Peer {
 }
 
 /// A body that reads a file piece by piece, and how many bytes of it went out so far.
-async fn read_from(image: &Path, from: u64, size: u64) -> io::Result<(Body, Arc<AtomicU64>)> {
+async fn read_from(image: &Path, from: u64, size: u64) -> io::Result<(HttpBody, Arc<AtomicU64>)> {
     let mut file = File::open(image).await?;
     file.seek(SeekFrom::Start(from)).await?;
     let sent = Arc::new(AtomicU64::new(0));

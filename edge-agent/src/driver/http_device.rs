@@ -14,12 +14,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use super::http::{Answer, Peer, authorisation_of};
-use super::{Connect, DeviceIdentity, Driver, DriverError, MAX_OBJECTIONS, Reading, SelfTest, Slots, shape};
+use super::http::{HttpAnswer, HttpPeer, authorisation_of};
+use super::{DeviceConnection, DeviceIdentity, Driver, DriverError, MAX_OBJECTIONS, Reading, SelfTest, Slots, shape};
 
 /// Where the contract begins; the version stands in it.
 const BASE: &str = "/kalong/v1";
-/// Member of the answer to `/properties` in which a device may tell its health codes, so that one request shows everything.
+/// Member of the response to `/properties` that may carry the health codes, so that one request reads everything.
 const HEALTH_CODES: &str = "healthCodes";
 /// Longest time that a device may write an image.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(3600);
@@ -34,7 +34,7 @@ const MAX_DETAIL: usize = 512;
 
 /// A device that answers the published contract.
 pub(super) struct HttpDevice {
-    peer: Peer,
+    peer: HttpPeer,
     authorization: Option<HeaderValue>,
     properties: Vec<Property>,
     codes: Vec<HealthCode>,
@@ -85,17 +85,17 @@ struct SelfTestAnswer {
 }
 
 #[derive(Deserialize)]
-struct Problem {
+struct ProblemDetails {
     title: String,
     #[serde(default)]
     detail: String,
 }
 
 impl HttpDevice {
-    pub(super) fn new(connect: Connect<'_>) -> Result<Self, DriverError> {
+    pub(super) fn new(connect: DeviceConnection<'_>) -> Result<Self, DriverError> {
         let order = connect.order;
         Ok(Self {
-            peer: Peer::new(connect.endpoint()?),
+            peer: HttpPeer::new(connect.endpoint()?),
             authorization: authorisation_of(connect.credential.as_ref())?,
             properties: order.properties.clone(),
             codes: order.health_codes.clone(),
@@ -120,7 +120,7 @@ impl HttpDevice {
         method: Method,
         path: &str,
         json: Option<serde_json::Value>,
-    ) -> Result<Answer, DriverError> {
+    ) -> Result<HttpAnswer, DriverError> {
         let body = json.as_ref().map_or_else(Bytes::new, |json| Bytes::from(json.to_string()));
         let mut request = self.request(method, path, body)?;
         if json.is_some() {
@@ -145,7 +145,7 @@ impl HttpDevice {
         if held.complete {
             return Ok(());
         }
-        // Whatever a device says beyond the image is no place to go on from.
+        // An offset beyond the image is no place to continue from.
         let from = if held.received < size { held.received } else { 0 };
         let mut request = self.request(Method::PUT, &path, ())?;
         let headers = request.headers_mut();
@@ -162,7 +162,7 @@ impl HttpDevice {
 }
 
 /// The answer, unless it is a refusal.
-fn accepted(answer: Answer) -> Result<Answer, DriverError> {
+fn accepted(answer: HttpAnswer) -> Result<HttpAnswer, DriverError> {
     let status = answer.status;
     if status.is_success() {
         return Ok(answer);
@@ -170,10 +170,10 @@ fn accepted(answer: Answer) -> Result<Answer, DriverError> {
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         return Err(DriverError::Unauthorised);
     }
-    let problem = serde_json::from_slice::<Problem>(&answer.body).ok();
+    let problem = serde_json::from_slice::<ProblemDetails>(&answer.body).ok();
     let text = match problem {
-        Some(Problem { title, detail }) if detail.is_empty() => title,
-        Some(Problem { title, detail }) => format!("{title}: {detail}"),
+        Some(ProblemDetails { title, detail }) if detail.is_empty() => title,
+        Some(ProblemDetails { title, detail }) => format!("{title}: {detail}"),
         None => "no problem document was given; see docs/device-contract".to_owned(),
     };
     // From a peer into status and Events: bounded, and no control characters.
@@ -181,7 +181,7 @@ fn accepted(answer: Answer) -> Result<Answer, DriverError> {
     Err(DriverError::Refused(format!("{text} (HTTP {})", status.as_u16())))
 }
 
-/// The health codes that the device told beside its properties. A list is no value, so no property can be taken for it.
+/// The health codes that the device sent along with its properties. A list is no value, so no property is mistaken for it.
 fn codes_in(told: &mut BTreeMap<String, serde_json::Value>) -> Option<BTreeSet<String>> {
     if !told.get(HEALTH_CODES)?.is_array() {
         return None;

@@ -1,6 +1,6 @@
-//! `Driver`: the contract of a device integrator. One driver file speaks one protocol; everything else stays outside.
+//! `Driver`: the contract of a device integrator. One driver file implements one protocol; everything else stays outside.
 //!
-//! A driver is used by one task at a time. It keeps no truth of its own: what it cannot ask the device, it does not know.
+//! A driver is used by one task at a time. It keeps no truth of its own: it knows what the device reports, and nothing else.
 //! Every call ends within [`CALL_DEADLINE`], firmware transfer and installation apart, and may be repeated after a power cut.
 
 pub(crate) mod call;
@@ -26,7 +26,7 @@ pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
 /// Most objections that one reading carries.
 pub const MAX_OBJECTIONS: usize = 8;
 
-/// What a device says that it is and runs.
+/// What a device reports of its identity and its software.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceIdentity {
     /// Serial number, empty where the protocol has none.
@@ -35,20 +35,20 @@ pub struct DeviceIdentity {
     pub hardware_revision: String,
     /// Version of the software that runs.
     pub version: String,
-    /// Digest of the image that runs, where the device can tell.
+    /// Digest of the image that runs, where the device reports one.
     pub digest: Option<Digest>,
     /// Number of starts; a change means that it restarted.
     pub boot_count: Option<i64>,
 }
 
-/// What a device shows now.
+/// One reading of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Values by property name, settings included.
     pub properties: BTreeMap<String, Value>,
     /// Active health codes, of the model's list.
     pub health: BTreeSet<String>,
-    /// What the device told beside that its model does not know or allow, in words, at most [`MAX_OBJECTIONS`]. Such values are in
+    /// What the device reported that its model does not know or allow, in words, at most [`MAX_OBJECTIONS`]. Such values are in
     /// neither of the lists above: they age until they are stale.
     pub objections: Vec<String>,
 }
@@ -64,7 +64,7 @@ impl Reading {
 /// What a device holds in its image slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slots {
-    /// Digest of the image that runs, where the device can tell.
+    /// Digest of the image that runs, where the device reports one.
     pub running: Option<Digest>,
     /// Digest of the image that was written and does not run.
     pub written: Option<Digest>,
@@ -72,27 +72,27 @@ pub struct Slots {
     pub committed: bool,
 }
 
-/// A device's own test.
+/// Result of a device's self-test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SelfTest {
-    /// It passed.
+    /// The device found nothing wrong.
     Passed,
-    /// It goes on; ask again.
+    /// It is still running; ask again.
     Running,
-    /// It failed, and what the device says of it.
+    /// It failed, with the reason that the device reports.
     Failed(String),
 }
 
 /// Username and password of a device, opened from the sealed credential. Never logged.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credential {
+pub struct DeviceCredential {
     /// Name to log in with.
     pub username: String,
     /// Password to log in with.
     pub password: String,
 }
 
-impl std::fmt::Debug for Credential {
+impl std::fmt::Debug for DeviceCredential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Credential(..)")
     }
@@ -101,7 +101,7 @@ impl std::fmt::Debug for Credential {
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
-    /// Nobody answers at the address.
+    /// Nothing answers at the address.
     #[error("{0} does not answer: check power, cabling and `connection.endpoint`")]
     Unreachable(String, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
     /// The device took longer than it may.
@@ -110,7 +110,7 @@ pub enum DriverError {
     /// The answer does not follow the protocol.
     #[error("the device answered against its protocol: {0}")]
     Protocol(String),
-    /// The device said no, and why.
+    /// The device refused, with its reason.
     #[error("the device refused: {0}")]
     Refused(String),
     /// The credential is missing or wrong.
@@ -144,10 +144,10 @@ impl DriverError {
     }
 }
 
-/// One device, spoken to in its own protocol.
+/// One device, behind its own protocol.
 #[async_trait]
 pub trait Driver: Send {
-    /// Who the device is and what it runs.
+    /// The device's serial number, hardware revision and running version.
     async fn identify(&mut self) -> Result<DeviceIdentity, DriverError>;
 
     /// All properties of the model, and the active health codes.
@@ -162,10 +162,10 @@ pub trait Driver: Send {
     /// Sends an image to the device. Resumes or starts over by itself; writing the same image twice does no harm.
     async fn transfer(&mut self, image: &Path, digest: &Digest, size: u64) -> Result<(), DriverError>;
 
-    /// Has the device write and check the image that was sent. Returns once the device says that it is written.
+    /// Makes the device write and check the image that was sent. Returns once the device reports that it is written.
     async fn install(&mut self, digest: &Digest) -> Result<(), DriverError>;
 
-    /// Has the device start the written image. Returns once the order is taken, not once it runs.
+    /// Makes the device start the written image. Returns once the device accepted that, not once the image runs.
     async fn activate(&mut self) -> Result<(), DriverError>;
 
     /// The device's own test of what runs now.
@@ -174,25 +174,25 @@ pub trait Driver: Send {
     /// Makes the running image permanent.
     async fn commit(&mut self) -> Result<(), DriverError>;
 
-    /// Has the device go back to the image that ran before, where it holds one.
+    /// Makes the device go back to the image that ran before, where it holds one.
     async fn roll_back(&mut self) -> Result<(), DriverError>;
 }
 
-/// What a driver is made from.
+/// What a driver is constructed from.
 #[derive(Clone, Debug)]
-pub struct Connect<'a> {
+pub struct DeviceConnection<'a> {
     /// The device's order: protocol, register map, properties, endpoint, parameters.
     pub order: &'a DeviceOrder,
     /// The opened credential, where one is declared.
-    pub credential: Option<Credential>,
+    pub credential: Option<DeviceCredential>,
 }
 
-/// The driver for this device. Nothing is sent yet: the first call connects, and a broken connection is made anew by the next.
+/// The driver for this device. Nothing is sent yet: the first call connects, and a broken connection is re-established by the next.
 ///
 /// # Errors
 /// [`DriverError::Invalid`] where the order cannot be carried out at all: a malformed endpoint, parameter or register.
-pub fn connect(order: &DeviceOrder, credential: Option<Credential>) -> Result<Box<dyn Driver>, DriverError> {
-    let connect = Connect { order, credential };
+pub fn connect(order: &DeviceOrder, credential: Option<DeviceCredential>) -> Result<Box<dyn Driver>, DriverError> {
+    let connect = DeviceConnection { order, credential };
     Ok(match order.protocol.name {
         ProtocolName::ModbusTcp => Box::new(modbus::Modbus::new(&connect)?),
         ProtocolName::ToledoContinuous => Box::new(weighing::Weighing::new(&connect)?),
@@ -201,7 +201,7 @@ pub fn connect(order: &DeviceOrder, credential: Option<Credential>) -> Result<Bo
     })
 }
 
-impl Connect<'_> {
+impl DeviceConnection<'_> {
     /// The endpoint, once it is seen to be a host and a port.
     fn endpoint(&self) -> Result<String, DriverError> {
         let endpoint = &self.order.endpoint;

@@ -1,4 +1,4 @@
-//! What a model says of a value, as every driver needs it: which words it takes, and whether it may be so.
+//! What a model allows of a value, as every driver needs it: which words an enumeration has, and whether a value fits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +83,7 @@ pub(crate) fn objection(property: &Property, value: &Value) -> Option<String> {
 }
 
 /// A reading of these values and codes, less what the model does not know or allow. A property that the model does not have is
-/// nobody's business and is left out without a word.
+/// left out without an objection.
 pub(crate) fn reading(
     properties: &[Property],
     shown: impl Fn(&str) -> bool,

@@ -14,9 +14,9 @@ use super::{FirmwareUpdater, Visit, install, probes, puts_back, release, running
 use crate::driver::call::bounded;
 use crate::store::attempt::{Failure, Record};
 
-/// Time between the two looks that confirm a safe state.
+/// Time between the two readings that confirm a safe state.
 const SAFE_APART: Duration = Duration::from_secs(5);
-/// Largest image whose length nobody signed: the one that is fetched to be put back.
+/// Largest image whose length is not signed: the one that is fetched for a rollback.
 const LARGEST_PREVIOUS: u64 = 16 * 1024 * 1024 * 1024;
 
 impl FirmwareUpdater {
@@ -50,7 +50,7 @@ impl FirmwareUpdater {
             }
             Action::Verify | Action::Download | Action::ConfirmSafe => Outcome::Pending,
         };
-        // What was known of the device is not true any more.
+        // The action may have changed what runs.
         visit.identity = bounded(driver.identify()).await.ok();
         outcome
     }
@@ -71,7 +71,7 @@ impl FirmwareUpdater {
             now: Timestamp::now(),
         };
         match release::verify(firmware, &inputs) {
-            Outcome::Done if puts_back(order) && record.previous.is_none() => Outcome::Failed(Failure::final_(
+            Outcome::Done if puts_back(order) && record.previous.is_none() => Outcome::Failed(Failure::permanent(
                 Reason::Incompatible,
                 "the device does not tell which image runs, so that it could not be put back: declare `update.rollback: None` in its model to go without",
             )),

@@ -30,7 +30,7 @@ const READ_DEADLINE: Duration = Duration::from_secs(30);
 const NO_PROGRESS: Duration = Duration::from_secs(600);
 /// First and longest wait after a broken transfer.
 const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Downloads at one time.
+/// Downloads that run at the same time.
 const PARALLEL: usize = 2;
 /// Bytes that stay free on the disk beside an image.
 const RESERVE: u64 = 32 * 1024 * 1024;
@@ -55,11 +55,11 @@ impl Size {
 /// How far a download is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DownloadState {
-    /// It goes on.
+    /// It is running or queued.
     Busy,
     /// It is there, whole, checked and synced.
     Ready(PathBuf),
-    /// It cannot be had.
+    /// It failed, and stays so until [`Downloads::clear_failure`].
     Failed(Failure),
 }
 
@@ -102,7 +102,7 @@ pub struct Downloads {
     slots: Semaphore,
 }
 
-struct Part {
+struct PartFile {
     file: std::fs::File,
     hash: ring::digest::Context,
     length: u64,
@@ -123,17 +123,17 @@ impl Downloads {
         })
     }
 
-    /// From where, and as whom, artifacts are fetched from now on.
+    /// Sets the base address, and the TLS client with the identity, for downloads from now on.
     pub fn set_source(&self, tls: Arc<rustls::ClientConfig>, base: Address) {
         *self.source.lock() = Some((tls, base));
     }
 
-    /// Where the whole artifact stands or will stand.
+    /// Path of the complete artifact, whether it exists yet or not.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(digest.hex())
     }
 
-    /// Looks how far the download is, and starts it where it has not begun.
+    /// Returns how far the download is, and starts it where it has not begun.
     pub fn fetch(self: &Arc<Self>, digest: &Digest, size: Size) -> DownloadState {
         let mut jobs = self.jobs.lock();
         if let Some(progress) = jobs.get(digest) {
@@ -156,7 +156,7 @@ impl Downloads {
         DownloadState::Busy
     }
 
-    /// A failed download may be tried anew.
+    /// Lets a failed download be retried.
     pub fn clear_failure(&self, digest: &Digest) {
         let mut jobs = self.jobs.lock();
         if matches!(jobs.get(digest), Some(DownloadState::Failed(_))) {
@@ -164,7 +164,7 @@ impl Downloads {
         }
     }
 
-    /// What this device still needs. Whole artifacts that no device needs are deleted.
+    /// Pins the artifacts that this device still needs. Those that no device needs are deleted.
     pub fn pin(&self, uid: &str, digests: Vec<Digest>) {
         let (mut pins, mut jobs) = (self.pins.lock(), self.jobs.lock());
         if digests.is_empty() {
@@ -204,14 +204,14 @@ impl Downloads {
             match self.attempt(digest, size).await {
                 Ok(true) => return DownloadState::Ready(whole),
                 Ok(false) if wrong > 0 => {
-                    return DownloadState::Failed(Failure::final_(
+                    return DownloadState::Failed(Failure::permanent(
                         Reason::DigestMismatch,
                         format!("the artifact is not {digest}, twice: publish a release that names the right bytes"),
                     ));
                 }
                 Ok(false) => wrong += 1,
                 Err(error @ DownloadError::TooLong(_)) => {
-                    return DownloadState::Failed(Failure::final_(Reason::DigestMismatch, error.to_string()));
+                    return DownloadState::Failed(Failure::permanent(Reason::DigestMismatch, error.to_string()));
                 }
                 Err(error) => {
                     let have = self.store.bytes_durable(digest.hex()).await.unwrap_or(0);
@@ -224,7 +224,7 @@ impl Downloads {
                             "the artifact could not be fetched: {error}"
                         )));
                     }
-                    tracing::warn!(digest = digest.hex(), have, %error, "the download broke off and goes on later");
+                    tracing::warn!(digest = digest.hex(), have, %error, "A download broke off and continues later.");
                     tokio::time::sleep(backoff.wait()).await;
                 }
             }
@@ -275,7 +275,7 @@ impl Downloads {
     async fn receive(
         &self,
         digest: &Digest,
-        part: &mut Part,
+        part: &mut PartFile,
         response: Response<Incoming>,
         size: Size,
     ) -> Result<(), DownloadError> {
@@ -304,7 +304,7 @@ impl Downloads {
     }
 
     /// Syncs the bytes, then records them: never the other way round.
-    async fn secure(&self, digest: &Digest, part: &mut Part) -> Result<(), DownloadError> {
+    async fn secure(&self, digest: &Digest, part: &mut PartFile) -> Result<(), DownloadError> {
         if part.length == part.durable {
             return Ok(());
         }
@@ -317,8 +317,8 @@ impl Downloads {
     }
 }
 
-/// Holds the answer against what was asked. Gives the length of the whole, where it is told.
-fn begin(part: &mut Part, response: &Response<Incoming>, size: Size) -> Result<Option<u64>, DownloadError> {
+/// Checks the response against the request. Returns the length of the whole artifact, where the response has it.
+fn begin(part: &mut PartFile, response: &Response<Incoming>, size: Size) -> Result<Option<u64>, DownloadError> {
     let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
     let total = match response.status() {
         StatusCode::PARTIAL_CONTENT => {
@@ -331,7 +331,7 @@ fn begin(part: &mut Part, response: &Response<Incoming>, size: Size) -> Result<O
             total.parse().ok()
         }
         StatusCode::OK => {
-            // The server took no notice of the range: what we have is worth nothing.
+            // The server ignored the range, so what we have cannot be continued.
             restart(part)?;
             header("content-length").and_then(|l| l.parse().ok())
         }
@@ -348,7 +348,7 @@ fn begin(part: &mut Part, response: &Response<Incoming>, size: Size) -> Result<O
     }
 }
 
-fn restart(part: &mut Part) -> std::io::Result<()> {
+fn restart(part: &mut PartFile) -> std::io::Result<()> {
     part.file.set_len(0)?;
     part.file.seek(SeekFrom::Start(0))?;
     part.hash = ring::digest::Context::new(&ring::digest::SHA256);
@@ -357,14 +357,14 @@ fn restart(part: &mut Part) -> std::io::Result<()> {
 }
 
 /// Opens the part file at what was recorded as durable, and hashes that again: the disk may have lost it.
-async fn open_part(path: PathBuf, recorded: u64) -> Result<Part, DownloadError> {
-    let work = move || -> std::io::Result<Part> {
+async fn open_part(path: PathBuf, recorded: u64) -> Result<PartFile, DownloadError> {
+    let work = move || -> std::io::Result<PartFile> {
         let mut file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let have = file.metadata()?.len().min(recorded);
         file.set_len(have)?;
         let (hash, length) = hash_of(&mut file)?;
         file.seek(SeekFrom::Start(length))?;
-        Ok(Part { file, hash, length, durable: length })
+        Ok(PartFile { file, hash, length, durable: length })
     };
     Ok(tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)??)
 }

@@ -15,7 +15,7 @@ use crate::driver::call::bounded;
 use crate::driver::{Driver, DriverError};
 use crate::store::attempt::{Failure, Record, Target};
 
-/// Slowest link to a device that is waited for, in bytes a second.
+/// Slowest link to a device that a transfer allows for, in bytes a second.
 const SLOWEST: u64 = 100_000;
 /// Least and longest time of a transfer.
 const TRANSFER: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
@@ -60,7 +60,7 @@ pub async fn transfer(driver: &mut dyn Driver, image: &Path, target: &Target, li
         Ok(found) if found == target.digest => {}
         Ok(_) => {
             let message = "the staged image is not the one of the release any more: check the disk of this box";
-            return Outcome::Failed(Failure::final_(Reason::DigestMismatch, message));
+            return Outcome::Failed(Failure::permanent(Reason::DigestMismatch, message));
         }
         Err(error) => return Outcome::Failed(Failure::transport(format!("the staged image cannot be read: {error}"))),
     }
@@ -73,7 +73,7 @@ pub async fn transfer(driver: &mut dyn Driver, image: &Path, target: &Target, li
     outcome(result, Reason::FailedOnDevice, "the image could not be sent")
 }
 
-/// Has the image written, and reads back what was written where the device can tell.
+/// Makes the device write the image, and reads back what was written where the device reports it.
 pub async fn install(driver: &mut dyn Driver, target: &Target, limit: Duration) -> Outcome {
     // A cut between writing and its record must not cost the device a second write of the same image.
     if let Ok(slots) = bounded(driver.slots()).await
@@ -88,7 +88,7 @@ pub async fn install(driver: &mut dyn Driver, target: &Target, limit: Duration) 
     }
     match bounded(driver.slots()).await {
         Ok(slots) => match slots.written {
-            Some(written) if written != target.digest => Outcome::Failed(Failure::final_(
+            Some(written) if written != target.digest => Outcome::Failed(Failure::permanent(
                 Reason::DigestMismatch,
                 "the device holds other bytes than were sent: replace the device or its storage",
             )),
@@ -99,12 +99,12 @@ pub async fn install(driver: &mut dyn Driver, target: &Target, limit: Duration) 
     }
 }
 
-/// Has the device switch to the written image.
+/// Makes the device switch to the written image.
 pub async fn activate(driver: &mut dyn Driver) -> Outcome {
     outcome(bounded(driver.activate()).await, Reason::FailedOnDevice, "the device did not switch to the new image")
 }
 
-/// Makes the running image permanent. Where there is nothing to be made permanent, it is.
+/// Makes the running image permanent. A protocol that has no such step counts as done.
 pub async fn commit(driver: &mut dyn Driver) -> Outcome {
     match bounded(driver.commit()).await {
         Err(DriverError::Unsupported(_)) => Outcome::Done,
@@ -119,7 +119,7 @@ pub async fn roll_back(driver: &mut dyn Driver, record: &Record, order: &DeviceO
     }
     let (Some(image), Some(digest)) = (image, record.previous.clone()) else {
         let message = "the previous image is not in the cache of this box";
-        return Outcome::Failed(Failure::final_(Reason::FailedOnDevice, message));
+        return Outcome::Failed(Failure::permanent(Reason::FailedOnDevice, message));
     };
     let size = std::fs::metadata(image).map_or(0, |m| m.len());
     let previous = Target { digest, size, version: record.previous_version.clone(), ..record.target.clone() };
@@ -142,6 +142,6 @@ fn outcome(result: Result<(), DriverError>, reason: Reason, what: &str) -> Outco
     match result {
         Ok(()) => Outcome::Done,
         Err(error) if error.is_absence() => Outcome::Absent(format!("{what}: {error}")),
-        Err(error) => Outcome::Failed(Failure::final_(reason, format!("{what}: {error}"))),
+        Err(error) => Outcome::Failed(Failure::permanent(reason, format!("{what}: {error}"))),
     }
 }

@@ -39,7 +39,7 @@ use crate::store::StoreError;
 use crate::store::attempt::{Failure, Record, Target};
 use crate::store::desired::StoredItem;
 use crate::store::durable::DurableState;
-use attempt::{AttemptInputs, Running, STAGED_LIFE, Transition, decide, settle};
+use attempt::{AttemptInputs, RunningFirmware, STAGED_LIFE, Transition, decide, settle};
 use download::Downloads;
 
 /// Transitions within one visit, so that an attempt that goes in circles gives the task back.
@@ -54,7 +54,7 @@ pub struct UpdateContext {
     pub agent: Arc<AgentContext>,
     /// The lanes that this box runs.
     pub lanes: Arc<Lanes>,
-    /// The cache of artifacts.
+    /// The cache of artifacts, shared by all devices.
     pub downloads: Arc<Downloads>,
     /// The keys by which releases are verified.
     pub release_keys: ReleaseKeys,
@@ -62,13 +62,13 @@ pub struct UpdateContext {
 
 /// What one visit shows of a device.
 pub struct Visit<'a> {
-    /// Its order.
+    /// The order of the device in force.
     pub order: &'a DeviceOrder,
-    /// How it is spoken to; none before the first connection.
+    /// The driver; `None` before the first connection.
     pub driver: Option<&'a mut (dyn Driver + 'static)>,
-    /// Who it says that it is; none while it does not answer.
+    /// Identity; `None` while the device does not answer.
     pub identity: Option<DeviceIdentity>,
-    /// What it shows; none while it does not answer.
+    /// Reading; `None` while the device does not answer.
     pub reading: Option<&'a Reading>,
 }
 
@@ -101,7 +101,7 @@ fn is_active(step: Step) -> bool {
 }
 
 impl FirmwareUpdater {
-    /// Goes on from the last record.
+    /// An updater that goes on from the last record.
     pub fn new(
         shared: Arc<UpdateContext>,
         stored: &StoredItem,
@@ -123,7 +123,7 @@ impl FirmwareUpdater {
             was_away: false,
             absent_since: None,
             safe_since: None,
-            // A soak that a restart of the box interrupted begins anew: monotonic time does not go through a restart.
+            // A soak that a restart of the box interrupted starts over: monotonic time does not survive a restart.
             soak_since: Some(Instant::now()),
         };
         updater.mark_lane(order);
@@ -135,7 +135,7 @@ impl FirmwareUpdater {
         self.record.as_ref().is_some_and(|r| r.step.touches_device())
     }
 
-    /// Whether an attempt runs.
+    /// Whether an attempt runs that is neither at an end nor quarantined.
     pub fn is_active(&self) -> bool {
         self.record.as_ref().is_some_and(|r| is_active(r.step))
     }
@@ -150,7 +150,7 @@ impl FirmwareUpdater {
         self.durable = durable;
     }
 
-    /// The object was made anew; the device is the same.
+    /// Takes over another uid: the object was recreated, the device is the same.
     pub fn rename(&mut self, uid: &str, order: Option<&DeviceOrder>) {
         self.shared.lanes.table().mark_change(&self.uid, None);
         self.shared.downloads.pin(&self.uid, Vec::new());
@@ -158,7 +158,7 @@ impl FirmwareUpdater {
         self.mark_lane(order);
     }
 
-    /// The device is not to be changed any more: calls off an attempt that has not touched it.
+    /// Cancels an attempt that has not touched the device, because the device is not to be changed any more.
     pub async fn call_off(&mut self) {
         if self.is_writing() || !self.is_active() {
             return;
@@ -167,7 +167,7 @@ impl FirmwareUpdater {
             let Some(record) = self.record.clone().filter(|r| is_active(r.step)) else { return };
             let Transition::Write(next) = decide(&record, &nothing_wanted()) else { return };
             if let Err(error) = self.write(None, *next).await {
-                tracing::warn!(device = self.name, category = error.category(), "{error}");
+                tracing::warn!(device = self.name, category = error.category(), %error, "A firmware attempt could not be cancelled.");
                 return;
             }
         }
@@ -178,7 +178,7 @@ impl FirmwareUpdater {
         self.known.as_ref().and_then(|k| k.digest.clone())
     }
 
-    /// What there is to say about the firmware.
+    /// The firmware status to report; `None` before the device answered for the first time.
     pub fn status(&self) -> Option<FirmwareStatus> {
         let record = self.record.as_ref();
         if record.is_none() && self.known.is_none() {
@@ -192,7 +192,7 @@ impl FirmwareUpdater {
         let staged = matches!(step, Step::Staged | Step::AwaitingDrain | Step::Draining | Step::Drained);
         let active = record.filter(|_| step != Step::Idle);
         let running = self.known.as_ref().map_or_else(String::new, |k| k.version.clone());
-        // On trial the new image runs already: what ran before it is what a rollback returns to.
+        // On probation the new image runs already; a rollback returns to the one before.
         let left = active.filter(|r| step.touches_device() && r.previous_version != running);
         Some(FirmwareStatus {
             running,
@@ -206,7 +206,7 @@ impl FirmwareUpdater {
         })
     }
 
-    /// What is wrong with the firmware, if a person or time is needed.
+    /// Why the last attempt failed, if that is to be reported.
     pub fn complaint(&self) -> Option<(ItemState, &Failure)> {
         if let Some(failure) = &self.unreadable {
             return Some((ItemState::Rejected, failure));
@@ -220,7 +220,7 @@ impl FirmwareUpdater {
         }
     }
 
-    /// Goes as far as it can with what this visit shows.
+    /// Advances the attempt as far as this visit allows.
     pub async fn advance(&mut self, mut visit: Visit<'_>) -> Result<(), StoreError> {
         for _ in 0..TRANSITIONS {
             if let Some(identity) = &visit.identity {
@@ -242,14 +242,14 @@ impl FirmwareUpdater {
         Ok(())
     }
 
-    /// What the order names, where the device may be changed.
+    /// The release that the order names, where the device may be changed.
     fn wanted<'o>(&mut self, order: &'o DeviceOrder) -> Option<(&'o FirmwareOrder, Target)> {
         self.unreadable = None;
         let firmware = order.firmware.as_ref().filter(|_| order.admin == Admin::Enabled)?;
         match release::target(firmware) {
             Ok(target) => Some((firmware, target)),
             Err(error) => {
-                self.unreadable = Some(Failure::final_(Reason::SignatureInvalid, error.to_string()));
+                self.unreadable = Some(Failure::permanent(Reason::SignatureInvalid, error.to_string()));
                 None
             }
         }
@@ -316,7 +316,7 @@ impl FirmwareUpdater {
         }
     }
 
-    /// Lane and interlocks, as this box reads them itself: the agent may refuse what the operator permits.
+    /// Lane and interlocks as this box reads them: the agent may refuse what the operator permits.
     fn safety(&self, visit: &Visit<'_>) -> Safety {
         let Some(reading) = visit.reading else { return Safety::Unsafe("the device does not answer".to_owned()) };
         for interlock in &visit.order.regulatory.interlocks {
@@ -333,8 +333,8 @@ impl FirmwareUpdater {
     }
 }
 
-fn running(identity: &DeviceIdentity) -> Running {
-    Running { version: identity.version.clone(), digest: identity.digest.clone(), boots: identity.boot_count }
+fn running(identity: &DeviceIdentity) -> RunningFirmware {
+    RunningFirmware { version: identity.version.clone(), digest: identity.digest.clone(), boots: identity.boot_count }
 }
 
 /// Whether the previous image has to be in the cache before this one is touched.

@@ -4,7 +4,7 @@ use kalong_crds::condition::Reason;
 use kalong_crds::device_model::{Probe, Severity};
 use kalong_crds::wire::order::DeviceOrder;
 
-use super::attempt::{Outcome, Running};
+use super::attempt::{Outcome, RunningFirmware};
 use crate::driver::call::bounded;
 use crate::driver::{Driver, Reading, SelfTest};
 use crate::store::attempt::{Failure, Target};
@@ -13,11 +13,11 @@ use crate::store::attempt::{Failure, Target};
 pub async fn run(
     order: &DeviceOrder,
     target: Option<&Target>,
-    running: &Running,
+    running: &RunningFirmware,
     reading: Option<&Reading>,
     driver: &mut dyn Driver,
 ) -> Outcome {
-    let failed = |message: String| Outcome::Failed(Failure::final_(Reason::ProbeFailed, message));
+    let failed = |message: String| Outcome::Failed(Failure::permanent(Reason::ProbeFailed, message));
     for probe in &order.update.probes {
         match probe {
             Probe::Identity => {
@@ -26,7 +26,7 @@ pub async fn run(
                 {
                     let message =
                         format!("the device reports version `{}` and not {}", running.version, target.version);
-                    return Outcome::Failed(Failure::final_(Reason::WrongVersion, message));
+                    return Outcome::Failed(Failure::permanent(Reason::WrongVersion, message));
                 }
             }
             Probe::SelfTest => match bounded(driver.self_test()).await {

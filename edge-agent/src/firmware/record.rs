@@ -42,7 +42,7 @@ impl FirmwareUpdater {
             Transaction { uid: self.uid.clone(), record: Some(next.clone()), durable: Some(durable.clone()), events };
         self.shared.agent.commit(transaction).await?;
         tracing::info!(device = self.name, attempt = next.attempt, step = ?next.step, mark = ?next.mark, version = next.target.version,
-            failure = next.failure.as_ref().map(|f| f.message.as_str()), "the attempt moved");
+            failure = next.failure.as_ref().map(|f| f.message.as_str()), "A firmware attempt moved.");
         if entered || retried {
             self.entered = Instant::now();
         }
@@ -132,7 +132,7 @@ impl FirmwareUpdater {
     }
 }
 
-/// Sets the time at which a failed way is tried again.
+/// Sets the time at which an attempt that failed on the transport is retried.
 fn schedule(next: &mut Record) {
     next.retry_at = None;
     if next.step == Step::Failed && next.failure.as_ref().is_some_and(|f| f.transport) {

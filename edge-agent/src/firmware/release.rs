@@ -7,7 +7,7 @@ use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::{DeviceOrder, FirmwareOrder};
 use kalong_crds::wire::release::{ReleaseError, ReleaseKeys, signatures_needed};
 
-use super::attempt::{Outcome, Running};
+use super::attempt::{Outcome, RunningFirmware};
 use crate::store::attempt::{Failure, Target};
 
 /// What a release is verified against.
@@ -19,17 +19,17 @@ pub struct VerifyInputs<'a> {
     pub order: &'a DeviceOrder,
     /// Hardware revision that the device reports, empty where it does not.
     pub hardware: &'a str,
-    /// What runs now.
-    pub running: &'a Running,
+    /// What the device runs now.
+    pub running: &'a RunningFirmware,
     /// Highest counter that was proven on the device.
     pub counter: i64,
     /// Whether the clock can be believed.
     pub clock: Clock,
-    /// The time now.
+    /// Time at which the release must not have expired.
     pub now: Timestamp,
 }
 
-/// The target that an order names, before any judgement.
+/// The target that an order names, before it is verified.
 pub fn target(order: &FirmwareOrder) -> Result<Target, ReleaseError> {
     let document = order.release.read()?;
     Ok(Target {
@@ -42,7 +42,7 @@ pub fn target(order: &FirmwareOrder) -> Result<Target, ReleaseError> {
     })
 }
 
-/// Judges a release for a device: signatures first, then what was signed.
+/// Verifies a release for a device: signatures first, then what was signed.
 pub fn verify(firmware: &FirmwareOrder, inputs: &VerifyInputs<'_>) -> Outcome {
     if inputs.clock == Clock::Unsynced {
         // Validity needs a believed time.
@@ -103,5 +103,5 @@ pub fn verify(firmware: &FirmwareOrder, inputs: &VerifyInputs<'_>) -> Outcome {
 }
 
 fn refuse(reason: Reason, message: String) -> Outcome {
-    Outcome::Failed(Failure::final_(reason, message))
+    Outcome::Failed(Failure::permanent(reason, message))
 }

@@ -1,4 +1,4 @@
-//! With no attempt running: whether one ends for good, begins, or is released from quarantine.
+//! A visit with no attempt running: one may end for good, begin, or be released from quarantine.
 
 use jiff::Timestamp;
 use kalong_crds::condition::Reason;
@@ -6,7 +6,7 @@ use kalong_crds::device::{Admin, Step};
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::FirmwareOrder;
 
-use super::attempt::{Outcome, Running, Transition, begins, closed, released};
+use super::attempt::{Outcome, RunningFirmware, Transition, begins, closed, released};
 use super::{FirmwareUpdater, Visit, probes, running};
 use crate::driver::call::bounded;
 use crate::store::attempt::{Failure, Mark, Record, Target};
@@ -14,7 +14,7 @@ use crate::store::durable::{DurableState, RunningImage};
 use crate::store::{StoreError, Transaction};
 
 impl FirmwareUpdater {
-    /// With no attempt running: whether one ends for good, begins, or is released from quarantine.
+    /// Returns whether a record was written or the durable state changed.
     pub(super) async fn consider(
         &mut self,
         visit: &mut Visit<'_>,
@@ -65,8 +65,8 @@ impl FirmwareUpdater {
         Ok(true)
     }
 
-    /// Remembers which image runs on a device that tells its version only: the declared one, since it runs that version.
-    async fn identify_running(&mut self, target: &Target, seen: &Running) -> Result<bool, StoreError> {
+    /// Remembers which image runs on a device that reports a version only: the declared one, since it runs that version.
+    async fn identify_running(&mut self, target: &Target, seen: &RunningFirmware) -> Result<bool, StoreError> {
         let image = RunningImage { version: target.version.clone(), digest: target.digest.clone() };
         if seen.digest.is_some() || seen.version != target.version || self.durable.image.as_ref() == Some(&image) {
             return Ok(false);
@@ -90,7 +90,7 @@ impl FirmwareUpdater {
         visit: &mut Visit<'_>,
         firmware: &FirmwareOrder,
         record: Record,
-        seen: &Running,
+        seen: &RunningFirmware,
     ) -> Result<bool, StoreError> {
         if firmware.release_quarantine != Some(record.attempt) {
             return Ok(false);
@@ -108,12 +108,12 @@ impl FirmwareUpdater {
         }
     }
 
-    /// The store was lost: what is declared counts as running only after its probes; what does not answer well stays out.
+    /// After a loss of the store: the declared image counts as running only once its probes pass, else it is quarantined.
     async fn recheck(
         &mut self,
         visit: &mut Visit<'_>,
         wanted: Option<Target>,
-        seen: &Running,
+        seen: &RunningFirmware,
     ) -> Result<bool, StoreError> {
         let faulty = visit.reading.is_none_or(|r| !probes::faulty(visit.order, r).is_empty());
         let outcome = match (&wanted, visit.driver.as_deref_mut()) {
@@ -121,7 +121,7 @@ impl FirmwareUpdater {
                 probes::run(visit.order, Some(target), seen, visit.reading, driver).await
             }
             (Some(_), _) if faulty => {
-                Outcome::Failed(Failure::final_(Reason::Quarantined, "the device reports a fault"))
+                Outcome::Failed(Failure::permanent(Reason::Quarantined, "the device reports a fault"))
             }
             _ => Outcome::Done,
         };
@@ -136,7 +136,7 @@ impl FirmwareUpdater {
                 let record = Record {
                     step: Step::Quarantined,
                     mark: Mark::Done,
-                    failure: Some(Failure::final_(Reason::Quarantined, message)),
+                    failure: Some(Failure::permanent(Reason::Quarantined, message)),
                     ..Record::begin(None, target, seen, String::new())
                 };
                 self.durable = durable;

@@ -36,7 +36,7 @@ fn new() -> ScriptedImage {
     (Digest::of(NEW), "2.0.0".into())
 }
 
-struct World {
+struct Setup {
     folder: tempfile::TempDir,
     author: Signer,
     device: Scripted,
@@ -45,28 +45,28 @@ struct World {
     open_lane: bool,
 }
 
-/// One life of the box, from its start to its end or a power cut.
-struct Life {
+/// One run of the agent, from its start to its end or a power cut.
+struct AgentRun {
     shared: Arc<UpdateContext>,
     updater: FirmwareUpdater,
 }
 
-impl World {
+impl Setup {
     fn new(slots: UpdateSlots, vice: Vice) -> Self {
         let author = Signer::from_pkcs8("author", &Signer::generate().unwrap()).unwrap();
         let device = Scripted::new(slots, old(), &[old(), new()], vice);
         let mut order = order();
         order.update.slots = slots;
         order.update.soak_seconds = 3;
-        let mut world =
+        let mut setup =
             Self { folder: tempfile::tempdir().unwrap(), author, device, order, permits: true, open_lane: false };
-        world.order.firmware = Some(world.firmware(release()));
-        let artifacts = world.folder.path().join("artifacts");
+        setup.order.firmware = Some(setup.firmware(release()));
+        let artifacts = setup.folder.path().join("artifacts");
         std::fs::create_dir(&artifacts).unwrap();
         for bytes in [OLD, NEW] {
             std::fs::write(artifacts.join(Digest::of(bytes).hex()), bytes).unwrap();
         }
-        world
+        setup
     }
 
     fn firmware(&self, mut spec: FirmwareReleaseSpec) -> FirmwareOrder {
@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    async fn start(&self) -> (Life, Option<Record>) {
+    async fn start(&self) -> (AgentRun, Option<Record>) {
         let opened = reopen(self.folder.path()).await;
         let record = opened.records.get(UID).cloned();
         let durable = opened.durable.get(UID).cloned().unwrap_or_default();
@@ -91,33 +91,33 @@ impl World {
         shared.lanes.table().put(lane, &DurableState::default(), &Now::of(&shared.agent.clock));
         let stored = stored_device(UID, 1, &self.order);
         let updater = FirmwareUpdater::new(shared.clone(), &stored, Some(&self.order), record.clone(), durable);
-        (Life { shared, updater }, record)
+        (AgentRun { shared, updater }, record)
     }
 
     /// One look at the device, as its task would take it.
-    async fn visit(&self, life: &mut Life) -> Result<(), StoreError> {
+    async fn visit(&self, run: &mut AgentRun) -> Result<(), StoreError> {
         let admission = if self.open_lane { LaneAdmission::Open } else { LaneAdmission::Closed };
         let seen = LaneReading { admission, occupancy: Some(0) };
-        life.shared.lanes.table().observe("plc", Some(seen), &Now::of(&life.shared.agent.clock));
+        run.shared.lanes.table().observe("plc", Some(seen), &Now::of(&run.shared.agent.clock));
         let mut driver = self.device.clone();
         let identity = driver.identify().await.ok();
         let reading = driver.read().await.ok();
         let mut order = self.order.clone();
-        if let (true, Some(firmware), Some(record)) = (self.permits, order.firmware.as_mut(), &life.updater.record) {
+        if let (true, Some(firmware), Some(record)) = (self.permits, order.firmware.as_mut(), &run.updater.record) {
             firmware.permit = Some(Permit { attempt: record.attempt, until: "2199-01-01T00:00:00Z".into() });
         }
         let visit = Visit { order: &order, driver: Some(&mut driver), identity, reading: reading.as_ref() };
-        let result = life.updater.advance(visit).await;
-        self.hold_invariants(life);
+        let result = run.updater.advance(visit).await;
+        self.hold_invariants(run);
         tokio::time::advance(Duration::from_secs(1)).await;
-        self.let_downloads_run(life).await;
+        self.let_downloads_run(run).await;
         result
     }
 
     /// Downloads are tasks of their own, on threads that the paused clock knows nothing of.
-    async fn let_downloads_run(&self, life: &Life) {
+    async fn let_downloads_run(&self, run: &AgentRun) {
         let busy = || {
-            life.updater.record.as_ref().is_some_and(|r| r.step == Step::Downloading) && life.shared.downloads.is_busy()
+            run.updater.record.as_ref().is_some_and(|r| r.step == Step::Downloading) && run.shared.downloads.is_busy()
         };
         for _ in 0..500 {
             if !busy() {
@@ -129,39 +129,39 @@ impl World {
     }
 
     /// Visits until this holds.
-    async fn until(&self, life: &mut Life, holds: impl Fn(&Record) -> bool) {
+    async fn until(&self, run: &mut AgentRun, holds: impl Fn(&Record) -> bool) {
         for _ in 0..VISITS {
-            if life.updater.record.as_ref().is_some_and(&holds) {
+            if run.updater.record.as_ref().is_some_and(&holds) {
                 return;
             }
-            self.visit(life).await.unwrap();
+            self.visit(run).await.unwrap();
         }
-        panic!("it never came to that: {:?}", life.updater.record);
+        panic!("it never came to that: {:?}", run.updater.record);
     }
 
-    fn hold_invariants(&self, life: &Life) {
-        if life.updater.is_writing() {
+    fn hold_invariants(&self, run: &AgentRun) {
+        if run.updater.is_writing() {
             assert!(
-                !life.shared.lanes.table().may_begin_change("other", LaneDrainNeed::NotNeeded),
+                !run.shared.lanes.table().may_begin_change("other", LaneDrainNeed::NotNeeded),
                 "no second device of a lane in work"
             );
             let open = LaneReading { admission: LaneAdmission::Open, occupancy: None };
-            let wanted = life.shared.lanes.table().observe("plc", Some(open), &Now::of(&life.shared.agent.clock));
+            let wanted = run.shared.lanes.table().observe("plc", Some(open), &Now::of(&run.shared.agent.clock));
             assert_eq!(wanted, Some(Admission::Closed), "the lane of a device in work is kept closed");
         }
         self.device.with(|d| assert!([old(), new()].contains(&d.running), "never two bad images"));
     }
 
     /// Visits until nothing moves any more.
-    async fn settle(&self, life: &mut Life) -> Result<Step, StoreError> {
+    async fn settle(&self, run: &mut AgentRun) -> Result<Step, StoreError> {
         for _ in 0..VISITS {
-            self.visit(life).await?;
-            let step = life.updater.record.as_ref().map_or(Step::Idle, |r| r.step);
-            if !is_active(step) && life.updater.record.is_some() {
+            self.visit(run).await?;
+            let step = run.updater.record.as_ref().map_or(Step::Idle, |r| r.step);
+            if !is_active(step) && run.updater.record.is_some() {
                 return Ok(step);
             }
         }
-        panic!("the machine never came to rest: {:?}", life.updater.record);
+        panic!("the machine never came to rest: {:?}", run.updater.record);
     }
 
     fn running(&self) -> ScriptedImage {
@@ -211,49 +211,49 @@ fn expected(slots: UpdateSlots, vice: Vice) -> (Step, ScriptedImage) {
 }
 
 async fn run_with_cut(slots: UpdateSlots, vice: Vice, fuse: Option<Fuse>) -> bool {
-    let world = World::new(slots, vice);
-    let (mut life, _) = world.start().await;
+    let setup = Setup::new(slots, vice);
+    let (mut run, _) = setup.start().await;
     if let Some(fuse) = fuse {
-        life.shared.agent.store.light(fuse).await;
+        run.shared.agent.store.light(fuse).await;
     }
     let mut last = None;
     let mut first = None;
     for visits in 0.. {
         assert!(visits < VISITS, "the machine never came to rest: {last:?}");
-        if world.visit(&mut life).await.is_err() {
+        if setup.visit(&mut run).await.is_err() {
             break;
         }
-        last = life.updater.record.clone();
+        last = run.updater.record.clone();
         first = last.as_ref().map(|r| r.step).filter(|step| !is_active(*step));
         if first.is_some() {
             break;
         }
     }
-    let (was_cut, counter) = (first.is_none(), life.updater.durable.counter);
+    let (was_cut, counter) = (first.is_none(), run.updater.durable.counter);
     let step = match first {
         Some(step) => step,
         None => {
-            drop(life);
-            let (again, found) = world.start().await;
-            life = again;
+            drop(run);
+            let (again, found) = setup.start().await;
+            run = again;
             let place = |r: &Option<Record>| r.as_ref().map_or((0, 0), |r| (r.attempt, r.seq));
             assert!(place(&found) >= place(&last), "a record was lost after its commit returned");
-            world.settle(&mut life).await.unwrap()
+            setup.settle(&mut run).await.unwrap()
         }
     };
-    let context = format!("{slots:?} {vice:?} {fuse:?}: {:?}", life.updater.record);
-    assert_eq!((step, world.running()), expected(slots, vice), "{context}");
-    assert!(life.updater.durable.counter >= counter, "{context}");
-    assert_eq!(life.updater.durable.counter, if vice == Vice::None { 3 } else { 0 }, "{context}");
-    world.device.with(|d| {
+    let context = format!("{slots:?} {vice:?} {fuse:?}: {:?}", run.updater.record);
+    assert_eq!((step, setup.running()), expected(slots, vice), "{context}");
+    assert!(run.updater.durable.counter >= counter, "{context}");
+    assert_eq!(run.updater.durable.counter, if vice == Vice::None { 3 } else { 0 }, "{context}");
+    setup.device.with(|d| {
         assert!(d.flashes.get(&new().0).copied().unwrap_or(0) <= 1, "flashed more than once: {context}");
         assert!(d.committed || step == Step::Quarantined, "{context}");
     });
-    let before = world.device.with(|d| (d.flashes.clone(), d.boots));
+    let before = setup.device.with(|d| (d.flashes.clone(), d.boots));
     for _ in 0..5 {
-        world.visit(&mut life).await.unwrap();
+        setup.visit(&mut run).await.unwrap();
     }
-    assert_eq!(world.device.with(|d| (d.flashes.clone(), d.boots)), before, "the end is not the end: {context}");
+    assert_eq!(setup.device.with(|d| (d.flashes.clone(), d.boots)), before, "the end is not the end: {context}");
     was_cut
 }
 
@@ -304,18 +304,18 @@ async fn every_fault_leads_to_its_end_without_a_cut() {
 }
 
 /// The failure with which an order ends without touching the device.
-async fn refusal(change: impl FnOnce(&mut World)) -> String {
-    let mut world = World::new(UpdateSlots::Dual, Vice::None);
-    change(&mut world);
-    let (mut life, _) = world.start().await;
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Failed);
-    world.device.with(|d| assert_eq!((d.transfers, d.boots), (0, 1)));
-    life.updater.record.unwrap().failure.unwrap().reason
+async fn refusal(change: impl FnOnce(&mut Setup)) -> String {
+    let mut setup = Setup::new(UpdateSlots::Dual, Vice::None);
+    change(&mut setup);
+    let (mut run, _) = setup.start().await;
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Failed);
+    setup.device.with(|d| assert_eq!((d.transfers, d.boots), (0, 1)));
+    run.updater.record.unwrap().failure.unwrap().reason
 }
 
 #[tokio::test(start_paused = true)]
 async fn releases_that_may_not_be_installed_are_refused_with_their_reason() {
-    type Change = fn(&mut World);
+    type Change = fn(&mut Setup);
     let cases: [(&str, Change); 7] = [
         ("SignatureInvalid", |w| w.author = Signer::from_pkcs8("author", &Signer::generate().unwrap()).unwrap()),
         ("SignatureInvalid", |w| w.order.class = DeviceClass::Barrier),
@@ -344,190 +344,190 @@ async fn releases_that_may_not_be_installed_are_refused_with_their_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn device_that_runs_the_declared_image_is_left_alone() {
-    let world = World::new(UpdateSlots::Dual, Vice::None);
-    world.device.with(|d| d.running = new());
-    let (mut life, _) = world.start().await;
+    let setup = Setup::new(UpdateSlots::Dual, Vice::None);
+    setup.device.with(|d| d.running = new());
+    let (mut run, _) = setup.start().await;
     for _ in 0..5 {
-        world.visit(&mut life).await.unwrap();
+        setup.visit(&mut run).await.unwrap();
     }
-    assert!(life.updater.record.is_none());
-    assert_eq!(life.updater.status().unwrap().step, Step::Idle);
+    assert!(run.updater.record.is_none());
+    assert_eq!(run.updater.status().unwrap().step, Step::Idle);
 }
 
-async fn wait_at(world: &World, life: &mut Life) -> Step {
+async fn wait_at(setup: &Setup, run: &mut AgentRun) -> Step {
     for _ in 0..60 {
-        world.visit(life).await.unwrap();
+        setup.visit(run).await.unwrap();
     }
-    life.updater.record.as_ref().unwrap().step
+    run.updater.record.as_ref().unwrap().step
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_permit_the_device_waits_and_with_an_open_lane_it_is_not_touched() {
-    let mut world = World::new(UpdateSlots::Dual, Vice::None);
-    world.permits = false;
-    let (mut life, _) = world.start().await;
-    assert_eq!(wait_at(&world, &mut life).await, Step::AwaitingDrain);
-    (world.permits, world.open_lane) = (true, true);
-    assert_eq!(wait_at(&world, &mut life).await, Step::Draining);
-    world.device.with(|d| assert_eq!(d.transfers, 0));
-    world.open_lane = false;
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+    let mut setup = Setup::new(UpdateSlots::Dual, Vice::None);
+    setup.permits = false;
+    let (mut run, _) = setup.start().await;
+    assert_eq!(wait_at(&setup, &mut run).await, Step::AwaitingDrain);
+    (setup.permits, setup.open_lane) = (true, true);
+    assert_eq!(wait_at(&setup, &mut run).await, Step::Draining);
+    setup.device.with(|d| assert_eq!(d.transfers, 0));
+    setup.open_lane = false;
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
 }
 
 #[tokio::test(start_paused = true)]
 async fn unsafe_interlock_holds_the_device_back() {
-    let mut world = World::new(UpdateSlots::Dual, Vice::None);
-    world.order.regulatory.interlocks = vec![Interlock { name: "sourceState".into(), safe: "Off".into() }];
-    world.device.with(|d| d.settings.insert("sourceState".into(), "On".into()));
-    let (mut life, _) = world.start().await;
-    assert_eq!(wait_at(&world, &mut life).await, Step::Draining);
-    world.device.with(|d| d.settings.insert("sourceState".into(), "Off".into()));
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+    let mut setup = Setup::new(UpdateSlots::Dual, Vice::None);
+    setup.order.regulatory.interlocks = vec![Interlock { name: "sourceState".into(), safe: "Off".into() }];
+    setup.device.with(|d| d.settings.insert("sourceState".into(), "On".into()));
+    let (mut run, _) = setup.start().await;
+    assert_eq!(wait_at(&setup, &mut run).await, Step::Draining);
+    setup.device.with(|d| d.settings.insert("sourceState".into(), "Off".into()));
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
 }
 
 #[tokio::test(start_paused = true)]
 async fn second_device_of_a_lane_waits_for_the_first() {
-    let world = World::new(UpdateSlots::Dual, Vice::None);
-    let (mut life, _) = world.start().await;
-    life.shared.lanes.table().mark_change("other", Some(LaneDuringChange::Closed));
-    assert_eq!(wait_at(&world, &mut life).await, Step::AwaitingDrain);
-    life.shared.lanes.table().mark_change("other", None);
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+    let setup = Setup::new(UpdateSlots::Dual, Vice::None);
+    let (mut run, _) = setup.start().await;
+    run.shared.lanes.table().mark_change("other", Some(LaneDuringChange::Closed));
+    assert_eq!(wait_at(&setup, &mut run).await, Step::AwaitingDrain);
+    run.shared.lanes.table().mark_change("other", None);
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
 }
 
 #[tokio::test(start_paused = true)]
 async fn order_taken_back_before_the_device_is_touched_cancels_and_later_does_not() {
-    let mut world = World::new(UpdateSlots::Dual, Vice::None);
-    world.permits = false;
-    let (mut life, _) = world.start().await;
-    assert_eq!(wait_at(&world, &mut life).await, Step::AwaitingDrain);
-    let firmware = world.order.firmware.take();
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
-    world.device.with(|d| assert_eq!(d.transfers, 0));
-    let image = world.folder.path().join("artifacts").join(new().0.hex());
+    let mut setup = Setup::new(UpdateSlots::Dual, Vice::None);
+    setup.permits = false;
+    let (mut run, _) = setup.start().await;
+    assert_eq!(wait_at(&setup, &mut run).await, Step::AwaitingDrain);
+    let firmware = setup.order.firmware.take();
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
+    setup.device.with(|d| assert_eq!(d.transfers, 0));
+    let image = setup.folder.path().join("artifacts").join(new().0.hex());
     assert!(!image.exists(), "nobody needs it any more");
     std::fs::write(image, NEW).unwrap();
-    (world.order.firmware, world.permits) = (firmware, true);
-    world.order.update.soak_seconds = 60;
-    world.until(&mut life, |r| r.step.touches_device()).await;
-    world.order.firmware = None;
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
-    assert_eq!(world.running(), new());
+    (setup.order.firmware, setup.permits) = (firmware, true);
+    setup.order.update.soak_seconds = 60;
+    setup.until(&mut run, |r| r.step.touches_device()).await;
+    setup.order.firmware = None;
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
+    assert_eq!(setup.running(), new());
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_begins_while_the_operator_is_not_reached_and_what_has_begun_ends() {
-    let world = World::new(UpdateSlots::Dual, Vice::None);
-    let (mut life, _) = world.start().await;
-    life.shared.agent.presence.down();
+    let setup = Setup::new(UpdateSlots::Dual, Vice::None);
+    let (mut run, _) = setup.start().await;
+    run.shared.agent.presence.down();
     tokio::time::advance(OPERATOR_SEEN).await;
-    assert_eq!(wait_at(&world, &mut life).await, Step::Staged);
-    life.shared.agent.presence.up();
-    world.until(&mut life, |r| r.step.touches_device()).await;
-    life.shared.agent.presence.down();
+    assert_eq!(wait_at(&setup, &mut run).await, Step::Staged);
+    run.shared.agent.presence.up();
+    setup.until(&mut run, |r| r.step.touches_device()).await;
+    run.shared.agent.presence.down();
     tokio::time::advance(OPERATOR_SEEN).await;
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
 }
 
 #[tokio::test(start_paused = true)]
 async fn failed_attempt_stays_failed_until_a_person_asks_and_then_has_the_next_number() {
-    let mut world = World::new(UpdateSlots::Dual, Vice::FailsSelfTest);
-    let (mut life, _) = world.start().await;
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Failed);
-    world.device.with(|d| d.vice = Vice::None);
-    assert_eq!(wait_at(&world, &mut life).await, Step::Failed);
-    if let Some(firmware) = &mut world.order.firmware {
+    let mut setup = Setup::new(UpdateSlots::Dual, Vice::FailsSelfTest);
+    let (mut run, _) = setup.start().await;
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Failed);
+    setup.device.with(|d| d.vice = Vice::None);
+    assert_eq!(wait_at(&setup, &mut run).await, Step::Failed);
+    if let Some(firmware) = &mut setup.order.firmware {
         firmware.retry = Some(1);
     }
-    world.visit(&mut life).await.unwrap();
-    assert_eq!(life.updater.record.as_ref().unwrap().attempt, 2);
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
-    assert_eq!(world.running(), new());
+    setup.visit(&mut run).await.unwrap();
+    assert_eq!(run.updater.record.as_ref().unwrap().attempt, 2);
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
+    assert_eq!(setup.running(), new());
 }
 
 #[tokio::test(start_paused = true)]
 async fn quarantine_outlives_a_restart_and_ends_by_a_person_and_probes() {
-    let mut world = World::new(UpdateSlots::Single, Vice::Hangs);
-    let (mut life, _) = world.start().await;
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Quarantined);
-    drop(life);
-    let (mut life, _) = world.start().await;
-    assert_eq!(wait_at(&world, &mut life).await, Step::Quarantined);
+    let mut setup = Setup::new(UpdateSlots::Single, Vice::Hangs);
+    let (mut run, _) = setup.start().await;
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Quarantined);
+    drop(run);
+    let (mut run, _) = setup.start().await;
+    assert_eq!(wait_at(&setup, &mut run).await, Step::Quarantined);
     assert!(
-        !life.shared.lanes.table().may_begin_change("other", LaneDrainNeed::NotNeeded),
+        !run.shared.lanes.table().may_begin_change("other", LaneDrainNeed::NotNeeded),
         "the lane of a quarantined device stays out of service"
     );
-    world.device.with(|d| d.vice = Vice::None);
-    assert_eq!(wait_at(&world, &mut life).await, Step::Quarantined);
-    if let Some(firmware) = &mut world.order.firmware {
+    setup.device.with(|d| d.vice = Vice::None);
+    assert_eq!(wait_at(&setup, &mut run).await, Step::Quarantined);
+    if let Some(firmware) = &mut setup.order.firmware {
         firmware.release_quarantine = Some(1);
     }
-    world.visit(&mut life).await.unwrap();
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
+    setup.visit(&mut run).await.unwrap();
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
 }
 
 #[tokio::test(start_paused = true)]
 async fn verified_instrument_waits_for_its_seal() {
-    let mut world = World::new(UpdateSlots::Dual, Vice::None);
-    world.order.regulatory.recertification = Recertification::Verified;
-    let (mut life, _) = world.start().await;
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::AwaitingRecertification);
-    assert_eq!(world.running(), new());
+    let mut setup = Setup::new(UpdateSlots::Dual, Vice::None);
+    setup.order.regulatory.recertification = Recertification::Verified;
+    let (mut run, _) = setup.start().await;
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::AwaitingRecertification);
+    assert_eq!(setup.running(), new());
 }
 
 #[tokio::test(start_paused = true)]
 async fn device_restarting_once_in_the_soak_is_proven_anew_and_twice_is_rolled_back() {
     for (restarts, end) in [(1, Step::Idle), (2, Step::Failed)] {
-        let mut world = World::new(UpdateSlots::Dual, Vice::None);
-        world.order.update.soak_seconds = 20;
-        let (mut life, _) = world.start().await;
+        let mut setup = Setup::new(UpdateSlots::Dual, Vice::None);
+        setup.order.update.soak_seconds = 20;
+        let (mut run, _) = setup.start().await;
         for _ in 0..restarts {
-            world.until(&mut life, |r| (r.step, r.mark) == (Step::Probation, Mark::Done)).await;
-            world.device.with(|d| d.boots += 1);
-            world.visit(&mut life).await.unwrap();
+            setup.until(&mut run, |r| (r.step, r.mark) == (Step::Probation, Mark::Done)).await;
+            setup.device.with(|d| d.boots += 1);
+            setup.visit(&mut run).await.unwrap();
         }
-        assert_eq!(world.settle(&mut life).await.unwrap(), end);
+        assert_eq!(setup.settle(&mut run).await.unwrap(), end);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn lost_store_makes_nothing_current_before_its_probes() {
     for (vice, end) in [(Vice::None, Step::Idle), (Vice::FailsSelfTest, Step::Quarantined)] {
-        let world = World::new(UpdateSlots::Dual, vice);
-        world.device.with(|d| d.running = new());
-        let (mut life, _) = world.start().await;
-        life.updater.durable.doubt = true;
-        assert_eq!(life.updater.status().map(|s| s.step), None);
+        let setup = Setup::new(UpdateSlots::Dual, vice);
+        setup.device.with(|d| d.running = new());
+        let (mut run, _) = setup.start().await;
+        run.updater.durable.doubt = true;
+        assert_eq!(run.updater.status().map(|s| s.step), None);
         for _ in 0..3 {
-            world.visit(&mut life).await.unwrap();
+            setup.visit(&mut run).await.unwrap();
         }
-        assert_eq!(life.updater.status().unwrap().step, end);
+        assert_eq!(run.updater.status().unwrap().step, end);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn vendors_tool_brings_the_image_of_an_external_device() {
-    let mut world = World::new(UpdateSlots::External, Vice::None);
-    world.order.update.rollback = Rollback::None;
-    let (mut life, _) = world.start().await;
-    assert_eq!(wait_at(&world, &mut life).await, Step::Activating);
-    world.device.with(|d| {
+    let mut setup = Setup::new(UpdateSlots::External, Vice::None);
+    setup.order.update.rollback = Rollback::None;
+    let (mut run, _) = setup.start().await;
+    assert_eq!(wait_at(&setup, &mut run).await, Step::Activating);
+    setup.device.with(|d| {
         d.running = new();
         d.boots += 1;
     });
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Idle);
-    world.device.with(|d| assert_eq!(d.transfers, 0));
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
+    setup.device.with(|d| assert_eq!(d.transfers, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn running_image_that_cannot_be_had_is_not_overwritten() {
-    let world = World::new(UpdateSlots::Single, Vice::None);
-    std::fs::remove_file(world.folder.path().join("artifacts").join(old().0.hex())).unwrap();
-    let (mut life, _) = world.start().await;
-    assert_eq!(wait_at(&world, &mut life).await, Step::Downloading);
-    assert_eq!(world.settle(&mut life).await.unwrap(), Step::Failed);
-    let (state, failure) = life.updater.complaint().unwrap();
+    let setup = Setup::new(UpdateSlots::Single, Vice::None);
+    std::fs::remove_file(setup.folder.path().join("artifacts").join(old().0.hex())).unwrap();
+    let (mut run, _) = setup.start().await;
+    assert_eq!(wait_at(&setup, &mut run).await, Step::Downloading);
+    assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Failed);
+    let (state, failure) = run.updater.complaint().unwrap();
     assert!(failure.message.contains("put back") && failure.transport && state == ItemState::Failed);
-    assert!(life.updater.record.as_ref().unwrap().retry_at.is_some());
-    world.device.with(|d| assert_eq!(d.transfers, 0));
+    assert!(run.updater.record.as_ref().unwrap().retry_at.is_some());
+    setup.device.with(|d| assert_eq!(d.transfers, 0));
 }

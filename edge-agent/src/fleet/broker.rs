@@ -1,4 +1,4 @@
-//! The session with a fleet's broker: it connects, subscribes and listens, for ever.
+//! The session with a fleet's broker: it connects, subscribes and listens for as long as vehicles are declared on it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,12 +31,12 @@ const LOST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 const STEADY: Duration = Duration::from_secs(10);
 
 /// Host and port of a broker.
-pub(super) struct Address<'a> {
+pub(super) struct BrokerAddress<'a> {
     host: &'a str,
     port: u16,
 }
 
-impl<'a> Address<'a> {
+impl<'a> BrokerAddress<'a> {
     /// The address of this broker, if it is one.
     pub(super) fn of(broker: &'a FleetBroker) -> Option<Self> {
         let (host, port) = broker.endpoint.rsplit_once(':')?;
@@ -45,7 +45,7 @@ impl<'a> Address<'a> {
     }
 }
 
-/// The one handle on a session. It can listen to more or fewer topics and nothing else: no vehicle is ever spoken to from here.
+/// The only handle on a session. It can change subscriptions and nothing else, so that no vehicle is ever commanded.
 #[derive(Debug)]
 pub(super) struct Listener {
     client: AsyncClient,
@@ -57,7 +57,7 @@ impl Listener {
         Self { client, tuned: Mutex::default() }
     }
 
-    /// Listens to these topics and to no other. What cannot be queued now is queued at the next call.
+    /// Subscribes these topics and no others. What cannot be queued now is queued by the next call.
     pub(super) fn tune(&self, wanted: BTreeSet<(String, Topic)>) {
         let mut tuned = self.tuned.lock();
         tuned.retain(|topic| {
@@ -71,7 +71,7 @@ impl Listener {
         let filters = missing.iter().map(|(topic, kind)| SubscribeFilter::new(topic.clone(), kind.quality()));
         match self.client.try_subscribe_many(filters) {
             Ok(()) => tuned.extend(missing.into_iter().map(|(topic, _)| topic)),
-            Err(_) => tracing::warn!(topics = missing.len(), "topics of vehicles wait for room in the session"),
+            Err(_) => tracing::warn!(topics = missing.len(), "Subscriptions wait for room in the session."),
         }
     }
 }
@@ -86,7 +86,7 @@ impl Topic {
     }
 }
 
-/// Listens to the vehicles of a broker for ever. Ends only with its task.
+/// Listens to the vehicles of a broker until the task is aborted.
 pub(super) async fn listen(fleet: Arc<Fleet>, broker: FleetBroker) {
     tokio::join!(sessions(&fleet, &broker), ageing(&fleet, &broker));
 }
@@ -103,17 +103,17 @@ async fn sessions(fleet: &Fleet, broker: &FleetBroker) {
         }
         let wait = backoff.wait();
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(0);
-        tracing::warn!(broker = broker.endpoint, wait_ms, "the fleet's broker is not reached: {why}");
+        tracing::warn!(broker = broker.endpoint, wait_ms, error = why, "The fleet's broker is not reached.");
         sleep(wait).await;
     }
 }
 
 async fn session(fleet: &Fleet, broker: &FleetBroker) -> String {
-    let Some(Address { host, port }) = Address::of(broker) else {
+    let Some(BrokerAddress { host, port }) = BrokerAddress::of(broker) else {
         return "its address is no host and port".to_owned();
     };
     // One session for each interface: two of one name on one broker would throw each other out.
-    let mut options = MqttOptions::new(format!("kalong-{}-{}", fleet.agent.agent, broker.interface_name), host, port);
+    let mut options = MqttOptions::new(format!("kalong-{}-{}", fleet.agent.id, broker.interface_name), host, port);
     options.set_keep_alive(KEEP_ALIVE);
     options.set_clean_session(true);
     options.set_max_packet_size(MAX_INCOMING, MAX_OUTGOING);
@@ -125,7 +125,7 @@ async fn session(fleet: &Fleet, broker: &FleetBroker) -> String {
     loop {
         match events.poll().await {
             Ok(Event::Incoming(Incoming::ConnAck(_))) => {
-                tracing::info!(broker = broker.endpoint, "the fleet's broker is reached");
+                tracing::info!(broker = broker.endpoint, "The fleet's broker is reached.");
                 fleet.reached(broker, Listener::new(client.clone()));
             }
             Ok(Event::Incoming(Incoming::Publish(publish))) => {
@@ -135,7 +135,7 @@ async fn session(fleet: &Fleet, broker: &FleetBroker) -> String {
                 if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
                     tracing::warn!(
                         broker = broker.endpoint,
-                        "the fleet's broker refuses topics of declared vehicles: let this box read them there"
+                        "The fleet's broker refuses topics of declared vehicles: grant this box read access there."
                     );
                 }
             }
@@ -145,7 +145,7 @@ async fn session(fleet: &Fleet, broker: &FleetBroker) -> String {
     }
 }
 
-/// Says it when a state stops being fresh. Until the earliest can, nothing has to be looked at: a state that comes later ages later.
+/// Reports vehicles again when a state stops being fresh. It sleeps until the earliest can: a state that comes later ages later.
 async fn ageing(fleet: &Fleet, broker: &FleetBroker) {
     loop {
         let earliest = fleet.age(broker);

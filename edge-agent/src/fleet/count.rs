@@ -1,18 +1,18 @@
 //! What is counted of a vehicle: messages that it numbered and that never came, and the energy that it took from its battery.
 
-/// Gaps wider than this are no losses: the vehicle began to count anew, or somebody else took its place.
+/// Gaps wider than this are no losses: the vehicle restarted its count, or another vehicle took its place.
 const WIDEST_GAP: u32 = 100_000;
 /// A rise of the charge that no driving downhill explains, in thousandths of a percent: it was charged, or its battery was changed, unseen.
 const CHARGED_UNSEEN: i64 = 3_000;
 
 /// The numbers of one topic, which run on by one and wrap at 32 bits.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sequence {
+pub(super) struct HeaderSequence {
     last: Option<u32>,
 }
 
-impl Sequence {
-    /// Takes in the next number; gives how many are missing before it.
+impl HeaderSequence {
+    /// Takes in the next number; returns how many are missing before it.
     pub(super) fn next(&mut self, number: u32) -> u64 {
         let Some(last) = self.last.replace(number) else { return 0 };
         // Zero is one that came twice; what went backwards is far away once it has wrapped.
@@ -23,7 +23,7 @@ impl Sequence {
         }
     }
 
-    /// What comes next is the first: nobody listened meanwhile, so nothing was lost.
+    /// Starts over: the agent did not listen meanwhile, so nothing was lost.
     pub(super) fn begin(&mut self) {
         self.last = None;
     }
@@ -53,7 +53,7 @@ impl Energy {
         self.used = self.used.saturating_add(fallen.saturating_mul(full));
     }
 
-    /// Whole watt-hours since the first charge that was heard.
+    /// Whole watt-hours since the first charge that was received.
     pub(super) fn watt_hours(&self) -> u64 {
         u64::try_from(self.used / 100_000).unwrap_or(u64::MAX)
     }
@@ -62,9 +62,9 @@ impl Energy {
 /// Whether a battery is being charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Charging {
-    /// It is.
+    /// The battery is being charged.
     Yes,
-    /// It is not.
+    /// The battery is not being charged.
     No,
 }
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn lost(numbers: &[u32]) -> u64 {
-        let mut sequence = Sequence::default();
+        let mut sequence = HeaderSequence::default();
         numbers.iter().map(|n| sequence.next(*n)).sum()
     }
 
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_while_nobody_listened_is_not_lost() {
-        let mut sequence = Sequence::default();
+        let mut sequence = HeaderSequence::default();
         sequence.next(5);
         sequence.begin();
         assert_eq!(sequence.next(50), 0);

@@ -6,26 +6,26 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::zone::Place;
+use super::zone::VehiclePosition;
 
 /// Largest message that is read. A state of 60 nodes is 13 kB.
 pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
 /// Longest word that is taken from a vehicle, in characters.
 const MAX_WORD: usize = 63;
-/// Most maps and parts that are told of one vehicle.
+/// Most maps and software parts that are reported of one vehicle.
 const MAX_ENTRIES: usize = 16;
-/// Most types of errors that are told of one vehicle.
+/// Most types of errors that are reported of one vehicle.
 const MAX_ERRORS: usize = 8;
 /// Farthest place that is believed, in centimetres: ten thousand kilometres.
 const MAX_DISTANCE: f64 = 1e9;
 
-/// Why a message is not heard.
+/// Why a message is dropped.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum MessageError {
     /// Larger than any vehicle has reason for.
     #[error("its message has {0} bytes, more than {MAX_PAYLOAD}: look at what the vehicle sends")]
     TooLarge(usize),
-    /// No JSON object.
+    /// The payload is no JSON object.
     #[error("its message is no JSON of VDA 5050: look at what the vehicle sends")]
     Unreadable,
     /// Two vehicles share a topic, or one is set up with another's name.
@@ -33,9 +33,9 @@ pub(super) enum MessageError {
         "its message names {manufacturer}/{serial} in its header: set manufacturer and serial number right on the vehicle"
     )]
     Stranger {
-        /// Who the header names as manufacturer.
+        /// Manufacturer that the header names.
         manufacturer: String,
-        /// Who the header names.
+        /// Serial number in the header.
         serial: String,
     },
 }
@@ -56,14 +56,13 @@ impl MessageError {
 pub(super) enum Topic {
     /// Its link to the broker; retained, and the last will.
     Connection,
-    /// What it does.
+    /// What the vehicle does; sent every 30 s at least.
     State,
-    /// What it is; retained.
+    /// What the vehicle is; retained.
     Factsheet,
 }
 
 impl Topic {
-    /// Every one of them.
     pub(super) const ALL: [Self; 3] = [Self::Connection, Self::Factsheet, Self::State];
 
     /// The last level of the topic.
@@ -76,53 +75,52 @@ impl Topic {
     }
 }
 
-/// What a vehicle said.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Message {
+pub(super) enum VehicleMessage {
     /// What its link to the broker is. The standard forbids to take this for its health.
     Connection(VehicleConnection),
-    /// What it does.
-    State(State),
+    /// What the vehicle does, and where it is.
+    State(VehicleState),
     /// Versions of its parts, sorted.
     Factsheet(Vec<SoftwareVersion>),
 }
 
 /// A message and the number that the vehicle gave it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Heard {
+pub(super) struct NumberedMessage {
     /// Counts the messages of one topic.
     pub(super) header_id: Option<u32>,
-    /// The message.
-    pub(super) message: Message,
+    pub(super) message: VehicleMessage,
 }
 
 /// What is kept of a state.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct State {
+pub(super) struct VehicleState {
     /// The operating mode in the vehicle's word.
     pub(super) mode: Option<String>,
     /// Whether it knows where it is.
     pub(super) localised: bool,
     /// Where it is, if it knows.
-    pub(super) place: Option<Place>,
-    /// Whether it carries something; none where it does not say.
+    pub(super) position: Option<VehiclePosition>,
+    /// Whether it carries something; `None` where it does not report loads.
     pub(super) laden: Option<bool>,
     /// The node that it passed last or stands at.
     pub(super) last_node: Option<String>,
-    /// It stands, has no order left and no action under way; whatever is not said counts against it.
+    /// It stands, has no order left and no action under way; a missing field counts against it.
     pub(super) idle: bool,
     /// Charge in thousandths of a percent.
     pub(super) charge: Option<i64>,
-    /// Whether it is charging.
+    /// Whether the battery is being charged; false where that is not reported.
     pub(super) charging: bool,
-    /// Maps that are enabled, sorted; none where it does not say.
+    /// Maps that are enabled, sorted; `None` where they are not reported.
     pub(super) maps: Option<Vec<VehicleMap>>,
     /// Types of errors that stop it, sorted.
     pub(super) errors: Vec<String>,
 }
 
 /// Reads a message that came on the topic of this vehicle.
-pub(super) fn read(topic: Topic, vehicle: &Vda5050, payload: &[u8]) -> Result<Heard, MessageError> {
+pub(super) fn read(topic: Topic, vehicle: &Vda5050, payload: &[u8]) -> Result<NumberedMessage, MessageError> {
     if payload.len() > MAX_PAYLOAD {
         return Err(MessageError::TooLarge(payload.len()));
     }
@@ -130,17 +128,17 @@ pub(super) fn read(topic: Topic, vehicle: &Vda5050, payload: &[u8]) -> Result<He
     if payload.trim_ascii_start().first() != Some(&b'{') {
         return Err(MessageError::Unreadable);
     }
-    let header: Header = object(payload)?;
+    let header: MessageHeader = object(payload)?;
     let (manufacturer, serial) = (header.manufacturer.unwrap_or_default(), header.serial_number.unwrap_or_default());
     if manufacturer != vehicle.manufacturer || serial != vehicle.serial_number {
         return Err(MessageError::Stranger { manufacturer: word(&manufacturer), serial: word(&serial) });
     }
     let message = match topic {
-        Topic::Connection => Message::Connection(object::<RawConnection>(payload)?.read()),
-        Topic::State => Message::State(object::<RawState>(payload)?.read()),
-        Topic::Factsheet => Message::Factsheet(object::<RawFactsheet>(payload)?.read()),
+        Topic::Connection => VehicleMessage::Connection(object::<RawConnection>(payload)?.read()),
+        Topic::State => VehicleMessage::State(object::<RawState>(payload)?.read()),
+        Topic::Factsheet => VehicleMessage::Factsheet(object::<RawFactsheet>(payload)?.read()),
     };
-    Ok(Heard { header_id: header.header_id, message })
+    Ok(NumberedMessage { header_id: header.header_id, message })
 }
 
 fn object<T: DeserializeOwned>(payload: &[u8]) -> Result<T, MessageError> {
@@ -164,7 +162,7 @@ fn whole(value: f64, bound: f64) -> Option<i64> {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Header {
+struct MessageHeader {
     #[serde(deserialize_with = "loose")]
     header_id: Option<u32>,
     #[serde(deserialize_with = "loose")]
@@ -269,15 +267,15 @@ struct RawError {
 }
 
 impl RawState {
-    fn read(self) -> State {
+    fn read(self) -> VehicleState {
         let position = self.agv_position.unwrap_or_default();
         let battery = self.battery_state.unwrap_or_default();
         let nothing_left = |list: &Option<Vec<IgnoredAny>>| list.as_ref().is_some_and(Vec::is_empty);
         let is_over = |action: &RawAction| matches!(action.action_status.as_deref(), Some("FINISHED" | "FAILED"));
-        State {
+        VehicleState {
             mode: self.operating_mode.map(|mode| word(&mode)),
             localised: position.position_initialized == Some(true),
-            place: position.place(),
+            position: position.position(),
             laden: self.loads.map(|loads| !loads.is_empty()),
             last_node: self.last_node_id,
             idle: self.driving == Some(false)
@@ -293,11 +291,11 @@ impl RawState {
 }
 
 impl RawPosition {
-    fn place(self) -> Option<Place> {
+    fn position(self) -> Option<VehiclePosition> {
         let (true, Some(map), Some(x), Some(y)) = (self.position_initialized?, self.map_id, self.x, self.y) else {
             return None;
         };
-        Some(Place { map, x: whole(x * 100.0, MAX_DISTANCE)?, y: whole(y * 100.0, MAX_DISTANCE)? })
+        Some(VehiclePosition { map, x: whole(x * 100.0, MAX_DISTANCE)?, y: whole(y * 100.0, MAX_DISTANCE)? })
     }
 }
 

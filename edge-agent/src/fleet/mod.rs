@@ -1,4 +1,4 @@
-//! Unmanned vehicles, heard over VDA 5050 on the fleet's own broker and never spoken to.
+//! Unmanned vehicles, observed over VDA 5050 on the fleet's own broker and never commanded.
 //!
 //! One session for each broker serves all vehicles that are declared on it. It subscribes their `connection`, `state` and `factsheet` and
 //! publishes nothing: the one handle on the session, [`Listener`], has no way to. Position, charge and speed stay here; what goes up is what
@@ -28,11 +28,11 @@ use tokio::time::Instant;
 
 use crate::context::AgentContext;
 use crate::store::desired::StoredItem;
-use broker::{Address, Listener};
+use broker::{BrokerAddress, Listener};
 use message::Topic;
-use vehicle::{Broker, Vehicle};
+use vehicle::{BrokerLink, Vehicle};
 
-/// The vehicles that this box listens to, by the broker on which they speak.
+/// The vehicles that this box observes, by their broker.
 #[derive(Debug)]
 pub struct Fleet {
     agent: Arc<AgentContext>,
@@ -55,12 +55,12 @@ impl Drop for FleetSession {
 }
 
 impl Fleet {
-    /// No vehicles yet.
+    /// A fleet without vehicles; the first one connects to its broker.
     pub fn new(agent: Arc<AgentContext>) -> Self {
         Self { agent, sessions: Mutex::default() }
     }
 
-    /// Listens to this vehicle from now on, as declared.
+    /// Observes this vehicle as declared from now on.
     pub fn place(self: &Arc<Self>, stored: Arc<StoredItem>) {
         let uid = stored.item.uid.clone();
         let known = self.take_out(&uid);
@@ -94,14 +94,14 @@ impl Fleet {
         self.prune();
     }
 
-    /// Listens no more; the vehicle notices nothing.
+    /// Stops observing a vehicle; it is not contacted.
     pub fn remove(&self, uid: &str) {
         if self.take_out(uid).is_some() {
             self.prune();
         }
     }
 
-    /// A vehicle is declared under another uid; what was heard of it stays.
+    /// Gives a vehicle another uid; what is known of it stays.
     pub fn rename(&self, old: &str, new: &str) {
         for session in self.sessions.lock().values_mut() {
             if let Some(vehicle) = session.vehicles.remove(old) {
@@ -114,7 +114,7 @@ impl Fleet {
         self.sessions.lock().values_mut().find_map(|session| session.vehicles.remove(uid))
     }
 
-    /// Gives up what nobody is declared for: topics of a session, and sessions.
+    /// Ends subscriptions and sessions that no declared vehicle needs.
     fn prune(&self) {
         let mut sessions = self.sessions.lock();
         sessions.retain(|_, session| !session.vehicles.is_empty());
@@ -125,7 +125,7 @@ impl Fleet {
         }
     }
 
-    /// The broker is reached: every vehicle's topics are subscribed.
+    /// Notes that the broker is reached, and subscribes every vehicle's topics.
     fn reached(&self, broker: &FleetBroker, listener: Listener) {
         let mut sessions = self.sessions.lock();
         let Some(session) = sessions.get_mut(broker) else { return };
@@ -136,7 +136,7 @@ impl Fleet {
         session.report(&self.agent, session.vehicles.keys());
     }
 
-    /// The broker is not reached any more.
+    /// Notes that the broker is not reached any more.
     fn lost(&self, broker: &FleetBroker) {
         let mut sessions = self.sessions.lock();
         let Some(session) = sessions.get_mut(broker) else { return };
@@ -144,7 +144,7 @@ impl Fleet {
         session.report(&self.agent, session.vehicles.keys());
     }
 
-    /// A message came.
+    /// Takes in a message of the broker. One that cannot be read is dropped.
     fn hear(&self, broker: &FleetBroker, publish: &Publish) {
         let now = Instant::now();
         let mut sessions = self.sessions.lock();
@@ -162,11 +162,11 @@ impl Fleet {
                     vehicle.hear(heard, now);
                     heard_by.push(uid.clone());
                 }
-                // Once until it is heard again: a vehicle speaks every second.
+                // Once until a message can be read again: a vehicle sends one every second.
                 Err(why) if !vehicle.complained => {
                     vehicle.complained = true;
                     let name = &vehicle.stored.item.name;
-                    tracing::warn!(igv = name, category = why.category(), "a vehicle is not heard: {why}");
+                    tracing::warn!(igv = name, category = why.category(), error = %why, "A message of a vehicle is dropped.");
                 }
                 Err(_) => {}
             }
@@ -179,7 +179,7 @@ impl Fleet {
         session.report(&self.agent, &heard_by);
     }
 
-    /// Says again what is true of every vehicle of this broker; gives when the next state stops being fresh.
+    /// Reports every vehicle of this broker again; returns when the next state stops being fresh.
     fn age(&self, broker: &FleetBroker) -> Option<Instant> {
         let now = Instant::now();
         let sessions = self.sessions.lock();
@@ -190,20 +190,20 @@ impl Fleet {
 }
 
 impl FleetSession {
-    fn broker(&self) -> Broker {
-        if self.listener.is_some() { Broker::Reached } else { Broker::Lost }
+    fn broker(&self) -> BrokerLink {
+        if self.listener.is_some() { BrokerLink::Reached } else { BrokerLink::Lost }
     }
 
-    /// The topics that are listened to: those of declared vehicles, and never a wildcard.
+    /// The topics to subscribe: those of declared vehicles, and never a wildcard.
     fn filters(&self) -> BTreeSet<(String, Topic)> {
         self.vehicles.values().flat_map(|v| Topic::ALL.map(|t| (v.topic(t), t))).collect()
     }
 
-    /// Says what is true of these vehicles. The image sends it only where it differs from what was said.
+    /// Reports these vehicles; what did not change is not sent.
     fn report<'a>(&'a self, agent: &AgentContext, uids: impl IntoIterator<Item = &'a String>) {
         let now = Instant::now();
         for (uid, vehicle) in uids.into_iter().filter_map(|uid| Some((uid, self.vehicles.get(uid)?))) {
-            // Between being renamed and being placed anew it has no uid that may be reported.
+            // Between rename and place it has no uid that may be reported.
             if vehicle.stored.item.uid == *uid {
                 report(agent, &vehicle.stored, Ok(vehicle.report(self.broker(), now)));
             }
@@ -215,7 +215,7 @@ impl FleetSession {
 fn read(stored: &StoredItem) -> Result<IgvOrder, String> {
     let order: IgvOrder =
         stored.item.order().map_err(|error| format!("the order of this vehicle cannot be read: {error}"))?;
-    if Address::of(&order.broker).is_none() {
+    if BrokerAddress::of(&order.broker).is_none() {
         return Err(format!("`{}` is no host and port: set `broker.endpoint` right", order.broker.endpoint));
     }
     Ok(order)

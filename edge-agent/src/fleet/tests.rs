@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::message::{self, Message, MessageError, State, Topic};
-use super::vehicle::{Broker, FRESH, Vehicle};
+use super::message::{self, MessageError, Topic, VehicleMessage, VehicleState};
+use super::vehicle::{BrokerLink, FRESH, Vehicle};
 use crate::store::desired::StoredItem;
 
 /// A yard of a hundred metres on our side and a bridge behind it.
@@ -74,9 +74,9 @@ fn connection(word: &str) -> Vec<u8> {
     serde_json::to_vec(&message).unwrap()
 }
 
-fn read_state(payload: &[u8]) -> State {
+fn read_state(payload: &[u8]) -> VehicleState {
     match message::read(Topic::State, &order().vda5050, payload).unwrap().message {
-        Message::State(state) => state,
+        VehicleMessage::State(state) => state,
         other => panic!("{other:?}"),
     }
 }
@@ -97,7 +97,7 @@ fn heard(differs: Value) -> (Vehicle, Instant) {
 #[test]
 fn state_tells_mode_place_load_maps_charge_and_fatal_errors() {
     let (vehicle, now) = heard(json!({}));
-    let report = vehicle.report(Broker::Reached, now);
+    let report = vehicle.report(BrokerLink::Reached, now);
     assert!(report.broker && report.fresh && report.at_service);
     assert_eq!((report.connection, report.operating_mode.as_deref()), (VehicleConnection::Online, Some("AUTOMATIC")));
     assert_eq!((report.localised, report.side, report.laden), (Some(true), Side::Domestic, Laden::Laden));
@@ -119,10 +119,10 @@ fn unknown_words_and_fields_are_kept_or_passed_over_and_odd_shapes_count_as_abse
         }),
     ));
     assert_eq!(read.mode.as_deref(), Some("STARTUP"));
-    assert!(read.localised && read.place.is_none() && read.idle);
+    assert!(read.localised && read.position.is_none() && read.idle);
     assert_eq!((read.maps, read.laden, read.charge, read.errors), (None, None, None, vec![]));
     let bare = read_state(br#"{"manufacturer":"westwell","serialNumber":"q-07"}"#);
-    assert_eq!(bare, State::default());
+    assert_eq!(bare, VehicleState::default());
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn both_spellings_of_a_broken_connection_are_understood_and_an_unknown_one_is_un
         ("DREAMING", VehicleConnection::Unknown),
     ] {
         let heard = message::read(Topic::Connection, &order().vda5050, &connection(word)).unwrap();
-        assert_eq!(heard.message, Message::Connection(told), "{word}");
+        assert_eq!(heard.message, VehicleMessage::Connection(told), "{word}");
     }
 }
 
@@ -182,13 +182,13 @@ fn topics_are_those_of_the_vehicle_and_nothing_around_them() {
 fn state_is_fresh_for_forty_five_seconds_and_says_nothing_of_the_place_after_that() {
     let (mut vehicle, now) = heard(json!({}));
     assert_eq!(vehicle.stale_at(now), Some(now + FRESH));
-    assert!(vehicle.report(Broker::Reached, now + Duration::from_millis(44_999)).fresh);
-    let stale = vehicle.report(Broker::Reached, now + FRESH);
+    assert!(vehicle.report(BrokerLink::Reached, now + Duration::from_millis(44_999)).fresh);
+    let stale = vehicle.report(BrokerLink::Reached, now + FRESH);
     assert!(!stale.fresh && !stale.at_service);
     assert_eq!((stale.side, stale.localised, stale.connection), (Side::Unknown, Some(true), VehicleConnection::Online));
     assert_eq!(vehicle.stale_at(now + FRESH), None);
     hear(&mut vehicle, Topic::State, &state(2, json!({})), now + FRESH);
-    assert!(vehicle.report(Broker::Reached, now + FRESH).fresh);
+    assert!(vehicle.report(BrokerLink::Reached, now + FRESH).fresh);
 }
 
 #[test]
@@ -196,44 +196,44 @@ fn vehicle_whose_link_went_says_nothing_of_now_until_it_speaks_again() {
     for word in ["OFFLINE", "CONNECTIONBROKEN"] {
         let (mut vehicle, now) = heard(json!({}));
         hear(&mut vehicle, Topic::Connection, &connection(word), now);
-        let gone = vehicle.report(Broker::Reached, now);
+        let gone = vehicle.report(BrokerLink::Reached, now);
         assert!(!gone.fresh && !gone.at_service && gone.laden == Laden::Laden, "{word}");
         hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
-        let back = vehicle.report(Broker::Reached, now);
+        let back = vehicle.report(BrokerLink::Reached, now);
         assert_eq!((back.fresh, back.at_service, back.side), (true, false, Side::Unknown), "{word}");
         assert_eq!((back.localised, back.operating_mode, back.laden), (None, None, Laden::Unknown), "{word}");
         hear(&mut vehicle, Topic::State, &state(2, json!({})), now);
-        assert!(vehicle.report(Broker::Reached, now).at_service, "{word}");
+        assert!(vehicle.report(BrokerLink::Reached, now).at_service, "{word}");
     }
 }
 
 #[test]
 fn vehicle_that_is_online_has_forty_five_seconds_for_its_first_state() {
     let (mut vehicle, now) = (vehicle(), Instant::now());
-    assert!(!vehicle.report(Broker::Reached, now).fresh, "never heard");
+    assert!(!vehicle.report(BrokerLink::Reached, now).fresh, "never heard");
     hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
-    assert!(vehicle.report(Broker::Reached, now + FRESH - Duration::from_millis(1)).fresh);
+    assert!(vehicle.report(BrokerLink::Reached, now + FRESH - Duration::from_millis(1)).fresh);
     // The retained word comes again and again; it is no state.
     hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now + FRESH);
-    assert!(!vehicle.report(Broker::Reached, now + FRESH).fresh);
+    assert!(!vehicle.report(BrokerLink::Reached, now + FRESH).fresh);
 }
 
 #[test]
 fn state_over_a_broker_that_forgot_the_connection_tells_that_there_is_one() {
     let (mut vehicle, now) = (vehicle(), Instant::now());
     hear(&mut vehicle, Topic::State, &state(1, json!({})), now);
-    let report = vehicle.report(Broker::Reached, now);
+    let report = vehicle.report(BrokerLink::Reached, now);
     assert!(report.connection == VehicleConnection::Online && report.fresh && report.at_service);
 }
 
 #[test]
 fn nothing_is_fresh_without_the_broker_and_all_is_as_before_when_it_is_back_in_time() {
     let (mut vehicle, now) = heard(json!({}));
-    let before = vehicle.report(Broker::Reached, now);
-    let lost = vehicle.report(Broker::Lost, now);
+    let before = vehicle.report(BrokerLink::Reached, now);
+    let lost = vehicle.report(BrokerLink::Lost, now);
     assert!(!lost.broker && !lost.fresh && !lost.at_service && lost.side == Side::Unknown);
     vehicle.session_begins(now);
-    assert_eq!(vehicle.report(Broker::Reached, now), before);
+    assert_eq!(vehicle.report(BrokerLink::Reached, now), before);
 }
 
 #[test]
@@ -241,16 +241,16 @@ fn after_a_long_time_without_the_broker_a_state_is_due_and_the_old_one_is_forgot
     let (mut vehicle, now) = heard(json!({}));
     let later = now + FRESH * 2;
     vehicle.session_begins(later);
-    let report = vehicle.report(Broker::Reached, later);
+    let report = vehicle.report(BrokerLink::Reached, later);
     assert_eq!((report.fresh, report.at_service, report.localised), (true, false, None));
-    assert!(!vehicle.report(Broker::Reached, later + FRESH).fresh);
+    assert!(!vehicle.report(BrokerLink::Reached, later + FRESH).fresh);
 }
 
 #[test]
 fn vehicle_is_at_service_only_if_nothing_speaks_against_it() {
     let at_service = |differs: Value| {
         let (vehicle, now) = heard(differs);
-        vehicle.report(Broker::Reached, now).at_service
+        vehicle.report(BrokerLink::Reached, now).at_service
     };
     assert!(at_service(json!({})));
     assert!(at_service(json!({ "batteryState": { "batteryCharge": 40.0, "charging": true } })));
@@ -278,7 +278,7 @@ fn vehicle_is_at_service_only_if_nothing_speaks_against_it() {
 fn side_needs_a_vehicle_that_knows_where_it_is_on_a_map_of_the_zones() {
     let side = |position: Value| {
         let (vehicle, now) = heard(json!({ "agvPosition": position }));
-        let report = vehicle.report(Broker::Reached, now);
+        let report = vehicle.report(BrokerLink::Reached, now);
         (report.localised, report.side)
     };
     let at = |x: f64, y: f64| json!({ "x": x, "y": y, "mapId": "mc", "positionInitialized": true });
@@ -300,7 +300,7 @@ fn side_needs_a_vehicle_that_knows_where_it_is_on_a_map_of_the_zones() {
 #[test]
 fn driving_about_and_using_energy_changes_the_counters_and_not_the_report() {
     let (mut vehicle, now) = heard(json!({ "driving": true, "lastNodeId": "n1" }));
-    let first = vehicle.report(Broker::Reached, now);
+    let first = vehicle.report(BrokerLink::Reached, now);
     for n in 2..=11_u32 {
         let moved = json!({ "x": f64::from(n) * 5.0, "y": 12.0, "mapId": "mc", "positionInitialized": true });
         let used = json!({ "batteryCharge": 81.25 - f64::from(n - 1) * 0.05, "charging": false });
@@ -309,7 +309,7 @@ fn driving_about_and_using_energy_changes_the_counters_and_not_the_report() {
             json!({ "driving": true, "lastNodeId": format!("n{n}"), "agvPosition": moved, "batteryState": used }),
         );
         hear(&mut vehicle, Topic::State, &state, now);
-        assert_eq!(vehicle.report(Broker::Reached, now), first);
+        assert_eq!(vehicle.report(BrokerLink::Reached, now), first);
     }
     assert_eq!(vehicle.counters().energy_watt_hours, 1_000);
 }
@@ -318,7 +318,7 @@ fn driving_about_and_using_energy_changes_the_counters_and_not_the_report() {
 fn empty_and_silent_about_the_load_are_two_things() {
     let laden = |loads: Value| {
         let (vehicle, now) = heard(json!({ "loads": loads }));
-        vehicle.report(Broker::Reached, now).laden
+        vehicle.report(BrokerLink::Reached, now).laden
     };
     assert_eq!((laden(json!([])), laden(Value::Null)), (Laden::Empty, Laden::Unknown));
 }
@@ -348,7 +348,7 @@ fn factsheet_tells_the_versions_sorted_bounded_and_in_plain_words() {
         "typeSpecification": { "seriesName": "q" }, "vehicleConfig": { "versions": versions, "network": {} } });
     let (mut vehicle, now) = (vehicle(), Instant::now());
     hear(&mut vehicle, Topic::Factsheet, &serde_json::to_vec(&sheet).unwrap(), now);
-    let software = vehicle.report(Broker::Reached, now).software;
+    let software = vehicle.report(BrokerLink::Reached, now).software;
     assert_eq!(software.len(), 16);
     assert_eq!((software[0].name.as_str(), software[0].version.as_str()), ("part-00", "1.[31m0"));
     assert!(software.is_sorted());
@@ -361,7 +361,7 @@ fn longest_words_of_a_peer_stay_below_the_bound_of_an_item() {
         (0..40).map(|n| json!({ "mapId": format!("{n}{long}"), "mapVersion": long, "mapStatus": "ENABLED" })).collect();
     let errors: Vec<_> = (0..40).map(|n| json!({ "errorType": format!("{n}{long}"), "errorLevel": "FATAL" })).collect();
     let (vehicle, now) = heard(json!({ "operatingMode": long, "maps": maps, "errors": errors }));
-    let report = serde_json::to_vec(&vehicle.report(Broker::Reached, now)).unwrap();
+    let report = serde_json::to_vec(&vehicle.report(BrokerLink::Reached, now)).unwrap();
     assert!(report.len() < 4_000, "{}", report.len());
 }
 
@@ -391,7 +391,7 @@ proptest! {
     ) {
         let (mut vehicle, now) = (vehicle(), Instant::now());
         hear(&mut vehicle, Topic::State, &state(1, json!({ field: odd })), now);
-        let report = vehicle.report(Broker::Reached, now);
+        let report = vehicle.report(BrokerLink::Reached, now);
         prop_assert!(report.fresh);
         prop_assert!(field == "operatingMode" || report.operating_mode.as_deref() == Some("AUTOMATIC"));
     }

@@ -1,4 +1,4 @@
-//! One vehicle: what it said, and what is true of it now. Pure: time comes from outside, and nothing here speaks.
+//! One vehicle: what it sent, and what is reported of it. Pure: time comes from outside.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,51 +9,51 @@ use kalong_crds::wire::reported::IgvReport;
 use kalong_crds::wire::telemetry::IgvCounters;
 use tokio::time::Instant;
 
-use super::count::{Charging, Energy, Sequence};
-use super::message::{Heard, Message, State, Topic};
+use super::count::{Charging, Energy, HeaderSequence};
+use super::message::{NumberedMessage, Topic, VehicleMessage, VehicleState};
 use super::zone::side_of;
 use crate::store::desired::StoredItem;
 
 /// Age from which on a state is not fresh. A vehicle sends one at least every 30 s.
 pub(super) const FRESH: Duration = Duration::from_secs(45);
 
-/// The level of the topics that tells the major version of VDA 5050 2.x.
+/// Level of the topics with the major version of VDA 5050 2.x.
 const VERSION: &str = "v2";
 
 /// Whether the broker is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Broker {
-    /// It is not.
+pub(super) enum BrokerLink {
+    /// There is no session with the broker.
     #[default]
     Lost,
-    /// It is.
+    /// There is a session with the broker.
     Reached,
 }
 
-/// A vehicle that is listened to.
+/// A vehicle that is observed.
 #[derive(Debug)]
 pub(super) struct Vehicle {
     /// The item that declares it.
     pub(super) stored: Arc<StoredItem>,
-    /// What was told of it.
+    /// The order that declares it.
     pub(super) order: IgvOrder,
-    /// Whether a message that was not heard has been complained of already.
+    /// Whether a dropped message was logged already.
     pub(super) complained: bool,
     connection: VehicleConnection,
-    state: Option<State>,
+    state: Option<VehicleState>,
     /// When a state came last, unless the link went after it.
     spoke: Option<Instant>,
     /// Since when a state is due: it came online, or we began to listen.
     awaited: Option<Instant>,
     software: Vec<SoftwareVersion>,
-    states: Sequence,
-    factsheets: Sequence,
+    states: HeaderSequence,
+    factsheets: HeaderSequence,
     lost: u64,
     energy: Energy,
 }
 
 impl Vehicle {
-    /// A vehicle of which nothing was heard yet.
+    /// A vehicle that sent nothing yet.
     pub(super) fn new(stored: Arc<StoredItem>, order: IgvOrder) -> Self {
         Self {
             stored,
@@ -64,8 +64,8 @@ impl Vehicle {
             spoke: None,
             awaited: None,
             software: Vec::new(),
-            states: Sequence::default(),
-            factsheets: Sequence::default(),
+            states: HeaderSequence::default(),
+            factsheets: HeaderSequence::default(),
             lost: 0,
             energy: Energy::default(),
         }
@@ -87,26 +87,26 @@ impl Vehicle {
         Topic::ALL.into_iter().find(|t| t.level() == rest)
     }
 
-    /// Takes in what it said. Timestamps of the vehicle are not looked at: that of a last will is always old.
-    pub(super) fn hear(&mut self, heard: Heard, now: Instant) {
-        let Heard { header_id, message } = heard;
+    /// Takes in a message. Timestamps of the vehicle are ignored: that of a last will is always old.
+    pub(super) fn hear(&mut self, heard: NumberedMessage, now: Instant) {
+        let NumberedMessage { header_id, message } = heard;
         match message {
             // Not counted: a last will carries the number of the moment at which it was left with the broker.
-            Message::Connection(connection) => self.connect(connection, now),
-            Message::State(state) => {
+            VehicleMessage::Connection(connection) => self.connect(connection, now),
+            VehicleMessage::State(state) => {
                 self.lost += header_id.map_or(0, |n| self.states.next(n));
                 if let Some(charge) = state.charge {
                     let charging = if state.charging { Charging::Yes } else { Charging::No };
                     self.energy.charge(charge, charging, self.order.battery_watt_hours);
                 }
-                // A broker that lost what was retained tells of no connection; a state comes over one all the same.
+                // After the broker lost its retained messages there is no connection message; a state proves one all the same.
                 if self.connection == VehicleConnection::Unknown {
                     self.connection = VehicleConnection::Online;
                 }
                 self.spoke = Some(now);
                 self.state = Some(state);
             }
-            Message::Factsheet(software) => {
+            VehicleMessage::Factsheet(software) => {
                 self.lost += header_id.map_or(0, |n| self.factsheets.next(n));
                 self.software = software;
             }
@@ -117,7 +117,7 @@ impl Vehicle {
         match connection {
             VehicleConnection::Online if self.connection != VehicleConnection::Online => {
                 self.awaited = Some(now);
-                // What it said before its link went is no fact of now.
+                // What it sent before its connection broke does not hold any more.
                 if self.spoke.is_none() {
                     self.state = None;
                 }
@@ -144,11 +144,11 @@ impl Vehicle {
     }
 
     /// Its last state, if it is not older than a fresh one may be.
-    fn current(&self, now: Instant) -> Option<&State> {
+    fn current(&self, now: Instant) -> Option<&VehicleState> {
         self.state.as_ref().filter(|_| self.spoke.is_some_and(|spoke| spoke + FRESH > now))
     }
 
-    /// Takes over what was heard of the same vehicle under another declaration.
+    /// Takes another declaration of the same vehicle; what it sent stays.
     pub(super) fn redeclare(&mut self, stored: Arc<StoredItem>, order: IgvOrder) {
         (self.stored, self.order) = (stored, order);
     }
@@ -158,10 +158,10 @@ impl Vehicle {
         self.spoke.max(self.awaited).map(|since| since + FRESH).filter(|at| *at > now)
     }
 
-    /// What is true of it now. Where it is and whether it may be changed is said only by a state that is fresh: a vehicle whose link broke
+    /// The report of the vehicle. Only a fresh state proves where it is and whether it may be changed: a vehicle whose connection broke
     /// drives on to the last node that it was given.
-    pub(super) fn report(&self, broker: Broker, now: Instant) -> IgvReport {
-        let broker = broker == Broker::Reached;
+    pub(super) fn report(&self, broker: BrokerLink, now: Instant) -> IgvReport {
+        let broker = broker == BrokerLink::Reached;
         let fresh = broker && self.stale_at(now).is_some();
         let state = self.state.as_ref();
         let current = self.current(now).filter(|_| fresh);
@@ -184,14 +184,14 @@ impl Vehicle {
         }
     }
 
-    fn side(&self, state: &State) -> Side {
-        match (&self.order.zone_set, &state.place) {
-            (Some(zones), Some(place)) => side_of(zones, place),
+    fn side(&self, state: &VehicleState) -> Side {
+        match (&self.order.zone_set, &state.position) {
+            (Some(zones), Some(position)) => side_of(zones, position),
             _ => Side::Unknown,
         }
     }
 
-    fn at_service(&self, state: &State) -> bool {
+    fn at_service(&self, state: &VehicleState) -> bool {
         let change = &self.order.change_at;
         let at_node = state.last_node.as_ref().is_some_and(|node| change.nodes.contains(node));
         at_node && state.idle && state.charge.is_some_and(|charge| charge >= change.min_charge.saturating_mul(1000))

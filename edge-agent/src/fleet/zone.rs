@@ -2,9 +2,9 @@
 
 use kalong_crds::igv::{Corner, Side, ZoneSet, ZoneSide};
 
-/// Where a vehicle says that it is.
+/// Position that a vehicle reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct VehiclePosition {
     /// Identity of the map on which it counts.
     pub(super) map: String,
     /// Centimetres along the first axis.
@@ -13,9 +13,9 @@ pub(super) struct Place {
     pub(super) y: i64,
 }
 
-/// The side of the first zone on the vehicle's map that holds the place; a corner or an edge belongs to its zone.
-pub(super) fn side_of(zones: &ZoneSet, place: &Place) -> Side {
-    let holding = zones.zones.iter().find(|z| z.map == place.map && holds(&z.corners, place.x, place.y));
+/// The side of the first zone on the vehicle's map that holds the position; a corner or an edge belongs to its zone.
+pub(super) fn side_of(zones: &ZoneSet, position: &VehiclePosition) -> Side {
+    let holding = zones.zones.iter().find(|z| z.map == position.map && holds(&z.corners, position.x, position.y));
     match holding.map(|z| z.side) {
         Some(ZoneSide::Domestic) => Side::Domestic,
         Some(ZoneSide::OnLine) => Side::OnLine,
@@ -65,8 +65,8 @@ mod tests {
         Zone { name: name.into(), side, map: "yard".into(), corners: corners.iter().map(corner).collect() }
     }
 
-    fn place(x: i64, y: i64) -> Place {
-        Place { map: "yard".into(), x, y }
+    fn position(x: i64, y: i64) -> VehiclePosition {
+        VehiclePosition { map: "yard".into(), x, y }
     }
 
     /// Home below y = 0, the bridge up to 1000, the other side above; the bridge overlaps home by a metre.
@@ -84,35 +84,35 @@ mod tests {
     #[test]
     fn first_zone_that_holds_the_place_tells_the_side() {
         let zones = zones();
-        assert_eq!(side_of(&zones, &place(0, -50)), Side::OnLine);
-        assert_eq!(side_of(&zones, &place(0, -101)), Side::Domestic);
-        assert_eq!(side_of(&zones, &place(900, -50)), Side::Domestic);
-        assert_eq!(side_of(&zones, &place(0, 1001)), Side::Foreign);
-        assert_eq!(side_of(&zones, &place(0, 9001)), Side::Unknown);
-        assert_eq!(side_of(&zones, &place(4000, 5000)), Side::Unknown);
+        assert_eq!(side_of(&zones, &position(0, -50)), Side::OnLine);
+        assert_eq!(side_of(&zones, &position(0, -101)), Side::Domestic);
+        assert_eq!(side_of(&zones, &position(900, -50)), Side::Domestic);
+        assert_eq!(side_of(&zones, &position(0, 1001)), Side::Foreign);
+        assert_eq!(side_of(&zones, &position(0, 9001)), Side::Unknown);
+        assert_eq!(side_of(&zones, &position(4000, 5000)), Side::Unknown);
     }
 
     #[test]
     fn edges_and_corners_belong_to_their_zone() {
         let zones = zones();
-        assert_eq!(side_of(&zones, &place(500, 1000)), Side::OnLine);
-        assert_eq!(side_of(&zones, &place(-5000, -5000)), Side::Domestic);
-        assert_eq!(side_of(&zones, &place(0, 9000)), Side::Foreign);
+        assert_eq!(side_of(&zones, &position(500, 1000)), Side::OnLine);
+        assert_eq!(side_of(&zones, &position(-5000, -5000)), Side::Domestic);
+        assert_eq!(side_of(&zones, &position(0, 9000)), Side::Foreign);
     }
 
     #[test]
     fn place_on_another_map_has_no_side() {
-        assert_eq!(side_of(&zones(), &Place { map: "other".into(), x: 0, y: -50 }), Side::Unknown);
+        assert_eq!(side_of(&zones(), &VehiclePosition { map: "other".into(), x: 0, y: -50 }), Side::Unknown);
     }
 
     #[test]
     fn hollow_of_a_bent_zone_is_outside() {
         let bent = [(0, 0), (30, 0), (30, 30), (20, 30), (20, 10), (10, 10), (10, 30), (0, 30)];
         let zones = ZoneSet { id: "z".into(), zones: vec![zone("u", ZoneSide::Domestic, &bent)] };
-        assert_eq!(side_of(&zones, &place(15, 20)), Side::Unknown);
-        assert_eq!(side_of(&zones, &place(5, 20)), Side::Domestic);
-        assert_eq!(side_of(&zones, &place(25, 30)), Side::Domestic);
-        assert_eq!(side_of(&zones, &place(15, 5)), Side::Domestic);
+        assert_eq!(side_of(&zones, &position(15, 20)), Side::Unknown);
+        assert_eq!(side_of(&zones, &position(5, 20)), Side::Domestic);
+        assert_eq!(side_of(&zones, &position(25, 30)), Side::Domestic);
+        assert_eq!(side_of(&zones, &position(15, 5)), Side::Domestic);
     }
 
     proptest! {

@@ -36,9 +36,9 @@ pub enum HoldOutcome {
 /// Whether a device of the lane is being changed, which keeps the lane closed whatever becomes of the hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnderChange {
-    /// None is.
+    /// No device of the lane is being changed.
     No,
-    /// At least one is.
+    /// At least one device of the lane is being changed.
     Yes,
 }
 

@@ -1,8 +1,8 @@
-//! Interlocks and seals: what a device shows of them, and which lanes an open interlock closes. Pure.
+//! Interlocks and seals: their states by a device's reading, and the lanes that an open interlock closes. Pure.
 //!
 //! The interlock itself is hard-wired and in the controller; this reads it and can never replace it. A lane closes on an interlock that
 //! is seen open, never on one that cannot be read: the hard-wired one still protects, and a lost cable is no reason to stop a border.
-//! Once seen open it stays open until it is seen safe: nobody reopens a lane because a cable was lost.
+//! Once seen open it stays open until it is seen safe: a lost cable reopens no lane.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,6 @@ pub fn guards(order: &DeviceOrder, reading: Option<&Reading>) -> Vec<Guard> {
 /// The interlocks of one device of this box.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct DeviceInterlocks {
-    /// Name of the device.
     device: String,
     states: BTreeMap<String, GuardState>,
 }
@@ -80,8 +79,8 @@ pub fn latched(order: &LaneOrder, states: &InterlockStates, before: &[LaneInterl
     order.interlocks.iter().filter(open).cloned().collect()
 }
 
-/// The names of everything that keeps this lane closed: what this box saw open, and what the operator heard of others. What this box
-/// reads as safe is safe, whatever the operator heard before.
+/// The names of everything that keeps this lane closed: what this box saw open, and what other boxes reported to the operator. What this
+/// box reads as safe is safe, whatever the operator knew before.
 pub fn open(order: &LaneOrder, states: &InterlockStates, latched: &[LaneInterlock]) -> Vec<String> {
     let names = |label: &str, told: &str| told == label || told.rsplit_once('/').is_some_and(|(_, rest)| rest == label);
     let safe: Vec<_> =

@@ -37,7 +37,7 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// No lanes yet.
+    /// The service of a box that controls no lanes yet.
     pub fn new(agent: Arc<AgentContext>) -> Self {
         Self { agent, table: Mutex::default(), wakers: Mutex::default() }
     }
@@ -89,7 +89,7 @@ impl Lanes {
         let unsaved = self.table().take_unsaved(uid);
         let Some(transaction) = unsaved else { return };
         if let Err(error) = self.agent.commit(transaction.clone()).await {
-            tracing::warn!(lane = uid, category = error.category(), "{error}");
+            tracing::warn!(lane = uid, category = error.category(), %error, "What changed of a lane could not be committed; the next visit tries again.");
             self.table().put_back(transaction);
         }
     }

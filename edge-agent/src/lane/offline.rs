@@ -48,10 +48,10 @@ pub async fn enforce(agent: Arc<AgentContext>, lanes: Arc<Lanes>) {
                     // Closing does not wait for the record: the gate comes first.
                     lanes.table().apply_policy(&change);
                     lanes.wake(&change.controller);
-                    tracing::error!(lane = change.name, %error, "the lane is closed by the offline policy and that could not be recorded");
+                    tracing::error!(lane = change.name, %error, "The offline policy closed a lane, and that could not be recorded.");
                 }
                 Err(error) => {
-                    tracing::error!(lane = change.name, %error, "the lane is not given back before that can be recorded")
+                    tracing::error!(lane = change.name, %error, "A lane is not given back before that can be recorded.");
                 }
             }
         }
@@ -66,7 +66,7 @@ async fn record(agent: &AgentContext, lanes: &Lanes, change: &PolicyChange) -> R
         let note = format!("lane {} was given back because the operator is reached again", change.name);
         (Reason::OfflinePolicyEnded, EventSeverity::Normal, note)
     };
-    tracing::info!(lane = change.name, held = change.held, "{note}");
+    tracing::info!(lane = change.name, held = change.held, %reason, "The offline policy changed a lane.");
     let event =
         NewEvent { kind: ItemKind::Lane, name: change.name.clone(), uid: change.uid.clone(), reason, severity, note };
     let durable = DurableState { offline: change.held, ..lanes.table().durable(&change.uid) };

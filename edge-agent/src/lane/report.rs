@@ -1,4 +1,4 @@
-//! What is said of a lane. Pure.
+//! What is reported of a lane. Pure.
 
 use kalong_crds::condition::Reason;
 use kalong_crds::lane::{Admission, LaneAdmission};
@@ -36,7 +36,7 @@ impl LaneState {
         }
     }
 
-    /// What the lane does. Drained only once it was seen closed and empty twice; a lane that is declared closed is Closed.
+    /// The admission to report. Drained only once it was seen closed and empty twice; a lane that is declared closed is Closed.
     fn admission(&self, under_change: UnderChange) -> LaneAdmission {
         let (Some(order), Some((reading, _))) = (&self.order, self.reading) else { return LaneAdmission::Unknown };
         let held = self.is_held() || under_change == UnderChange::Yes;

@@ -3,8 +3,8 @@
 /// Whether the lane and the interlocks allow a device to be touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Safety {
-    /// They do.
+    /// The device may be touched.
     Safe,
-    /// They do not, and why.
+    /// It must not be touched, and why.
     Unsafe(String),
 }

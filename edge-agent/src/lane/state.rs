@@ -100,7 +100,7 @@ impl LaneState {
     }
 
     pub(super) fn add_event(&mut self, reason: Reason, severity: EventSeverity, note: String) {
-        tracing::info!(lane = self.stored.item.name, %reason, "{note}");
+        tracing::info!(lane = self.stored.item.name, %reason, note, "An event of a lane.");
         let item = &self.stored.item;
         let event =
             NewEvent { kind: ItemKind::Lane, name: item.name.clone(), uid: item.uid.clone(), reason, severity, note };

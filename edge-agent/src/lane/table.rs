@@ -29,20 +29,20 @@ const FRESH: Duration = Duration::from_secs(10);
 /// What a lane does while one of its devices is being changed. Either way no other device of the lane may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneDuringChange {
-    /// It serves on.
+    /// The lane serves on, because the change does not disturb it.
     Serves,
-    /// It stays closed.
+    /// The lane stays closed for the change.
     Closed,
 }
 
 /// A lane that the offline policy closes or gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyChange {
-    /// UID of the lane.
+    /// UID of the Lane object.
     pub uid: String,
-    /// Name of the lane.
+    /// Name of the Lane object.
     pub name: String,
-    /// UID of its controller.
+    /// UID of the device that controls the lane.
     pub controller: String,
     /// Whether the policy keeps it closed from now on.
     pub held: bool,
@@ -51,9 +51,9 @@ pub struct PolicyChange {
 /// A lane whose controller has to act at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneToWake {
-    /// UID of the lane.
+    /// UID of the Lane object.
     pub uid: String,
-    /// UID of its controller.
+    /// UID of the device that controls the lane.
     pub controller: String,
 }
 

@@ -1,4 +1,4 @@
-//! How far the peer's clock is from ours, from an HTTP `Date` that has whole seconds only.
+//! The offset of the peer's clock, from an HTTP `Date` that has whole seconds only.
 
 use jiff::Timestamp;
 use kalong_crds::wire::reported::PeerClock;
@@ -18,7 +18,7 @@ pub(super) struct Distance {
 }
 
 impl Distance {
-    /// From a `Date` that the peer wrote after we sent our question and before we had its answer.
+    /// From a `Date` that the peer wrote between our request and its response.
     pub(super) fn measured(sent: Timestamp, received: Timestamp, date: Timestamp) -> Self {
         let date = date.as_millisecond();
         Self {
@@ -35,7 +35,7 @@ impl Distance {
         if both.least <= both.most { both } else { later }
     }
 
-    /// Judged by the smallest distance that the measurement allows: nobody is accused because of a rounding.
+    /// Judged by the smallest distance that the measurement allows, so that rounding accuses no clock.
     pub(super) fn judge(&self) -> PeerClock {
         let smallest = self.least.max(-self.most).max(0);
         match smallest {
@@ -46,7 +46,7 @@ impl Distance {
     }
 }
 
-/// Reads the `Date` of an HTTP answer.
+/// Parses the `Date` header of an HTTP response.
 pub(super) fn date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }

@@ -1,8 +1,7 @@
 //! Our half of the link to the other country. Without an agreement in force the order is [`LinkMode::Cut`], and then no packet leaves for the
-//! peer: a cut drops a question that is under way together with its socket, at once and without waiting for anybody.
+//! peer: a cut drops a request that is in flight together with its socket, at once.
 //!
-//! While an agreement is in force the gateway asks every ten seconds whether the peer answers and how far its clock is. What is exchanged
-//! comes with the message profile; so does authentication.
+//! While an agreement is in force the link asks every ten seconds whether the peer answers and how far off its clock is.
 
 mod clock;
 mod probe;
@@ -28,15 +27,15 @@ use tokio::time::sleep;
 use crate::context::AgentContext;
 use crate::store::desired::StoredItem;
 use clock::Distance;
-use probe::{Asker, LinkPeer, PeerAnswer, ProbeError};
+use probe::{LinkPeer, PeerAnswer, ProbeError, Prober};
 
-/// Time between two questions to the peer.
+/// Time between two requests to the peer.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the end of the last agreement is compared with the clock, at the least.
 const LOOK: Duration = Duration::from_secs(60);
 /// Enough for the end to lie in the past when it is looked at.
 const MOMENT: Duration = Duration::from_millis(10);
-/// Questions in a row without an answer after which a peer that answered counts as unreachable: one lost packet is no outage.
+/// Requests in a row without a response after which a peer that answered counts as unreachable: one lost packet is no outage.
 const MISSES: u32 = 2;
 
 /// The links whose gateway this box is.
@@ -48,12 +47,12 @@ pub struct Links {
 }
 
 impl Links {
-    /// No links yet.
+    /// A set without links, which asks peers every ten seconds.
     pub fn new(agent: Arc<AgentContext>) -> Self {
         Self::every(agent, PROBE_INTERVAL)
     }
 
-    /// No links yet; the peers of those to come are asked this often.
+    /// As [`Self::new`], with another interval between two requests to a peer.
     pub fn every(agent: Arc<AgentContext>, interval: Duration) -> Self {
         Self { agent, interval, orders: Mutex::default() }
     }
@@ -79,12 +78,12 @@ impl Links {
         tokio::spawn(task.run());
     }
 
-    /// Lets go of a link: its peer is not contacted any more.
+    /// Removes a link: its peer is not contacted any more.
     pub fn remove(&self, uid: &str) {
         self.orders.lock().remove(uid);
     }
 
-    /// A link is declared under another uid.
+    /// Gives a link another uid.
     pub fn rename(&self, old: &str, new: &str) {
         let mut orders = self.orders.lock();
         if let Some(task) = orders.remove(old) {
@@ -93,7 +92,7 @@ impl Links {
     }
 }
 
-/// What is known of a peer.
+/// What the last requests found out about a peer.
 #[derive(Debug, Default)]
 struct PeerFacts {
     reachable: Option<bool>,
@@ -102,7 +101,7 @@ struct PeerFacts {
 }
 
 impl PeerFacts {
-    /// Takes in what became of a question.
+    /// Takes in the outcome of a request.
     fn learn(&mut self, outcome: Result<PeerAnswer, ProbeError>, ours: Clock) {
         match outcome {
             Ok(answer) => {
@@ -129,7 +128,7 @@ struct LinkTask {
     interval: Duration,
     inbox: watch::Receiver<Arc<StoredItem>>,
     facts: PeerFacts,
-    /// The peer of whom the facts are.
+    /// The peer that the facts are about.
     of: Option<LinkPeer>,
 }
 
@@ -149,7 +148,7 @@ impl LinkTask {
                 (self.of, self.facts) = (peer.clone(), PeerFacts::default());
             }
             let mut orders = self.inbox.clone();
-            // Whoever watches is dropped with all that it opened, in the same moment in which another order is there.
+            // Another order drops the watch with every socket that it opened, at once.
             let goes_on = tokio::select! {
                 biased;
                 changed = orders.changed() => changed.is_ok(),
@@ -162,17 +161,17 @@ impl LinkTask {
         }
     }
 
-    /// Asks the peer again and again; without a peer it only says so.
+    /// Asks the peer at every interval; without a peer it only reports that.
     async fn watch(&mut self, stored: &StoredItem, peer: Option<LinkPeer>) {
         if peer_of(stored, Timestamp::now()).is_ok() {
             self.report(stored, peer.is_some());
         }
         let Some(peer) = peer else { return std::future::pending().await };
-        let asker = Asker::new(&peer).await;
+        let prober = Prober::new(&peer).await;
         loop {
-            let outcome = asker.ask(&peer).await;
+            let outcome = prober.ask(&peer).await;
             if let Err(error) = &outcome {
-                tracing::debug!(link = stored.item.name, category = error.category(), "{error}");
+                tracing::debug!(link = stored.item.name, category = error.category(), %error, "The peer did not answer.");
             }
             self.facts.learn(outcome, self.agent.clock.judge());
             self.report(stored, true);
@@ -187,13 +186,13 @@ impl LinkTask {
     }
 }
 
-/// Comes back when the last agreement of the order ends, so that it is looked at again; never, if it does not end or has ended.
+/// Resolves when the last agreement of the order ends; never, if it has no end or has ended already.
 async fn lapse(stored: &StoredItem, now: Timestamp) {
     let until = stored.item.order::<LinkOrder>().ok().and_then(|order| end_of(&order));
     let left =
         until.and_then(|until| Duration::try_from(until.duration_since(now)).ok()).filter(|left| !left.is_zero());
     match left {
-        // A clock that is set meanwhile is noticed within a look.
+        // A clock that is set meanwhile is noticed within a minute.
         Some(left) => sleep((left + MOMENT).min(LOOK)).await,
         None => std::future::pending().await,
     }
@@ -204,7 +203,7 @@ fn end_of(order: &LinkOrder) -> Option<Timestamp> {
     order.until.as_deref().map(|until| until.parse().unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
-/// The peer that is to be asked; none while the link is cut, its last agreement has ended, or it has nobody to ask.
+/// The peer to ask; `None` while the link is cut, its last agreement has ended, or its profile has no peer.
 fn peer_of(stored: &StoredItem, now: Timestamp) -> Result<Option<LinkPeer>, String> {
     let order: LinkOrder =
         stored.item.order().map_err(|error| format!("the order of this link cannot be read: {error}"))?;

@@ -1,4 +1,4 @@
-//! One question to the peer: does it answer, and what time is it there. Every step has its deadline, and all sockets end with the question.
+//! One request to the peer: does it answer, and what is its time. Every step has a deadline, and no socket outlives the request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ const ADDRESSES: usize = 4;
 /// Largest head of an answer.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Whom to ask, and how.
+/// Address of a peer, and how it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LinkPeer {
     profile: LinkProfile,
@@ -40,7 +40,7 @@ pub(super) struct LinkPeer {
 }
 
 impl LinkPeer {
-    /// Reads `host:port`.
+    /// Parses `host:port`; port 0 is refused.
     pub(super) fn parse(profile: LinkProfile, endpoint: &str) -> Option<Self> {
         let (host, port) = endpoint.rsplit_once(':')?;
         let port = port.parse().ok().filter(|port| *port > 0)?;
@@ -48,23 +48,23 @@ impl LinkPeer {
     }
 }
 
-/// What a peer that answered told.
+/// What a peer's response proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PeerAnswer {
     distance: Option<Distance>,
 }
 
 impl PeerAnswer {
-    /// It is there, and nothing it says of the time may be believed.
+    /// It is there, and no time of it may be believed.
     const SILENT_ON_TIME: Self = Self { distance: None };
 
-    /// A peer that told its time.
+    /// A peer that sent its time.
     #[cfg(test)]
     pub(super) fn at(distance: Distance) -> Self {
         Self { distance: Some(distance) }
     }
 
-    /// How far its clock is, if it told.
+    /// Distance of its clock, where it sent a time.
     pub(super) fn distance(&self) -> Option<Distance> {
         self.distance
     }
@@ -76,13 +76,13 @@ pub(super) enum ProbeError {
     /// Its name has no address.
     #[error("the name of the peer cannot be resolved: check `transport.endpoint` and the name server of this box")]
     Name(#[source] Option<std::io::Error>),
-    /// No connection.
+    /// No address of the peer takes a connection.
     #[error("the peer does not take a connection: check the route and the firewalls on both sides")]
     Connect(#[source] Option<std::io::Error>),
     /// What answers is no TLS server.
     #[error("the peer does not speak TLS: check the port in `transport.endpoint`")]
     Tls(#[source] Option<std::io::Error>),
-    /// What answers speaks no HTTP, or too slowly.
+    /// What answers does not speak HTTP, or too slowly.
     #[error("the peer does not answer a request: ask its operators whether their gateway runs")]
     Answer(#[source] Option<hyper::Error>),
 }
@@ -99,12 +99,12 @@ impl ProbeError {
     }
 }
 
-/// Asks a peer, with what was prepared once.
-pub(super) struct Asker {
+/// Asks a peer, with a TLS configuration that is prepared once.
+pub(super) struct Prober {
     tls: Option<TlsConnector>,
 }
 
-impl Asker {
+impl Prober {
     /// Prepares what the profile of this peer needs.
     pub(super) async fn new(peer: &LinkPeer) -> Self {
         let tls = match peer.profile {
@@ -115,7 +115,7 @@ impl Asker {
         Self { tls }
     }
 
-    /// One question. Dropping it closes what it opened.
+    /// One request. Dropping it closes what it opened.
     pub(super) async fn ask(&self, peer: &LinkPeer) -> Result<PeerAnswer, ProbeError> {
         match peer.profile {
             LinkProfile::Simulated => hello(peer, connect(peer).await?).await,
@@ -124,7 +124,7 @@ impl Asker {
         }
     }
 
-    /// Whoever speaks TLS is there. Its time is believed only where this box trusts its certificate; whether the two sides know each other is
+    /// A peer that speaks TLS is there. Its time is believed only where this box trusts its certificate; whether the two sides know each other is
     /// the message profile's to prove.
     async fn ask_over_tls(&self, peer: &LinkPeer) -> Result<PeerAnswer, ProbeError> {
         let Some(tls) = &self.tls else { return Err(ProbeError::Tls(None)) };
@@ -184,7 +184,7 @@ where
             .await
             .map_err(broken)?;
         let sent = Timestamp::now();
-        // The connection is driven from here and not by a task of its own, so that it ends when the question is dropped.
+        // The connection is driven from here and not by a task of its own, so that it ends when the request is dropped.
         let mut answer = std::pin::pin!(sender.send_request(request));
         let answer = tokio::select! {
             biased;

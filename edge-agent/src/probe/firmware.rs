@@ -9,7 +9,7 @@ use kalong_crds::wire::order::DeviceOrder;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::relay::Relay;
-use super::{Course, Outcome, Subject, ask, image_of, words};
+use super::{Checklist, Outcome, Subject, ask, image_of, words};
 use crate::driver::{DeviceIdentity, Driver, SelfTest};
 
 /// Longest time for sending an image.
@@ -35,19 +35,20 @@ struct Trial<'a> {
     before: DeviceIdentity,
 }
 
-pub(super) async fn run(subject: &Subject, order: &DeviceOrder, course: &mut Course<'_>) {
+pub(super) async fn run(subject: &Subject, order: &DeviceOrder, checklist: &mut Checklist<'_>) {
     const NAME: &str = "firmware goes onto the device";
     let Some(path) = &subject.image else {
-        return course.add(NAME, Outcome::Skipped("no --image was given".into()));
+        return checklist.add(NAME, Outcome::Skipped("no --image was given".into()));
     };
     let carries = matches!(order.protocol.name, ProtocolName::GenericHttp | ProtocolName::OnvifHttp);
     if order.update.slots == UpdateSlots::External || !carries {
-        return course.add(NAME, Outcome::Skipped("the vendor's own tool writes: `update.slots` is External".into()));
+        return checklist
+            .add(NAME, Outcome::Skipped("the vendor's own tool writes: `update.slots` is External".into()));
     }
     match begin(subject, order, path).await {
-        Err(why) => course.add(NAME, Outcome::Failed(why)),
+        Err(why) => checklist.add(NAME, Outcome::Failed(why)),
         // The first step that fails ends the part: what follows would only repeat it.
-        Ok((trial, mut device)) => drop(trial.steps(device.as_mut(), course).await),
+        Ok((trial, mut device)) => drop(trial.steps(device.as_mut(), checklist).await),
     }
 }
 
@@ -69,21 +70,21 @@ async fn begin<'a>(
 }
 
 impl Trial<'_> {
-    async fn steps(&self, device: &mut dyn Driver, course: &mut Course<'_>) -> Option<()> {
+    async fn steps(&self, device: &mut dyn Driver, checklist: &mut Checklist<'_>) -> Option<()> {
         let contract = self.order.protocol.name == ProtocolName::GenericHttp;
         if contract {
-            course.note("a cut upload leaves the device as it is", self.cut(device).await)?;
+            checklist.note("a cut upload leaves the device as it is", self.cut(device).await)?;
         }
-        course.note("the image is taken, after a cut as well", self.transfer(device).await)?;
-        course.note("the image is written", self.install(device).await)?;
-        course.note("the device starts the image", self.activate(device).await)?;
+        checklist.note("the image is taken, after a cut as well", self.transfer(device).await)?;
+        checklist.note("the image is written", self.install(device).await)?;
+        checklist.note("the device starts the image", self.activate(device).await)?;
         if contract && self.order.update.rollback == Rollback::Supported && self.order.update.slots == UpdateSlots::Dual
         {
-            course.note("the device goes back to the image before", self.roll_back(device).await)?;
-            course.note("and forth again", self.again(device).await)?;
+            checklist.note("the device goes back to the image before", self.roll_back(device).await)?;
+            checklist.note("and forth again", self.again(device).await)?;
         }
-        course.note("the device's own test passes", self_test(device).await)?;
-        course.note("the image becomes permanent", self.commit(device).await)
+        checklist.note("the device's own test passes", self_test(device).await)?;
+        checklist.note("the image becomes permanent", self.commit(device).await)
     }
 
     /// Sends about half of the image through a cable that is then cut.

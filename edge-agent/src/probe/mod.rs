@@ -17,10 +17,10 @@ use kalong_crds::units::{Digest, Value};
 use kalong_crds::wire::order::DeviceOrder;
 use tokio::time::timeout;
 
-use crate::driver::{self, Credential, DeviceIdentity, Driver, DriverError, Reading, shape};
+use crate::driver::{self, DeviceCredential, DeviceIdentity, Driver, DriverError, Reading, shape};
 pub use report::{Check, Outcome, Paint, Report};
 
-/// Longest time for one question, with room for the driver's own deadline.
+/// Longest time for one call, with room for the driver's own deadline.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(15);
 /// A name that no model may use for a property of its own.
 const UNKNOWN_PROPERTY: &str = "kalongProbeUnknown";
@@ -48,17 +48,17 @@ pub struct Arguments {
     pub image: Option<PathBuf>,
 }
 
-/// What to probe.
+/// The device to probe and the model that it shall fit.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// The model that the device shall fit.
     pub model: DeviceModelSpec,
-    /// Host and port.
+    /// Host and port of the device.
     pub endpoint: String,
-    /// Protocol parameters.
+    /// Protocol parameters, as in `connection.parameters`.
     pub parameters: BTreeMap<String, Value>,
     /// What to log in with.
-    pub credential: Option<Credential>,
+    pub credential: Option<DeviceCredential>,
     /// An image that the device may run, for the firmware part of the list.
     pub image: Option<PathBuf>,
 }
@@ -69,15 +69,15 @@ pub enum ProbeError {
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File {
-        /// The file.
+        /// Path of the file that could not be read.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The file holds no DeviceModel.
     #[error("{} is no DeviceModel: {reason}", path.display())]
     Model {
-        /// The file.
+        /// Path of the file that was read.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -119,7 +119,7 @@ fn parameter(text: &str) -> Result<(String, Value), String> {
 
 fn subject(arguments: Arguments) -> Result<Subject, ProbeError> {
     let password = arguments.password_file.as_deref().map(read_file).transpose()?;
-    let credential = password.map(|password| Credential {
+    let credential = password.map(|password| DeviceCredential {
         username: arguments.username.unwrap_or_default(),
         password: password.lines().next().unwrap_or_default().to_owned(),
     });
@@ -174,13 +174,13 @@ impl Subject {
     }
 }
 
-/// The list as it is worked off: each check is told as soon as it is known.
-struct Course<'a> {
+/// The list while it is worked off; each check is passed on as soon as it is known.
+struct Checklist<'a> {
     report: Report,
     tell: &'a mut dyn FnMut(&Check),
 }
 
-impl Course<'_> {
+impl Checklist<'_> {
     fn add(&mut self, name: &'static str, outcome: Outcome) {
         let check = Check { name, outcome };
         (self.tell)(&check);
@@ -202,41 +202,41 @@ impl Course<'_> {
     }
 }
 
-/// Runs the whole list against one device; `tell` hears of each check as soon as it is known.
+/// Runs the whole list against one device, and calls `tell` for each check as soon as it is known.
 pub async fn run(subject: &Subject, tell: &mut dyn FnMut(&Check)) -> Report {
-    let mut course = Course { report: Report::default(), tell };
+    let mut checklist = Checklist { report: Report::default(), tell };
     let order = subject.order();
-    let Some(mut device) = course.note("the order can be carried out", subject.connect().map_err(words)) else {
-        return course.report;
+    let Some(mut device) = checklist.note("the order can be carried out", subject.connect().map_err(words)) else {
+        return checklist.report;
     };
-    let identity = course.note("identity is told and stays the same", identity(device.as_mut(), &order).await);
+    let identity = checklist.note("identity is told and stays the same", identity(device.as_mut(), &order).await);
     if identity.is_none() {
-        return course.report;
+        return checklist.report;
     }
     let reading = ask(device.read()).await;
-    let reading = course.note("the device can be read", reading);
+    let reading = checklist.note("the device can be read", reading);
     if let Some(reading) = &reading {
-        course.note("all properties are told", all_told(&order, reading));
-        course.note("values and health codes are those of the model", agrees(reading));
+        checklist.note("all properties are told", all_told(&order, reading));
+        checklist.note("values and health codes are those of the model", agrees(reading));
     }
     let reading = reading.unwrap_or_default();
     match settable(&order, &reading) {
         Some(values) => {
             let result = sets(device.as_mut(), &values).await;
-            course.note("a setting set to its own value reads back and stays", result);
+            checklist.note("a setting set to its own value reads back and stays", result);
         }
         None => {
-            course.add("a setting set to its own value reads back and stays", Outcome::Skipped("no setting".into()))
+            checklist.add("a setting set to its own value reads back and stays", Outcome::Skipped("no setting".into()))
         }
     }
-    course.note("an unknown property is refused", refuses(device.as_mut()).await);
-    course.note("image slots agree with the identity", slots(device.as_mut()).await);
-    course.note("it answers after the connection was dropped", reconnects(subject).await);
-    firmware::run(subject, &order, &mut course).await;
-    course.report
+    checklist.note("an unknown property is refused", refuses(device.as_mut()).await);
+    checklist.note("image slots agree with the identity", slots(device.as_mut()).await);
+    checklist.note("it answers after the connection was dropped", reconnects(subject).await);
+    firmware::run(subject, &order, &mut checklist).await;
+    checklist.report
 }
 
-/// A question with a deadline of the probe's own: a driver that hangs is a finding, not a hanging probe.
+/// A driver call with a deadline of the probe's own: a driver that hangs is a finding, not a hanging probe.
 async fn ask<T>(question: impl Future<Output = Result<T, DriverError>>) -> Result<T, String> {
     match timeout(QUESTION_DEADLINE, question).await {
         Ok(answer) => answer.map_err(words),
@@ -283,7 +283,7 @@ async fn identity(device: &mut dyn Driver, order: &DeviceOrder) -> Result<Device
 }
 
 fn all_told(order: &DeviceOrder, reading: &Reading) -> Result<(), String> {
-    // A weighbridge has no weight to tell while nothing was weighed.
+    // A weighbridge has no weight before the first weighing.
     let may_lack = |name: &str| {
         order.protocol.name == ProtocolName::ToledoContinuous && ["weight", "tare", "validWeight"].contains(&name)
     };

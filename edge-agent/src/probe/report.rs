@@ -2,36 +2,36 @@
 
 use std::io::{self, Write};
 
-/// How one check ended.
+/// How one check of the list ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It passed.
+    /// The device does what the check asks for.
     Passed,
-    /// It failed, and why.
+    /// The device does something else, as the text describes.
     Failed(String),
-    /// It does not apply, and why.
+    /// The check does not apply, for the reason in the text.
     Skipped(String),
 }
 
 /// One line of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What should be so.
+    /// The expectation, as a sentence.
     pub name: &'static str,
-    /// Whether it is.
+    /// Whether the device meets it.
     pub outcome: Outcome,
 }
 
-/// Whether lines carry colours.
+/// Whether lines carry ANSI colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// For a terminal.
+    /// Colours, for output to a terminal.
     Colours,
     /// For a file, and wherever `NO_COLOR` is set.
     Plain,
 }
 
-/// The whole list.
+/// All checks that were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The checks in the order in which they were made.
@@ -39,7 +39,7 @@ pub struct Report {
 }
 
 impl Check {
-    /// Prints the line.
+    /// Prints the check as one line.
     ///
     /// # Errors
     /// As the writer.
@@ -61,7 +61,7 @@ impl Check {
 }
 
 impl Report {
-    /// Whether nothing failed.
+    /// Whether the device conforms: no check failed.
     pub fn passed(&self) -> bool {
         self.failures() == 0
     }
@@ -70,7 +70,7 @@ impl Report {
         self.checks.iter().filter(|check| matches!(check.outcome, Outcome::Failed(_))).count()
     }
 
-    /// Prints the last line.
+    /// Prints the numbers of passed and failed checks.
     ///
     /// # Errors
     /// As the writer.

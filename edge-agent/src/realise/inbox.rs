@@ -34,7 +34,7 @@ impl ApplyError {
     }
 }
 
-pub(super) struct Request {
+pub(super) struct ApplyRequest {
     pub(super) update: DesiredUpdate,
     pub(super) fence: Fence,
     pub(super) answer: oneshot::Sender<Result<(), ApplyError>>,
@@ -43,7 +43,7 @@ pub(super) struct Request {
 /// Hands updates of the desired set to the dispatcher.
 #[derive(Clone)]
 pub struct DesiredSink {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<ApplyRequest>,
 }
 
 impl std::fmt::Debug for DesiredSink {
@@ -53,7 +53,7 @@ impl std::fmt::Debug for DesiredSink {
 }
 
 impl DesiredSink {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Request>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<ApplyRequest>) {
         let (requests, inbox) = mpsc::channel(QUEUE);
         (Self { requests }, inbox)
     }
@@ -61,7 +61,7 @@ impl DesiredSink {
     /// Returns once the update is durable and the rooms that realise it know of it.
     pub async fn apply(&self, update: DesiredUpdate, fence: Fence) -> Result<(), ApplyError> {
         let (answer, done) = oneshot::channel();
-        self.requests.send(Request { update, fence, answer }).await.map_err(|_| ApplyError::Ended)?;
+        self.requests.send(ApplyRequest { update, fence, answer }).await.map_err(|_| ApplyError::Ended)?;
         done.await.map_err(|_| ApplyError::Ended)?
     }
 }

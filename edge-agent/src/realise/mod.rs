@@ -27,7 +27,7 @@ use crate::device::DeviceTask;
 use crate::store::attempt::Record;
 use crate::store::desired::{DesiredSet, DesiredUpdate, StoredItem};
 use crate::store::durable::DurableState;
-use inbox::{ApplyError, DesiredSink, Request};
+use inbox::{ApplyError, ApplyRequest, DesiredSink};
 pub use rooms::Rooms;
 
 /// How long the start waits for the first visit of every device before the uplink may connect.
@@ -35,7 +35,7 @@ const FIRST_VISITS: Duration = Duration::from_secs(5);
 /// Removed items whose release may wait to be noted.
 const RELEASES: usize = 16;
 
-/// Keeps the desired set, one task for every device in it, and tells each room what is its own.
+/// Keeps the desired set, runs one task for every device in it, and passes each item to the room of its kind.
 pub struct Dispatcher {
     agent: Arc<AgentContext>,
     rooms: Rooms,
@@ -44,7 +44,7 @@ pub struct Dispatcher {
     durable: BTreeMap<String, DurableState>,
     /// Where the tasks of the devices take their orders from, by uid.
     tasks: BTreeMap<String, watch::Sender<Arc<StoredItem>>>,
-    inbox: mpsc::Receiver<Request>,
+    inbox: mpsc::Receiver<ApplyRequest>,
     /// Removed items that nothing works on any more, by uid.
     released: (mpsc::Sender<String>, mpsc::Receiver<String>),
 }
@@ -78,13 +78,13 @@ impl Dispatcher {
             }
         };
         if timeout(FIRST_VISITS, visits).await.is_err() {
-            tracing::info!("not every device was visited within the first seconds; the uplink starts all the same");
+            tracing::info!("Not every device was visited within the first seconds; the uplink starts anyway.");
         }
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     request = self.inbox.recv() => {
-                        let Some(Request { update, fence, answer }) = request else { return };
+                        let Some(ApplyRequest { update, fence, answer }) = request else { return };
                         let _ = answer.send(self.apply(update, fence).await);
                     }
                     Some(uid) = self.released.1.recv() => self.forget(&uid).await,
@@ -118,7 +118,7 @@ impl Dispatcher {
     }
 
     fn rename(&mut self, old: &str, new: &str) {
-        tracing::info!(old, new, "an object was made anew; what it stands for is adopted in place");
+        tracing::info!(old, new, "An object was recreated; the device or lane behind it is adopted in place.");
         if let Some(durable) = self.durable.remove(old) {
             self.durable.insert(new.to_owned(), durable);
         }
@@ -243,7 +243,7 @@ impl Dispatcher {
         }
         let Some(change) = self.desired.drop_item(uid) else { return };
         if let Err(error) = self.agent.store.apply(change, Fence::default()).await {
-            tracing::error!(uid, %error, "a removed item could not be forgotten; it goes at the next start");
+            tracing::error!(uid, %error, "A removed item could not be forgotten; it goes at the next start.");
         }
         self.tasks.remove(uid);
         self.durable.remove(uid);

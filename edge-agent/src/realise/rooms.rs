@@ -26,7 +26,7 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// Empty rooms.
+    /// Rooms that hold no items yet, and what they share.
     pub fn new(
         agent: &Arc<AgentContext>,
         downloads: Arc<Downloads>,
@@ -44,7 +44,7 @@ impl Rooms {
         }
     }
 
-    /// An object was made anew under another uid: each room keeps what it knows of it.
+    /// Gives an object that was recreated its new uid: each room keeps what it knows of it.
     pub(super) fn rename(&self, old: &str, new: &str) {
         self.lanes.rename(old, new);
         self.fleet.rename(old, new);

@@ -97,32 +97,32 @@ fn opening(millis: i64) -> impl FnOnce(&mut DeviceOrder) {
 
 #[tokio::test]
 async fn differing_setting_is_set_once_read_back_and_reported_and_a_restart_sets_nothing() {
-    let world = Gate::new();
-    let mut running = world.start().await;
+    let gate = Gate::new();
+    let mut running = gate.start().await;
     running.tell(&[device(1, opening(700))]).await;
     let report = running.until("gate", |r| r.applied == 1).await;
     assert_eq!((report.state, report.reason.as_str()), (ItemState::Applied, ""));
     let facts = report.device.unwrap();
     assert_eq!((facts.connected, facts.health.unwrap().state), (true, HealthState::OK));
     assert_eq!(facts.firmware.unwrap().running, "1.0.0");
-    world.device.with(|d| assert_eq!((d.sets, &d.settings["openMillis"]), (1, &Value::Integer(700))));
+    gate.device.with(|d| assert_eq!((d.sets, &d.settings["openMillis"]), (1, &Value::Integer(700))));
     running.task.abort();
     drop(running);
 
-    let again = world.start().await;
+    let again = gate.start().await;
     assert_eq!(again.agent.reported.get("gate").unwrap().applied, 1, "applied before there is any network");
-    world.device.with(|d| assert_eq!(d.sets, 1));
+    gate.device.with(|d| assert_eq!(d.sets, 1));
 }
 
 #[tokio::test]
 async fn setting_that_somebody_turns_is_turned_back() {
-    let world = Gate::new();
-    let mut running = world.start().await;
+    let gate = Gate::new();
+    let mut running = gate.start().await;
     running.tell(&[device(1, opening(700))]).await;
     running.until("gate", |r| r.applied == 1).await;
-    world.device.with(|d| d.settings.insert("openMillis".into(), 9.into()));
+    gate.device.with(|d| d.settings.insert("openMillis".into(), 9.into()));
     timeout(DEADLINE, async {
-        while world.device.with(|d| d.settings["openMillis"] != Value::Integer(700)) {
+        while gate.device.with(|d| d.settings["openMillis"] != Value::Integer(700)) {
             tokio::task::yield_now().await;
         }
     })
@@ -132,20 +132,20 @@ async fn setting_that_somebody_turns_is_turned_back() {
 
 #[tokio::test]
 async fn settings_out_of_bounds_are_rejected_and_nothing_is_set() {
-    let world = Gate::new();
-    let mut running = world.start().await;
+    let gate = Gate::new();
+    let mut running = gate.start().await;
     running.tell(&[device(1, opening(99_999))]).await;
     let report = running.until("gate", |r| r.state == ItemState::Rejected).await;
     assert_eq!((report.reason.as_str(), report.applied), ("InvalidConfig", 0));
-    world.device.with(|d| assert_eq!(d.sets, 0));
+    gate.device.with(|d| assert_eq!(d.sets, 0));
     running.tell(&[device(2, opening(800))]).await;
     running.until("gate", |r| r.state == ItemState::Applied && r.applied == 2).await;
 }
 
 #[tokio::test]
 async fn disabled_device_is_not_contacted_and_a_quarantined_one_only_watched() {
-    let world = Gate::new();
-    let mut running = world.start().await;
+    let gate = Gate::new();
+    let mut running = gate.start().await;
     running
         .tell(&[device(1, |o| {
             o.admin = Admin::Disabled;
@@ -161,37 +161,37 @@ async fn disabled_device_is_not_contacted_and_a_quarantined_one_only_watched() {
         })])
         .await;
     running.until("gate", |r| r.state == ItemState::Applying && r.device.as_ref().unwrap().connected).await;
-    world.device.with(|d| assert_eq!(d.sets, 0));
+    gate.device.with(|d| assert_eq!(d.sets, 0));
 }
 
 #[tokio::test]
 async fn lost_device_keeps_what_is_in_force_and_says_that_it_is_away() {
-    let world = Gate::new();
-    let mut running = world.start().await;
+    let gate = Gate::new();
+    let mut running = gate.start().await;
     running.tell(&[device(1, opening(700))]).await;
     running.until("gate", |r| r.applied == 1).await;
-    world.device.with(|d| d.away = true);
+    gate.device.with(|d| d.away = true);
     let report = running.until("gate", |r| !r.device.as_ref().unwrap().connected).await;
     assert_eq!((report.applied, report.state), (1, ItemState::Applied));
     assert!(report.device.unwrap().health.is_none());
-    world.device.with(|d| d.away = false);
+    gate.device.with(|d| d.away = false);
     running.until("gate", |r| r.device.as_ref().unwrap().connected).await;
 }
 
 #[tokio::test]
 async fn changed_health_is_an_event_once_and_a_restart_is_no_news() {
-    let world = Gate::new();
-    let mut running = world.start().await;
+    let gate = Gate::new();
+    let mut running = gate.start().await;
     running.tell(&[device(1, |_| {})]).await;
     running.until("gate", |r| r.applied == 1).await;
-    world.device.with(|d| d.health.insert("MotorFault".into()));
+    gate.device.with(|d| d.health.insert("MotorFault".into()));
     running
         .until("gate", |r| r.device.as_ref().unwrap().health.as_ref().is_some_and(|h| h.state == HealthState::Faulty))
         .await;
     running.task.abort();
     drop(running);
-    let again = world.start().await;
-    world.device.with(|d| d.health.clear());
+    let again = gate.start().await;
+    gate.device.with(|d| d.health.clear());
     again
         .until("gate", |r| r.device.as_ref().unwrap().health.as_ref().is_some_and(|h| h.state == HealthState::OK))
         .await;
@@ -202,9 +202,9 @@ async fn changed_health_is_an_event_once_and_a_restart_is_no_news() {
 
 #[tokio::test]
 async fn lane_is_opened_and_closed_through_its_controller_and_waits_for_it() {
-    let world = Gate::new();
-    world.device.with(|d| d.settings.insert("admissionState".into(), "Closed".into()));
-    let mut running = world.start().await;
+    let gate = Gate::new();
+    gate.device.with(|d| d.settings.insert("admissionState".into(), "Closed".into()));
+    let mut running = gate.start().await;
     let lane = lane_item("lane", "gate", &["gate"], Admission::Open, Service::Smart);
     running.tell(std::slice::from_ref(&lane)).await;
     let waiting = running.until("lane", |_| true).await;
@@ -219,8 +219,8 @@ async fn lane_is_opened_and_closed_through_its_controller_and_waits_for_it() {
 
 #[tokio::test]
 async fn tombstone_lets_go_and_leaves_the_device_as_it_is() {
-    let world = Gate::new();
-    let mut running = world.start().await;
+    let gate = Gate::new();
+    let mut running = gate.start().await;
     let items = [device(1, opening(700))];
     running.tell(&items).await;
     running.until("gate", |r| r.applied == 1).await;
@@ -234,16 +234,16 @@ async fn tombstone_lets_go_and_leaves_the_device_as_it_is() {
     })
     .await
     .unwrap();
-    world.device.with(|d| assert_eq!((d.sets, &d.settings["openMillis"]), (1, &Value::Integer(700))));
+    gate.device.with(|d| assert_eq!((d.sets, &d.settings["openMillis"]), (1, &Value::Integer(700))));
     running.task.abort();
     drop(running);
-    assert!(reopen(world.folder.path()).await.desired.iter().next().is_none());
+    assert!(reopen(gate.folder.path()).await.desired.iter().next().is_none());
 }
 
 #[tokio::test]
 async fn orphan_is_kept_and_listed_and_adopted_under_a_new_uid_without_touching_the_device() {
-    let world = Gate::new();
-    let mut running = world.start().await;
+    let gate = Gate::new();
+    let mut running = gate.start().await;
     running.tell(&[device(1, opening(700))]).await;
     running.until("gate", |r| r.applied == 1).await;
     running.tell(&[]).await;
@@ -253,5 +253,5 @@ async fn orphan_is_kept_and_listed_and_adopted_under_a_new_uid_without_touching_
     running.tell(&[reborn]).await;
     running.until("gate-2", |r| r.applied == 1).await;
     assert!(running.agent.reported.get("gate").is_none());
-    world.device.with(|d| assert_eq!(d.sets, 1));
+    gate.device.with(|d| assert_eq!(d.sets, 1));
 }

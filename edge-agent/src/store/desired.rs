@@ -1,4 +1,4 @@
-//! What the box was told: items, whether each is still declared, and the highest fence.
+//! The desired items as the box stores them, whether each is still declared, and the highest verified fence.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ const ITEMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("items");
 /// An item as the box keeps it. Its order stays text: as a tree it would take five times the memory, for as long as the box runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CompactItem {
-    /// What kind of thing.
+    /// Kind of the object, which determines the order's type.
     pub kind: ItemKind,
-    /// Namespace of the object.
+    /// Namespace of the object in the cluster.
     pub namespace: String,
-    /// Name of the object.
+    /// Name of the object in the cluster.
     pub name: String,
-    /// UID of the object.
+    /// UID of the object; another uid of the same name takes its place.
     pub uid: String,
-    /// Generation of the object.
+    /// Generation of the object, as of its order.
     pub generation: i64,
     /// Digest over the canonical form of the order.
     pub hash: Digest,
@@ -52,10 +52,10 @@ impl From<&Item> for CompactItem {
     }
 }
 
-/// An item with its standing.
+/// An item, and whether it is still declared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredItem {
-    /// The item as it was told.
+    /// The item as last received.
     pub item: CompactItem,
     /// Whether it was in the last whole or came since. An orphan is kept and realised, and counts in no digest.
     pub adopted: bool,
@@ -64,55 +64,55 @@ pub struct StoredItem {
     pub leaving: bool,
 }
 
-/// Everything that the box holds, by uid.
+/// Every item that the box holds, by uid.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DesiredSet {
     items: BTreeMap<String, Arc<StoredItem>>,
 }
 
-/// A complete message: all parts of one set.
+/// A complete update of the desired set, put together from all its parts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DesiredUpdate {
     /// The set that it builds on; none is the whole.
     pub base: Option<Rev>,
     /// The set afterwards; none only in tests of the store.
     pub rev: Option<Rev>,
-    /// Things that ended.
+    /// Objects that were deleted in the cluster.
     pub removed: Vec<Tombstone>,
-    /// Things that are new or changed.
+    /// Objects that are new or changed.
     pub items: Vec<Item>,
 }
 
-/// What one message changes.
+/// What an update changes in the store.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DesiredChange {
-    /// Items that are new, changed or changed their standing.
+    /// Items that are new, changed, orphaned or adopted again.
     pub put: Vec<Arc<StoredItem>>,
-    /// UIDs that another uid took the place of: old, new.
+    /// Objects that were recreated: old uid, new uid.
     pub renamed: Vec<(String, String)>,
-    /// UIDs that are gone.
+    /// UIDs of items that are forgotten.
     pub dropped: Vec<String>,
     /// Whether the message was the whole.
     pub whole: bool,
 }
 
-/// A message that does not fit what the box holds; the whole is asked for.
+/// An update that does not fit what the box holds; the agent then asks for the whole set.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DesiredMismatch {
     /// It builds on another set.
     #[error("the message builds on {expected} and the box holds {held}")]
     Base {
-        /// What it builds on.
+        /// Digest of the set that the update builds on.
         expected: Rev,
-        /// What the box holds.
+        /// Digest of the set that the box holds.
         held: Rev,
     },
     /// The result is not what the sender computed.
     #[error("the message leads to {found} where the operator expects {expected}")]
     Result {
-        /// What the operator expects.
+        /// Digest that the operator expects afterwards.
         expected: Rev,
-        /// What came out.
+        /// Digest that the update leads to.
         found: Rev,
     },
     /// An item is not what its own hash says.
@@ -137,14 +137,14 @@ impl DesiredSet {
         self.items.get(uid)
     }
 
-    /// Items without an owner.
+    /// Items that are stored and no longer declared.
     pub fn orphans(&self) -> Vec<Orphan> {
         let orphan =
             |h: &Arc<StoredItem>| Orphan { kind: h.item.kind, name: h.item.name.clone(), uid: h.item.uid.clone() };
         self.items.values().filter(|h| !h.adopted && !h.leaving).map(orphan).collect()
     }
 
-    /// What the box would hold after this message, and what has to be written for it. Changes nothing by itself.
+    /// The set after this update, and what has to be written for it. Changes nothing by itself.
     pub fn merged(&self, update: &DesiredUpdate) -> Result<(Self, DesiredChange), DesiredMismatch> {
         if let Some(bad) = update.items.iter().find(|i| !i.hash_fits()) {
             return Err(DesiredMismatch::Hash(bad.name.clone()));
@@ -222,7 +222,7 @@ impl DesiredSet {
         }
     }
 
-    /// Lets go of an item for good.
+    /// Forgets an item for good.
     pub fn drop_item(&mut self, uid: &str) -> Option<DesiredChange> {
         self.items.remove(uid).map(|_| DesiredChange { dropped: vec![uid.to_owned()], ..DesiredChange::default() })
     }
@@ -242,7 +242,7 @@ pub(super) fn write_fence(tx: &WriteTransaction, fence: Fence) -> Result<(), red
     Ok(())
 }
 
-/// Writes a change and its fence; gives the memories of devices that are new.
+/// Writes a change and its fence; returns the durable states of devices that are new.
 pub(super) fn write(
     tx: &WriteTransaction,
     change: &DesiredChange,

@@ -6,7 +6,7 @@ use kalong_crds::wire::order::{LaneHold, LaneInterlock};
 use kalong_crds::wire::reported::DrainRefusal;
 use serde::{Deserialize, Serialize};
 
-/// What is remembered of a device or lane across restarts, so that a restart is no news.
+/// What of a device or lane survives a restart. One type for both: the store keeps one row for each uid.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DurableState {
     /// Health that was reported last; none before the first reading.
@@ -18,14 +18,14 @@ pub struct DurableState {
     /// Version that ran before the last change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
-    /// The image that runs, of a device that cannot tell: the declared one since its version was first read back. With it the
+    /// The image that runs, of a device that reports no digest: the declared one since its version was first read back. With it the
     /// image can be put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<RunningImage>,
-    /// The store was lost: nothing is called current before a probe.
+    /// Whether the store was lost: then nothing counts as current before a probe.
     #[serde(default)]
     pub doubt: bool,
-    /// Of a lane: the offline policy holds it closed.
+    /// Of a lane: whether the offline policy holds it closed.
     #[serde(default)]
     pub offline: bool,
     /// Of a lane: the hold on it and what became of it.
@@ -34,7 +34,7 @@ pub struct DurableState {
     /// Of a lane: interlocks read by this box that were last seen open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interlocks: Vec<LaneInterlock>,
-    /// Of a lane: names of all interlocks that kept it closed when that was told.
+    /// Of a lane: names of all interlocks that kept it closed when that was committed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_interlocks: Vec<String>,
 }
@@ -48,10 +48,10 @@ pub struct RunningImage {
     pub digest: Digest,
 }
 
-/// What survives a restart of a claim.
+/// What of a hold survives a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldState {
-    /// The claim as it was told.
+    /// The hold as it was ordered.
     pub hold: LaneHold,
     /// When it came, in RFC 3339, by the best clock that there was.
     pub since: String,

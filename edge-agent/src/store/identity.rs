@@ -1,4 +1,4 @@
-//! Who the box is and whom it trusts: a file of its own, readable by its owner alone, so that a lost database costs no enrolment.
+//! Identity and trust anchors of the agent: a file of its own, readable by its owner alone, so that a lost database costs no enrolment.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use super::sync_folder;
 
-/// The identity in use.
 const FILE: &str = "identity.json";
 /// A renewed identity that has not connected yet.
 const CANDIDATE: &str = "identity.next.json";
@@ -26,9 +25,9 @@ const CANDIDATE: &str = "identity.next.json";
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentIdentity {
-    /// Who the box is.
+    /// Identity of the agent, `namespace.name`.
     pub agent: AgentId,
-    /// Its certificate in PEM.
+    /// Certificate of the agent in PEM.
     pub certificate: String,
     /// The certificate's key in PEM.
     pub key: String,
@@ -40,7 +39,7 @@ pub struct AgentIdentity {
     pub release_keys: ReleaseKeys,
     /// Host and port of the gateway.
     pub gateway: String,
-    /// Base address of artifacts.
+    /// Base address from which artifacts are fetched.
     pub artifacts: String,
     /// The X25519 private key in base64, to which device credentials are sealed.
     pub sealing_key: String,
@@ -57,8 +56,8 @@ impl std::fmt::Debug for AgentIdentity {
 
 /// Why the identity cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// The box never enrolled.
+pub enum AgentIdentityError {
+    /// There is no identity: the agent never enrolled.
     #[error("{0} is not there: enrol this box first with the command that `kubectl kalong enrol` prints")]
     NotEnrolled(PathBuf),
     /// The file cannot be read or written.
@@ -72,7 +71,7 @@ pub enum IdentityError {
     Unusable(&'static str, String),
 }
 
-impl IdentityError {
+impl AgentIdentityError {
     /// The word for logs and metrics.
     pub fn category(&self) -> &'static str {
         match self {
@@ -84,9 +83,9 @@ impl IdentityError {
     }
 }
 
-/// Begin and end of a certificate's life.
+/// Begin and end of a certificate's validity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct Validity {
     /// From when on it is valid.
     pub from: Timestamp,
     /// Until when it is valid.
@@ -94,8 +93,8 @@ pub struct Life {
 }
 
 impl AgentIdentity {
-    /// The identity in use.
-    pub fn load(folder: &Path) -> Result<Self, IdentityError> {
+    /// Reads the identity in use.
+    pub fn load(folder: &Path) -> Result<Self, AgentIdentityError> {
         read(&folder.join(FILE))
     }
 
@@ -105,79 +104,79 @@ impl AgentIdentity {
     }
 
     /// Makes this the identity in use.
-    pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
+    pub fn save(&self, folder: &Path) -> Result<(), AgentIdentityError> {
         self.write(&folder.join(FILE))
     }
 
     /// Keeps this beside the identity in use until it has connected.
-    pub fn save_candidate(&self, folder: &Path) -> Result<(), IdentityError> {
+    pub fn save_candidate(&self, folder: &Path) -> Result<(), AgentIdentityError> {
         self.write(&folder.join(CANDIDATE))
     }
 
     /// The candidate connected: it becomes the identity in use, in one step.
-    pub fn promote(folder: &Path) -> Result<(), IdentityError> {
+    pub fn promote(folder: &Path) -> Result<(), AgentIdentityError> {
         let path = folder.join(FILE);
         std::fs::rename(folder.join(CANDIDATE), &path)
             .and_then(|()| sync_folder(&path))
-            .map_err(|e| IdentityError::File(path, e))
+            .map_err(|e| AgentIdentityError::File(path, e))
     }
 
     /// The candidate did not connect: the identity in use stays.
-    pub fn discard_candidate(folder: &Path) -> Result<(), IdentityError> {
+    pub fn discard_candidate(folder: &Path) -> Result<(), AgentIdentityError> {
         let path = folder.join(CANDIDATE);
         match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(IdentityError::File(path, e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(AgentIdentityError::File(path, e)),
             _ => Ok(()),
         }
     }
 
-    fn write(&self, path: &Path) -> Result<(), IdentityError> {
-        let failed = |e| IdentityError::File(path.to_owned(), e);
+    fn write(&self, path: &Path) -> Result<(), AgentIdentityError> {
+        let failed = |e| AgentIdentityError::File(path.to_owned(), e);
         let temporary = path.with_extension("tmp");
-        let json = serde_json::to_vec(self).map_err(|e| IdentityError::Damaged(path.to_owned(), e))?;
+        let json = serde_json::to_vec(self).map_err(|e| AgentIdentityError::Damaged(path.to_owned(), e))?;
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
         file.write_all(&json).and_then(|()| file.sync_all()).map_err(failed)?;
         std::fs::rename(&temporary, path).and_then(|()| sync_folder(path)).map_err(failed)
     }
 
-    /// When the certificate is valid.
-    pub fn life(&self) -> Result<Life, IdentityError> {
-        let unusable = |e: String| IdentityError::Unusable("certificate", e);
+    /// The validity of the certificate.
+    pub fn validity(&self) -> Result<Validity, AgentIdentityError> {
+        let unusable = |e: String| AgentIdentityError::Unusable("certificate", e);
         let (_, pem) =
             x509_parser::pem::parse_x509_pem(self.certificate.as_bytes()).map_err(|e| unusable(e.to_string()))?;
         let certificate = pem.parse_x509().map_err(|e| unusable(e.to_string()))?;
         let at = |seconds: i64| Timestamp::from_second(seconds).map_err(|e| unusable(e.to_string()));
         let validity = certificate.validity();
-        Ok(Life { from: at(validity.not_before.timestamp())?, until: at(validity.not_after.timestamp())? })
+        Ok(Validity { from: at(validity.not_before.timestamp())?, until: at(validity.not_after.timestamp())? })
     }
 
     /// A TLS client that trusts the pinned authorities alone and shows the box's certificate.
-    pub fn tls(&self) -> Result<Arc<rustls::ClientConfig>, IdentityError> {
+    pub fn tls(&self) -> Result<Arc<rustls::ClientConfig>, AgentIdentityError> {
         let chain = certificates(&self.certificate, "certificate")?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
-            .map_err(|e| IdentityError::Unusable("key", e.to_string()))?;
+            .map_err(|e| AgentIdentityError::Unusable("key", e.to_string()))?;
         let config = trusting(&self.authorities)?
             .with_client_auth_cert(chain, key)
-            .map_err(|e| IdentityError::Unusable("certificate", e.to_string()))?;
+            .map_err(|e| AgentIdentityError::Unusable("certificate", e.to_string()))?;
         Ok(Arc::new(config))
     }
 
     /// The raw private key for sealed credentials.
-    pub fn sealing_secret(&self) -> Result<Vec<u8>, IdentityError> {
-        STANDARD.decode(&self.sealing_key).map_err(|e| IdentityError::Unusable("sealing key", e.to_string()))
+    pub fn sealing_secret(&self) -> Result<Vec<u8>, AgentIdentityError> {
+        STANDARD.decode(&self.sealing_key).map_err(|e| AgentIdentityError::Unusable("sealing key", e.to_string()))
     }
 }
 
 /// A TLS client that trusts these authorities alone and shows nothing.
-pub fn anonymous_tls(authorities: &str) -> Result<Arc<rustls::ClientConfig>, IdentityError> {
+pub fn anonymous_tls(authorities: &str) -> Result<Arc<rustls::ClientConfig>, AgentIdentityError> {
     Ok(Arc::new(trusting(authorities)?.with_no_client_auth()))
 }
 
 fn trusting(
     authorities: &str,
-) -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>, IdentityError> {
-    let unusable = |e: String| IdentityError::Unusable("authorities", e);
+) -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>, AgentIdentityError> {
+    let unusable = |e: String| AgentIdentityError::Unusable("authorities", e);
     let mut roots = rustls::RootCertStore::empty();
     for authority in certificates(authorities, "authorities")? {
         roots.add(authority).map_err(|e| unusable(e.to_string()))?;
@@ -191,18 +190,18 @@ fn trusting(
         .with_root_certificates(roots))
 }
 
-fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, AgentIdentityError> {
     CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
-        .map_err(|e| IdentityError::Unusable(what, e.to_string()))
+        .map_err(|e| AgentIdentityError::Unusable(what, e.to_string()))
 }
 
-fn read(path: &Path) -> Result<AgentIdentity, IdentityError> {
+fn read(path: &Path) -> Result<AgentIdentity, AgentIdentityError> {
     let bytes = std::fs::read(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => IdentityError::NotEnrolled(path.to_owned()),
-        _ => IdentityError::File(path.to_owned(), e),
+        std::io::ErrorKind::NotFound => AgentIdentityError::NotEnrolled(path.to_owned()),
+        _ => AgentIdentityError::File(path.to_owned(), e),
     })?;
-    serde_json::from_slice(&bytes).map_err(|e| IdentityError::Damaged(path.to_owned(), e))
+    serde_json::from_slice(&bytes).map_err(|e| AgentIdentityError::Damaged(path.to_owned(), e))
 }
 
 #[cfg(test)]
@@ -227,7 +226,7 @@ pub(crate) mod tests {
     fn file_is_for_its_owner_alone_and_a_candidate_replaces_only_when_promoted() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(AgentIdentity::load(folder.path()), Err(IdentityError::NotEnrolled(_))));
+        assert!(matches!(AgentIdentity::load(folder.path()), Err(AgentIdentityError::NotEnrolled(_))));
         identity().save(folder.path()).unwrap();
         let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

@@ -58,7 +58,7 @@ fn trim(journal: &mut JournalTable<'_>, uid: &str, attempt: i64) -> Result<(), r
     Ok(())
 }
 
-/// Moves everything that is known under one uid to another: the object was made anew, the device is the same.
+/// Moves everything that is known under one uid to another: the object was recreated, the device is the same.
 pub(super) fn rename(tx: &WriteTransaction, old: &str, new: &str) -> Result<(), redb::Error> {
     for definition in [CURRENT, MEMORY] {
         let mut table = tx.open_table(definition)?;

@@ -1,4 +1,4 @@
-//! What survives a power cut: the desired items, the journal of firmware attempts, the outbox, and a little memory of each device.
+//! What survives a power cut: the desired items, the journal of firmware attempts, the outbox, and the durable state of each device and lane.
 //!
 //! One thread owns the database and does every commit, so that the disk never holds up a device or the uplink. A state
 //! change and the event that reports it are one transaction. Nothing outside this folder knows which database it is.
@@ -10,6 +10,9 @@ pub mod identity;
 pub mod outbox;
 
 mod journal;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,7 +35,7 @@ use outbox::NewEvent;
 const CACHE_BYTES: usize = 512 * 1024;
 /// Name of the database file.
 const FILE: &str = "store.redb";
-/// Seconds from 1970 to 2026-01-01T00:00Z: a store that is made anew counts its boots from the seconds since then, so that
+/// Seconds from 1970 to 2026-01-01T00:00Z: a new store counts its boots from the seconds since then, so that
 /// a replaced box or a lost database never reuses an epoch.
 const EPOCH_ZERO: i64 = 1_767_225_600;
 /// How long a store that another process holds is waited for: an agent that is being stopped closes it within this time.
@@ -77,22 +80,22 @@ impl StoreError {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut StoreThread) + Send>;
+type StoreJob = Box<dyn FnOnce(&mut StoreThread) + Send>;
 
 /// A handle to the storage thread. Every method returns once the change is durable.
 #[derive(Clone, Debug)]
 pub struct Store {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<StoreJob>,
 }
 
 /// What was found at start.
 #[derive(Debug)]
 pub struct Opened {
-    /// The handle.
+    /// Handle to the storage thread.
     pub store: Store,
-    /// This boot's number.
+    /// Number of this start of the agent, higher than that of every start before.
     pub epoch: u64,
-    /// What the box was told before.
+    /// The desired set as last stored.
     pub desired: DesiredSet,
     /// The highest verified (term, sequence).
     pub fence: Fence,
@@ -107,13 +110,13 @@ pub struct Opened {
 /// What one transaction writes of one device or lane.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
-    /// The device or lane.
+    /// UID of the device or lane.
     pub uid: String,
     /// A new record of its attempt.
     pub record: Option<Record>,
-    /// What is to be remembered of it.
+    /// What of it survives a restart.
     pub durable: Option<DurableState>,
-    /// What the operator is told of it.
+    /// Events to append to the outbox.
     pub events: Vec<NewEvent>,
 }
 
@@ -188,7 +191,7 @@ impl Store {
                     .find(|p| !p.exists())
                     .ok_or(StoreError::Closed)?;
                 tracing::error!(category = error.category(), aside = %aside.display(), %error,
-                    "the store is unreadable and was set aside; every device is checked before it is called current");
+                    "The store is unreadable and was set aside; every device is probed before it counts as current.");
                 std::fs::rename(&path, &aside).map_err(|e| StoreError::Database(path.clone(), Box::new(e)))?;
                 let mut opened = Self::open_file(&path)?;
                 opened.store.doubt_everything(&path)?;
@@ -226,7 +229,7 @@ impl Store {
         let (desired, fence, records, durable, outbox_bytes) = thread.load()?;
         thread.outbox_bytes = outbox_bytes;
         let epoch = thread.epoch;
-        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (jobs, inbox) = mpsc::channel::<StoreJob>();
         std::thread::Builder::new()
             .name("store".into())
             // The deepest call is a B-tree commit; the default of 2 MiB would only be address space, but is not needed.
@@ -240,10 +243,10 @@ impl Store {
         Ok(Opened { store: Self { jobs }, epoch, desired, fence, records, durable, set_aside: None })
     }
 
-    /// From now on every device that comes into the store is doubted until it was probed.
+    /// Marks every device that comes into the store as doubted until it was probed.
     fn doubt_everything(&self, path: &Path) -> Result<(), StoreError> {
         let (tx, rx) = mpsc::channel();
-        let job: Job = Box::new(move |thread| {
+        let job: StoreJob = Box::new(move |thread| {
             let _ = tx.send(thread.transact(|tx| {
                 tx.open_table(META)?.insert("doubt", [1_u8].as_slice())?;
                 Ok(())
@@ -258,24 +261,24 @@ impl Store {
         work: impl FnOnce(&mut StoreThread) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tx, rx) = oneshot::channel();
-        let job: Job = Box::new(move |thread| {
+        let job: StoreJob = Box::new(move |thread| {
             let _ = tx.send(work(thread));
         });
         self.jobs.send(job).map_err(|_| StoreError::Closed)?;
         rx.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Commits what the operator told, together with its fence. Gives the durable of devices that are new.
+    /// Commits a change of the desired set together with its fence. Returns the durable states of devices that are new.
     pub async fn apply(&self, change: DesiredChange, fence: Fence) -> Result<Vec<(String, DurableState)>, StoreError> {
         self.run(move |thread| thread.transact(|tx| desired::write(tx, &change, fence))).await
     }
 
-    /// Raises the stored fence.
+    /// Raises the stored fence; a lower one changes nothing.
     pub async fn raise_fence(&self, fence: Fence) -> Result<(), StoreError> {
         self.run(move |thread| thread.transact(|tx| desired::write_fence(tx, fence))).await
     }
 
-    /// Commits a record, a memory and events of one device or lane: all or nothing.
+    /// Commits a record, durable state and events of one device or lane: all or nothing.
     pub async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
         self.run(move |thread| {
             let (epoch, first, limit) = (thread.epoch, thread.next_event, outbox::MAX_BYTES);
@@ -315,7 +318,7 @@ impl Store {
         .await
     }
 
-    /// Drops events of this epoch up to this number: the operator has handled them. Gives how many were dropped.
+    /// Drops events of this epoch up to this number: the operator has handled them. Returns how many were dropped.
     pub async fn acknowledge(&self, epoch: u64, upto: u64, fence: Fence) -> Result<usize, StoreError> {
         self.run(move |thread| {
             let (count, bytes) = thread.transact(|tx| {
@@ -380,148 +383,5 @@ pub(crate) fn sync_folder(file: &Path) -> std::io::Result<()> {
     match file.parent() {
         Some(folder) => std::fs::File::open(folder)?.sync_all(),
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// On which side of a commit the power goes.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) enum Side {
-        /// Nothing of it is written.
-        Before,
-        /// All of it is written, and nobody was told.
-        After,
-    }
-
-    /// Cuts the power at the n-th commit from now.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Fuse {
-        pub(crate) left: u32,
-        pub(crate) side: Side,
-    }
-
-    pub(super) fn burn(thread: &mut StoreThread, side: Side) -> Result<(), StoreError> {
-        if let Some(fuse) = &mut thread.fuse {
-            if fuse.left == 0 {
-                return Err(StoreError::Closed);
-            }
-            if fuse.side == side {
-                fuse.left -= 1;
-                if fuse.left == 0 {
-                    return Err(StoreError::Closed);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    impl Store {
-        pub(crate) async fn light(&self, fuse: Fuse) {
-            self.run(move |thread| {
-                thread.fuse = Some(fuse);
-                Ok(())
-            })
-            .await
-            .unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn epoch_rises_with_every_start_and_a_second_process_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = Store::open(folder.path()).unwrap();
-        assert!(matches!(Store::try_open(folder.path()), Err(StoreError::InUse(_))));
-        let epoch = first.epoch;
-        close(first.store).await;
-        assert_eq!(reopen(folder.path()).await.epoch, epoch + 1);
-    }
-
-    #[tokio::test]
-    async fn unreadable_store_is_set_aside_and_doubted() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(FILE), b"no database at all, but long enough to be read as one".repeat(200))
-            .unwrap();
-        let opened = Store::open(folder.path()).unwrap();
-        assert!(opened.set_aside.as_ref().unwrap().exists());
-        let fresh = opened.store.apply(desired::tests::one_device("u1"), Fence { term: 1, seq: 1 }).await.unwrap();
-        assert!(fresh[0].1.doubt);
-    }
-
-    #[tokio::test]
-    async fn full_outbox_refuses_the_whole_note_and_an_ack_makes_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let Opened { store, epoch, .. } = Store::open(folder.path()).unwrap();
-        let mut written = 0;
-        let refused = loop {
-            let transaction =
-                Transaction { uid: "u".into(), events: vec![outbox::tests::event(8000)], ..Transaction::default() };
-            match store.commit(transaction).await {
-                Ok(()) => written += 1,
-                Err(error) => break error,
-            }
-        };
-        assert!(matches!(refused, StoreError::OutboxFull));
-        assert_eq!(store.acknowledge(epoch, 10, Fence::default()).await.unwrap(), 10);
-        let transaction =
-            Transaction { uid: "u".into(), events: vec![outbox::tests::event(10)], ..Transaction::default() };
-        store.commit(transaction).await.unwrap();
-        let mut seen = Vec::new();
-        loop {
-            let batch = store.oldest_events(60_000).await.unwrap();
-            let Some(last) = batch.last() else { break };
-            store.acknowledge(epoch, last.origin_seq, Fence::default()).await.unwrap();
-            seen.extend(batch.iter().map(|e| e.origin_seq));
-        }
-        assert_eq!(seen, (11..=written + 1).collect::<Vec<u64>>(), "no gap, none twice");
-    }
-
-    #[tokio::test]
-    async fn events_survive_a_restart_in_the_order_in_which_they_were_made() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = Store::open(folder.path()).unwrap();
-        for _ in 0..3 {
-            first
-                .store
-                .commit(Transaction {
-                    uid: "u".into(),
-                    events: vec![outbox::tests::event(5)],
-                    ..Transaction::default()
-                })
-                .await
-                .unwrap();
-        }
-        let epoch = first.epoch;
-        close(first.store).await;
-        let second = reopen(folder.path()).await;
-        second
-            .store
-            .commit(Transaction { uid: "u".into(), events: vec![outbox::tests::event(5)], ..Transaction::default() })
-            .await
-            .unwrap();
-        let order: Vec<_> =
-            second.store.oldest_events(60_000).await.unwrap().iter().map(|e| (e.origin_epoch, e.origin_seq)).collect();
-        assert_eq!(order, [(epoch, 1), (epoch, 2), (epoch, 3), (epoch + 1, 1)]);
-    }
-
-    /// Ends the storage thread; the file is free once the thread has gone.
-    pub(crate) async fn close(store: Store) {
-        drop(store);
-    }
-
-    /// Opens again as soon as the storage thread of the previous life has let go.
-    pub(crate) async fn reopen(folder: &Path) -> Opened {
-        for _ in 0..500 {
-            match Store::try_open(folder) {
-                Ok(opened) => return opened,
-                // Tasks of the previous life end here, and the storage thread on its own.
-                Err(StoreError::InUse(_)) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        panic!("the store was never let go");
     }
 }

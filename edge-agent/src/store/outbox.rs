@@ -15,18 +15,18 @@ const ROW_BYTES: u64 = 32;
 
 const OUTBOX: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("outbox");
 
-/// Something that happened, before it got its number.
+/// An event before it gets its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// What kind of thing it concerns.
+    /// Kind of the object that it concerns.
     pub kind: ItemKind,
-    /// Name of the object.
+    /// Name of the object in the cluster.
     pub name: String,
-    /// UID of the object.
+    /// UID of the object in the cluster.
     pub uid: String,
-    /// The documented reason.
+    /// Documented reason of the event.
     pub reason: Reason,
-    /// Whether somebody should look.
+    /// Whether a person should look into it.
     pub severity: EventSeverity,
     /// What happened, as a sentence.
     pub note: String,

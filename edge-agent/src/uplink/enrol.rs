@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::renewal::{self, RenewalError};
 use crate::https::{Address, HttpsError, send};
 use crate::seal::{self, SealError};
-use crate::store::identity::{AgentIdentity, IdentityError, anonymous_tls};
+use crate::store::identity::{AgentIdentity, AgentIdentityError, anonymous_tls};
 
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -24,7 +24,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why a box could not enrol.
 #[derive(Debug, thiserror::Error)]
-pub enum EnrolError {
+pub enum EnrolmentError {
     /// The operator was not reached.
     #[error(transparent)]
     Https(#[from] HttpsError),
@@ -36,8 +36,8 @@ pub enum EnrolError {
     Renewal(#[from] RenewalError),
     /// The authority that was given cannot be used.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The operator said no.
+    Identity(#[from] AgentIdentityError),
+    /// The operator refused the request.
     #[error("the operator refused: {0}")]
     Refused(String),
     /// The answer is not one.
@@ -48,8 +48,8 @@ pub enum EnrolError {
     ForeignOperator(String),
 }
 
-impl EnrolError {
-    /// The word for logs.
+impl EnrolmentError {
+    /// The word for logs and metrics.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Https(error) => error.category(),
@@ -63,23 +63,23 @@ impl EnrolError {
     }
 }
 
-/// What a person gives a box, once.
+/// What a person passes to an agent, once.
 #[derive(Clone, Debug)]
 pub struct Ticket {
-    /// The operator's HTTPS address.
+    /// HTTPS address of the operator.
     pub server: String,
-    /// Who the box shall be.
+    /// Identity that the agent asks for.
     pub agent: AgentId,
-    /// The single-use token.
+    /// Single-use token of the enrolment.
     pub token: String,
-    /// The authority in PEM.
+    /// Certificate authority of the operator in PEM.
     pub authority: String,
-    /// The operator's signing key.
+    /// Key with which the operator signs.
     pub operator: PublicKey,
 }
 
-/// Enrols and gives the identity, which is not stored yet.
-pub async fn enrol(ticket: Ticket) -> Result<AgentIdentity, EnrolError> {
+/// Enrols, and returns the identity, which is not stored yet.
+pub async fn enrol(ticket: Ticket) -> Result<AgentIdentity, EnrolmentError> {
     let tls = anonymous_tls(&ticket.authority)?;
     let asked = renewal::ask(&ticket.agent)?;
     let (secret, public) = seal::generate()?;
@@ -89,23 +89,23 @@ pub async fn enrol(ticket: Ticket) -> Result<AgentIdentity, EnrolError> {
         csr: asked.csr.clone(),
         sealing_key: STANDARD.encode(public),
     };
-    let body = serde_json::to_vec(&request).map_err(|_| EnrolError::Answer)?;
+    let body = serde_json::to_vec(&request).map_err(|_| EnrolmentError::Answer)?;
     let address = Address::parse(&ticket.server)?.join(ENROL_PATH);
     let headers = [("content-type", "application/json".to_owned()), ("content-length", body.len().to_string())];
     let answer = send(&tls, &address, Method::POST, &headers, Bytes::from(body)).await?;
     let status = answer.status();
     let body = timeout(BODY_DEADLINE, Limited::new(answer.into_body(), MAX_ANSWER).collect())
         .await
-        .map_err(|_| EnrolError::Answer)?
-        .map_err(|_| EnrolError::Answer)?
+        .map_err(|_| EnrolmentError::Answer)?
+        .map_err(|_| EnrolmentError::Answer)?
         .to_bytes();
     if !status.is_success() {
         let message = serde_json::from_slice::<Refusal>(&body).map_or_else(|_| status.to_string(), |r| r.message);
-        return Err(EnrolError::Refused(message));
+        return Err(EnrolmentError::Refused(message));
     }
-    let answer: EnrolResponse = serde_json::from_slice(&body).map_err(|_| EnrolError::Answer)?;
+    let answer: EnrolResponse = serde_json::from_slice(&body).map_err(|_| EnrolmentError::Answer)?;
     if !answer.operator_keys.contains(&ticket.operator) {
-        return Err(EnrolError::ForeignOperator(ticket.operator.key_id));
+        return Err(EnrolmentError::ForeignOperator(ticket.operator.key_id));
     }
     let identity = AgentIdentity {
         agent: ticket.agent,

@@ -15,13 +15,13 @@ use rumqttc::{AsyncClient, ClientError, QoS};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::renewal::{Asked, RenewalError, ask, due};
+use super::renewal::{RenewalError, RenewalRequest, ask, due};
 use crate::clock::now_text;
 use crate::context::AgentContext;
 use crate::counters::CounterScope;
 use crate::crash_point;
 use crate::store::StoreError;
-use crate::store::identity::Life;
+use crate::store::identity::Validity;
 
 /// Least time between two reports: changes above ten a second travel together.
 const REPORT_GAP: Duration = Duration::from_millis(100);
@@ -59,8 +59,8 @@ pub(super) struct Publisher {
     pub(super) client: AsyncClient,
     pub(super) epoch: u64,
     pub(super) seq: Arc<AtomicU64>,
-    pub(super) life: Life,
-    pub(super) asked: Arc<Mutex<Option<Asked>>>,
+    pub(super) validity: Validity,
+    pub(super) asked: Arc<Mutex<Option<RenewalRequest>>>,
 }
 
 struct Unacked {
@@ -70,7 +70,7 @@ struct Unacked {
 }
 
 impl Publisher {
-    /// The whole first, then the outbox, then whatever happens.
+    /// The whole first, then the outbox, then changes as they come.
     pub(super) async fn run(self) -> PublishError {
         match self.publish_all().await {
             Ok(never) => match never {},
@@ -86,11 +86,11 @@ impl Publisher {
         let mut unacked: Option<Unacked> = None;
         self.events(&began, &mut unacked).await?;
         let mut settings = self.agent.settings_changes();
-        // The first beat at once: before it nobody knows whether this clock can be believed.
+        // The first beat at once: before it the operator does not know whether this clock can be believed.
         let mut beat_at = Instant::now();
         let mut asked_at: Option<Instant> = None;
         self.telemetry(CounterScope::All).await?;
-        let mut told = Instant::now();
+        let mut sent_at = Instant::now();
         let mut telemetry_at: Option<Instant> = None;
         loop {
             let resend =
@@ -102,12 +102,12 @@ impl Publisher {
                     reported = Instant::now();
                 }
                 () = self.agent.counters.changed() => {
-                    telemetry_at.get_or_insert(told + TELEMETRY_GAP);
+                    telemetry_at.get_or_insert(sent_at + TELEMETRY_GAP);
                 }
                 () = reached(telemetry_at) => {
                     telemetry_at = None;
                     self.telemetry(CounterScope::Changed).await?;
-                    told = Instant::now();
+                    sent_at = Instant::now();
                 }
                 () = self.agent.reported.event() => self.events(&began, &mut unacked).await?,
                 () = tokio::time::sleep(resend) => self.events(&began, &mut unacked).await?,
@@ -122,7 +122,7 @@ impl Publisher {
                     beat_at = beat_at.min(Instant::now() + self.agent.heartbeat());
                 }
                 () = tokio::time::sleep(self.until_renewal(asked_at)) => {
-                    if Timestamp::now() >= due(self.life) {
+                    if Timestamp::now() >= due(self.validity) {
                         self.renew().await?;
                         asked_at = Some(Instant::now());
                     }
@@ -134,7 +134,7 @@ impl Publisher {
     async fn publish<B: Serialize>(&self, up: Up, qos: QoS, body: B) -> Result<(), PublishError> {
         let envelope = Envelope {
             v: ENVELOPE_VERSION,
-            agent: self.agent.agent.clone(),
+            agent: self.agent.id.clone(),
             epoch: self.epoch,
             seq: self.seq.fetch_add(1, Ordering::Relaxed) + 1,
             ts: now_text(),
@@ -143,14 +143,14 @@ impl Publisher {
         let bytes = serde_json::to_vec(&envelope)?;
         if bytes.len() > MAX_MESSAGE {
             // Sending it would end the session again and again.
-            tracing::error!(topic = ?up, bytes = bytes.len(), "a message is too long and is not sent: report this as a fault");
+            tracing::error!(topic = ?up, bytes = bytes.len(), "A message is too long and is not sent: report this as a bug.");
             return Ok(());
         }
         self.send(up, qos, bytes).await
     }
 
     async fn send(&self, up: Up, qos: QoS, bytes: Vec<u8>) -> Result<(), PublishError> {
-        let publish = self.client.publish(up.of(&self.agent.agent), qos, false, bytes);
+        let publish = self.client.publish(up.of(&self.agent.id), qos, false, bytes);
         timeout(PUBLISH_DEADLINE, publish).await.map_err(|_| PublishError::Stuck)??;
         Ok(())
     }
@@ -199,22 +199,22 @@ impl Publisher {
     }
 
     fn until_renewal(&self, asked_at: Option<Instant>) -> Duration {
-        let left = due(self.life).duration_since(Timestamp::now());
+        let left = due(self.validity).duration_since(Timestamp::now());
         let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
         let gap = asked_at.map_or(Duration::ZERO, |at| RENEWAL_GAP.saturating_sub(at.elapsed()));
         left.max(gap).clamp(RENEWAL_SOON, RENEWAL_LOOK)
     }
 
     async fn renew(&self) -> Result<(), PublishError> {
-        let asked = ask(&self.agent.agent)?;
+        let asked = ask(&self.agent.id)?;
         let csr = asked.csr.clone();
         *self.asked.lock() = Some(asked);
-        tracing::info!("two thirds of the certificate's life are over; a new one is asked for");
+        tracing::info!("Two thirds of the certificate's validity are over; a new one is requested.");
         self.publish(Up::Csr, QoS::AtLeastOnce, Renewal { csr }).await
     }
 }
 
-/// Ends at this time, or never.
+/// Resolves at this time, or never.
 async fn reached(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use kalong_crds::units::AgentId;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
 
-use crate::store::identity::{AgentIdentity, IdentityError, Life};
+use crate::store::identity::{AgentIdentity, AgentIdentityError, Validity};
 
-/// A certificate is renewed at this share of its life.
+/// A certificate is renewed at this share of its validity.
 const RENEW_AT: (i64, i64) = (2, 3);
 
 /// Why a certificate cannot be asked for or taken.
@@ -15,7 +15,7 @@ pub enum RenewalError {
     /// The key or request cannot be made.
     #[error("the certificate request cannot be made")]
     Request(#[from] rcgen::Error),
-    /// No request is open.
+    /// No request for a certificate is open.
     #[error("a certificate came that nobody asked for")]
     Unasked,
     /// It is not for this box.
@@ -23,7 +23,7 @@ pub enum RenewalError {
     Name(String),
     /// It cannot be used with the key of the request.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
+    Identity(#[from] AgentIdentityError),
 }
 
 impl RenewalError {
@@ -40,21 +40,21 @@ impl RenewalError {
 
 /// A new key and the request that is signed with it, both in PEM.
 #[derive(Clone)]
-pub struct Asked {
-    /// The private key.
+pub struct RenewalRequest {
+    /// The private key in PEM.
     pub key: String,
-    /// The request.
+    /// The certificate signing request in PEM.
     pub csr: String,
 }
 
-impl std::fmt::Debug for Asked {
+impl std::fmt::Debug for RenewalRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Asked(..)")
+        f.write_str("RenewalRequest(..)")
     }
 }
 
 /// A new P-256 key and the request for a certificate of this box.
-pub fn ask(agent: &AgentId) -> Result<Asked, RenewalError> {
+pub fn ask(agent: &AgentId) -> Result<RenewalRequest, RenewalError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     let mut name = DistinguishedName::new();
@@ -64,13 +64,13 @@ pub fn ask(agent: &AgentId) -> Result<Asked, RenewalError> {
     params.subject_alt_names = vec![SanType::URI(format!("spiffe://kalong.dev/agent/{agent}").try_into()?)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let csr = params.serialize_request(&key)?.pem()?;
-    Ok(Asked { key: key.serialize_pem(), csr })
+    Ok(RenewalRequest { key: key.serialize_pem(), csr })
 }
 
 /// The identity with its new certificate, once that fits the key and names this box.
 pub fn accept(
     identity: &AgentIdentity,
-    asked: Option<&Asked>,
+    asked: Option<&RenewalRequest>,
     certificate: String,
     authorities: String,
 ) -> Result<AgentIdentity, RenewalError> {
@@ -82,7 +82,7 @@ pub fn accept(
 
 /// Whether certificate, key and name of an identity belong together.
 pub fn check(identity: &AgentIdentity) -> Result<(), RenewalError> {
-    let unusable = |e: String| IdentityError::Unusable("certificate", e);
+    let unusable = |e: String| AgentIdentityError::Unusable("certificate", e);
     let (_, pem) =
         x509_parser::pem::parse_x509_pem(identity.certificate.as_bytes()).map_err(|e| unusable(e.to_string()))?;
     let certificate = pem.parse_x509().map_err(|e| unusable(e.to_string()))?;
@@ -96,10 +96,10 @@ pub fn check(identity: &AgentIdentity) -> Result<(), RenewalError> {
 }
 
 /// When a certificate is to be renewed.
-pub fn due(life: Life) -> Timestamp {
-    let (from, until) = (life.from.as_second(), life.until.as_second());
+pub fn due(validity: Validity) -> Timestamp {
+    let (from, until) = (validity.from.as_second(), validity.until.as_second());
     let at = from + (until - from) / RENEW_AT.1 * RENEW_AT.0;
-    Timestamp::from_second(at).unwrap_or(life.from)
+    Timestamp::from_second(at).unwrap_or(validity.from)
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
         (certificate.pem(), Issuer::new(params, key))
     }
 
-    fn signed(asked: &Asked, name: &str, issuer: &Issuer<'static, KeyPair>) -> String {
+    fn signed(asked: &RenewalRequest, name: &str, issuer: &Issuer<'static, KeyPair>) -> String {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.signed_by(&KeyPair::from_pem(&asked.key).unwrap(), issuer).unwrap().pem()
@@ -129,7 +129,7 @@ mod tests {
         let asked = ask(&me.agent).unwrap();
         let certificate = signed(&asked, me.agent.as_str(), &issuer);
         let next = accept(&me, Some(&asked), certificate.clone(), ca.clone()).unwrap();
-        assert!(due(next.life().unwrap()) > next.life().unwrap().from);
+        assert!(due(next.validity().unwrap()) > next.validity().unwrap().from);
         assert!(matches!(accept(&me, None, certificate.clone(), ca.clone()), Err(RenewalError::Unasked)));
         let other_key = ask(&me.agent).unwrap();
         assert!(accept(&me, Some(&other_key), certificate, ca.clone()).is_err());

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::publish::Publisher;
-use super::renewal::{self, Asked};
+use super::renewal::{self, RenewalRequest};
 use super::verify::{Inbound, Verifier};
 use crate::backoff::Backoff;
 use crate::context::AgentContext;
@@ -26,9 +26,9 @@ use crate::crash_point;
 use crate::firmware::download::Downloads;
 use crate::https::Address;
 use crate::realise::inbox::{ApplyError, DesiredSink};
-use crate::store::identity::{AgentIdentity, IdentityError, Life};
+use crate::store::identity::{AgentIdentity, AgentIdentityError, Validity};
 
-/// Keep-alive of the session.
+/// MQTT keep-alive of the session.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Longest time for name, TCP, TLS and CONNACK.
 const CONNECT_SECONDS: u64 = 10;
@@ -45,7 +45,6 @@ const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 /// A session that lasted this long makes the next wait short again.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionEnd {
     #[error("the operator's gateway is not reached: {0}")]
@@ -57,7 +56,7 @@ enum SessionEnd {
     #[error("a new certificate is to be used")]
     Switch,
     #[error(transparent)]
-    Identity(#[from] IdentityError),
+    Identity(#[from] AgentIdentityError),
 }
 
 /// What the uplink goes on from.
@@ -65,7 +64,7 @@ enum SessionEnd {
 pub struct UplinkStart {
     /// The folder in which the identity and its candidate are kept.
     pub folder: PathBuf,
-    /// The identity in use.
+    /// The identity that connected last.
     pub identity: AgentIdentity,
     /// Number of this start of the agent.
     pub epoch: u64,
@@ -83,16 +82,16 @@ pub struct Uplink {
     seq: Arc<AtomicU64>,
     verifier: Verifier,
     sink: DesiredSink,
-    asked: Arc<Mutex<Option<Asked>>>,
+    asked: Arc<Mutex<Option<RenewalRequest>>>,
 }
 
 impl std::fmt::Debug for Uplink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uplink").field("agent", &self.agent.agent).finish_non_exhaustive()
+        f.debug_struct("Uplink").field("agent", &self.agent.id).finish_non_exhaustive()
     }
 }
 
-struct Live {
+struct LiveSession {
     client: AsyncClient,
     acks: mpsc::UnboundedSender<Publish>,
 }
@@ -115,7 +114,7 @@ impl Uplink {
         }
     }
 
-    /// Holds a session for ever. Every wait is drawn at random below a bound that doubles.
+    /// Keeps a session open for as long as the agent runs. Every wait is drawn at random below a bound that doubles.
     pub async fn run(mut self) {
         let (mut lost, mut refused) = (Backoff::new(LOST.0, LOST.1), Backoff::new(REFUSED.0, REFUSED.1));
         loop {
@@ -130,9 +129,9 @@ impl Uplink {
             }
             // A candidate that is still there did not connect: the old certificate is as good as it was.
             if candidate.is_some() && AgentIdentity::candidate(&self.folder).is_some() {
-                tracing::warn!(%ended, "the new certificate did not connect; the old one stays in use");
+                tracing::warn!(error = %ended, "The new certificate did not connect; the old one stays in use.");
                 if let Err(error) = AgentIdentity::discard_candidate(&self.folder) {
-                    tracing::error!(category = error.category(), "{error}");
+                    tracing::error!(category = error.category(), %error, "The new certificate could not be discarded.");
                 }
                 continue;
             }
@@ -141,7 +140,7 @@ impl Uplink {
                 SessionEnd::Refused(_) => refused.wait(),
                 SessionEnd::Lost(_) | SessionEnd::Identity(_) => lost.wait(),
             };
-            tracing::warn!(wait_ms = u64::try_from(wait.as_millis()).unwrap_or(0), "{ended}");
+            tracing::warn!(wait_ms = u64::try_from(wait.as_millis()).unwrap_or(0), error = %ended, "The session ended.");
             tokio::time::sleep(wait).await;
         }
     }
@@ -151,7 +150,7 @@ impl Uplink {
             .gateway
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host.trim_matches(['[', ']']), port.parse::<u16>().ok()?)))
-            .ok_or_else(|| IdentityError::Unusable("gateway", identity.gateway.clone()))?;
+            .ok_or_else(|| AgentIdentityError::Unusable("gateway", identity.gateway.clone()))?;
         let mut options = MqttOptions::new(identity.agent.as_str(), host, port);
         options.set_keep_alive(KEEP_ALIVE);
         options.set_clean_session(true);
@@ -175,7 +174,7 @@ impl Uplink {
         if let Err(ended) = self.connect(&mut events, identity, is_candidate).await {
             return ended;
         }
-        // Acks and publishes come from tasks of their own: whoever polls must never wait for the queue that polling empties.
+        // Acks and publishes come from tasks of their own: the poller must never wait for the queue that polling empties.
         let (acks, mut waiting) = mpsc::unbounded_channel::<Publish>();
         let acker = client.clone();
         let ack_task = tokio::spawn(async move {
@@ -185,7 +184,7 @@ impl Uplink {
                 }
             }
         });
-        let live = Live { client, acks };
+        let live = LiveSession { client, acks };
         let ended = self.serve(&mut events, &live).await;
         ack_task.abort();
         ended
@@ -207,7 +206,7 @@ impl Uplink {
         if is_candidate {
             AgentIdentity::promote(&self.folder)?;
             crash_point!(CertificateSwitched);
-            tracing::info!("the new certificate connected and replaces the old one");
+            tracing::info!("The new certificate connected and replaces the old one.");
             self.identity = identity.clone();
         }
         if let (Ok(base), Ok(tls)) = (Address::parse(&identity.artifacts), identity.tls()) {
@@ -216,15 +215,15 @@ impl Uplink {
         Ok(())
     }
 
-    async fn serve(&mut self, events: &mut EventLoop, live: &Live) -> SessionEnd {
-        let agent = &self.agent.agent;
+    async fn serve(&mut self, events: &mut EventLoop, live: &LiveSession) -> SessionEnd {
+        let agent = &self.agent.id;
         let filters = [Down::Desired.of(agent), Down::Ctl.of(agent), OPERATOR_STATE.to_owned()];
         let filters = filters.map(|topic| SubscribeFilter::new(topic, QoS::AtLeastOnce));
         if live.client.try_subscribe_many(filters).is_err() {
             return SessionEnd::Lost("the subscription could not be queued".to_owned());
         }
-        let life = match self.identity.life() {
-            Ok(life) => life,
+        let validity = match self.identity.validity() {
+            Ok(validity) => validity,
             Err(error) => return error.into(),
         };
         let mut publisher: Option<tokio::task::JoinHandle<()>> = None;
@@ -235,8 +234,8 @@ impl Uplink {
                         break SessionEnd::Refused("it may not subscribe its own topics".to_owned());
                     }
                     self.agent.presence.up();
-                    tracing::info!("the operator is reached");
-                    publisher.get_or_insert_with(|| self.publish(live, life));
+                    tracing::info!("The operator is reached.");
+                    publisher.get_or_insert_with(|| self.publish(live, validity));
                 }
                 Ok(Event::Incoming(Incoming::Publish(publish))) => {
                     let switch = self.take(&publish).await;
@@ -244,7 +243,7 @@ impl Uplink {
                     if live.acks.send(publish).is_err() {
                         break SessionEnd::Lost("acknowledgements cannot be sent".to_owned());
                     }
-                    if switch == Next::Switch {
+                    if switch == AfterMessage::SwitchIdentity {
                         break SessionEnd::Switch;
                     }
                 }
@@ -266,46 +265,46 @@ impl Uplink {
         ended
     }
 
-    fn publish(&self, live: &Live, life: Life) -> tokio::task::JoinHandle<()> {
+    fn publish(&self, live: &LiveSession, validity: Validity) -> tokio::task::JoinHandle<()> {
         let publisher = Publisher {
             agent: self.agent.clone(),
             client: live.client.clone(),
             epoch: self.epoch,
             seq: self.seq.clone(),
-            life,
+            validity,
             asked: self.asked.clone(),
         };
         tokio::spawn(async move {
             let error = publisher.run().await;
-            tracing::warn!(%error, "publishing ended; the session is made anew");
+            tracing::warn!(%error, "Publishing ended; the session is re-established.");
         })
     }
 
-    async fn take(&mut self, publish: &Publish) -> Next {
+    async fn take(&mut self, publish: &Publish) -> AfterMessage {
         crash_point!(DesiredReceived);
         let inbound = match self.verifier.open(&publish.topic, &publish.payload) {
             Ok(inbound) => inbound,
             Err(refused) => {
-                tracing::warn!(topic = publish.topic, category = refused.category(), "a message is dropped: {refused}");
-                return Next::Go;
+                tracing::warn!(topic = publish.topic, category = refused.category(), error = %refused, "A message is dropped.");
+                return AfterMessage::Continue;
             }
         };
         self.agent.reported.verified(self.verifier.verified());
         match inbound {
-            Inbound::Hint | Inbound::Part => Next::Go,
+            Inbound::Hint | Inbound::Part => AfterMessage::Continue,
             Inbound::Desired(update, fence, at) => {
                 self.agent.clock.signed(&at);
                 match self.sink.apply(update, fence).await {
                     Ok(()) => {}
                     Err(ApplyError::Mismatch(mismatch)) => {
-                        tracing::info!(misfit = %mismatch, "the whole is asked for");
+                        tracing::info!(error = %mismatch, "The whole desired set is requested.");
                         self.agent.reported.ask_whole();
                     }
                     Err(error) => {
-                        tracing::error!(category = error.category(), "what was told is not done: {error}");
+                        tracing::error!(category = error.category(), %error, "An update of the desired set was not applied.");
                     }
                 }
-                Next::Go
+                AfterMessage::Continue
             }
             Inbound::Control(control, fence, at) => {
                 self.agent.clock.signed(&at);
@@ -314,7 +313,7 @@ impl Uplink {
         }
     }
 
-    async fn obey(&mut self, control: Control, fence: Fence) -> Next {
+    async fn obey(&mut self, control: Control, fence: Fence) -> AfterMessage {
         let stored = match control {
             Control::Resync {} => {
                 self.agent.reported.resync();
@@ -331,44 +330,44 @@ impl Uplink {
             }
             Control::Certificate { certificate, authorities } => {
                 let stored = self.agent.store.raise_fence(fence).await;
-                if self.keep_candidate(certificate, authorities) == Next::Switch {
-                    return Next::Switch;
+                if self.keep_candidate(certificate, authorities) == AfterMessage::SwitchIdentity {
+                    return AfterMessage::SwitchIdentity;
                 }
                 stored
             }
             Control::Refused { message } => {
-                tracing::warn!("the operator refused a request: {message}");
+                tracing::warn!(reason = message, "The operator refused a request.");
                 self.agent.store.raise_fence(fence).await
             }
         };
         if let Err(error) = stored {
-            tracing::error!(category = error.category(), "{error}");
+            tracing::error!(category = error.category(), %error, "A control message could not be stored.");
         }
-        Next::Go
+        AfterMessage::Continue
     }
 
-    fn keep_candidate(&mut self, certificate: String, authorities: String) -> Next {
+    fn keep_candidate(&mut self, certificate: String, authorities: String) -> AfterMessage {
         let asked = self.asked.lock().take();
         let next = match renewal::accept(&self.identity, asked.as_ref(), certificate, authorities) {
             Ok(next) => next,
             Err(error) => {
-                tracing::warn!(category = error.category(), "a new certificate is not taken: {error}");
-                return Next::Go;
+                tracing::warn!(category = error.category(), %error, "A new certificate is not accepted.");
+                return AfterMessage::Continue;
             }
         };
         if let Err(error) = next.save_candidate(&self.folder) {
-            tracing::error!(category = error.category(), "{error}");
-            return Next::Go;
+            tracing::error!(category = error.category(), %error, "The new certificate could not be stored.");
+            return AfterMessage::Continue;
         }
         crash_point!(CertificateStored);
-        Next::Switch
+        AfterMessage::SwitchIdentity
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Go,
-    Switch,
+enum AfterMessage {
+    Continue,
+    SwitchIdentity,
 }
 
 fn judge(error: &ConnectionError) -> SessionEnd {

@@ -1,4 +1,4 @@
-//! What is believed of what comes down: signature first, then identity, then order, then digests.
+//! Verification of what the operator sends: signature first, then recipient, then order, then completeness.
 
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::control::Control;
@@ -25,9 +25,9 @@ pub enum VerifyError {
     /// A later one was verified before.
     #[error("message {sent:?} comes after {verified:?}: it is a repetition, or from an operator that was deposed")]
     Stale {
-        /// Its own place.
+        /// Position of the message in the operator's order.
         sent: Fence,
-        /// The highest place that was verified.
+        /// Highest position that was verified.
         verified: Fence,
     },
 }
@@ -44,20 +44,20 @@ impl VerifyError {
     }
 }
 
-/// A message that was believed.
+/// A message that passed verification.
 #[derive(Debug, PartialEq)]
 pub enum Inbound {
-    /// All parts of something to realise.
+    /// An update of the desired set, once all its parts are here.
     Desired(DesiredUpdate, Fence, String),
     /// A part; the others are still to come.
     Part,
-    /// A question or an answer.
+    /// A control message, with its fence and time.
     Control(Control, Fence, String),
     /// The operator's retained word. It is unsigned, so nothing follows from it.
     Hint,
 }
 
-/// Believes or refuses messages of the operator.
+/// Verifies messages of the operator.
 #[derive(Debug)]
 pub struct Verifier {
     agent: AgentId,
@@ -79,7 +79,7 @@ impl Verifier {
         self.verified
     }
 
-    /// Believes or refuses one message.
+    /// Verifies one message, and remembers its fence.
     pub fn open(&mut self, topic: &str, payload: &[u8]) -> Result<Inbound, VerifyError> {
         if topic == OPERATOR_STATE {
             return Ok(Inbound::Hint);

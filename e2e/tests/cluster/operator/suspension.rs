@@ -77,7 +77,7 @@ async fn box_that_is_given_up_releases_its_devices_and_never_comes_back() {
     let since = || site.box_log("gate").split_off(earlier);
     until("the box that came back is refused", SOON, async || holds(since().contains("refuses this box"), since()))
         .await;
-    assert!(!since().contains("the operator is reached"), "{}", since());
+    assert!(!since().contains("The operator is reached."), "{}", since());
 }
 
 async fn two_boxes_with_one_identity_are_both_shut_out_until_the_right_one_enrols_anew() {

@@ -19,13 +19,13 @@ use kalong_crds::units::{Digest, Value};
 use quick_xml::escape::escape;
 use tokio::time::{Instant, sleep};
 
-use super::http::{Answer, Peer, authorisation_of, authorise};
-use super::{Connect, Credential, DeviceIdentity, Driver, DriverError, Reading, SelfTest, Slots, shape};
+use super::http::{HttpAnswer, HttpPeer, authorisation_of, authorise};
+use super::{DeviceConnection, DeviceCredential, DeviceIdentity, Driver, DriverError, Reading, SelfTest, Slots, shape};
 use soap::Texts;
 
 /// Where the device service is, unless the parameter `path` says otherwise (ONVIF Core, 5.1.1).
 const DEFAULT_PATH: &str = "/onvif/device_service";
-/// Difference of clocks that is complained of, unless the parameter `clockSkewSeconds` says otherwise.
+/// Clock skew above which the health code is active, unless the parameter `clockSkewSeconds` says otherwise.
 const DEFAULT_SKEW_SECONDS: u32 = 5;
 /// Longest delay before an upload that a camera may ask for.
 const MAX_UPLOAD_DELAY: Duration = Duration::from_secs(60);
@@ -42,11 +42,10 @@ const HOSTNAME: &str = "hostname";
 const NTP_SERVER: &str = "ntpServer";
 const DATE_TIME_TYPE: &str = "dateTimeType";
 
-/// A camera.
 pub(super) struct Camera {
-    peer: Peer,
+    peer: HttpPeer,
     path: String,
-    credential: Option<Credential>,
+    credential: Option<DeviceCredential>,
     properties: Vec<Property>,
     skew_limit: SignedDuration,
     complains_of_skew: bool,
@@ -55,21 +54,21 @@ pub(super) struct Camera {
     upgrade: Option<Upgrade>,
 }
 
-/// An upload of this driver's life, so that a camera that did not restart is told from one that did.
+/// An upload by this driver instance, to recognise whether the camera restarted since.
 struct Upgrade {
     version_before: String,
     downtime: Duration,
 }
 
 impl Camera {
-    pub(super) fn new(connect: Connect<'_>) -> Result<Self, DriverError> {
+    pub(super) fn new(connect: DeviceConnection<'_>) -> Result<Self, DriverError> {
         let path = connect.text("path", DEFAULT_PATH).to_owned();
         if !path.starts_with('/') || path.parse::<Uri>().is_err() {
             return Err(DriverError::Invalid("`connection.parameters.path` must begin with /".to_owned()));
         }
         let limit: u32 = connect.integer("clockSkewSeconds", DEFAULT_SKEW_SECONDS)?;
         Ok(Self {
-            peer: Peer::new(connect.endpoint()?),
+            peer: HttpPeer::new(connect.endpoint()?),
             path,
             properties: connect.order.properties.clone(),
             skew_limit: SignedDuration::from_secs(i64::from(limit)),
@@ -93,7 +92,12 @@ impl Camera {
         self.call_as(&credential, operation, body).await
     }
 
-    async fn call_as(&mut self, credential: &Credential, operation: &str, body: &str) -> Result<Texts, DriverError> {
+    async fn call_as(
+        &mut self,
+        credential: &DeviceCredential,
+        operation: &str,
+        body: &str,
+    ) -> Result<Texts, DriverError> {
         let skew = match self.skew {
             Some(skew) => skew,
             None => self.clock().await?.0,
@@ -152,7 +156,7 @@ impl Camera {
         loop {
             match self.identify().await {
                 Ok(identity) if away || identity.version != upgrade.version_before => return Ok(()),
-                // It neither went away nor changed: it waits for somebody to restart it.
+                // It neither went away nor changed, so it waits for a restart command.
                 Ok(_) if !told && Instant::now() >= patience => {
                     self.call("SystemReboot", "").await?;
                     told = true;
@@ -171,15 +175,15 @@ impl Camera {
     }
 }
 
-fn explain(answer: &Answer, error: DriverError) -> DriverError {
+fn explain(answer: &HttpAnswer, error: DriverError) -> DriverError {
     if answer.status.is_success() { error } else { DriverError::Refused(format!("HTTP {}", answer.status.as_u16())) }
 }
 
-/// The camera's UTC.
+/// The camera's UTC; `None` where a field is missing or out of range.
 fn utc(texts: &Texts) -> Option<Timestamp> {
     let part = |name: &str| texts.number::<i8>(&format!("UTCDateTime/{name}"));
     let year: i16 = texts.number("UTCDateTime/Date/Year")?;
-    // A leap second is the second before it: nobody here needs the difference.
+    // A leap second is taken as the second before it.
     let second = part("Time/Second")?.min(59);
     let time = jiff::civil::DateTime::new(
         year,
@@ -193,7 +197,7 @@ fn utc(texts: &Texts) -> Option<Timestamp> {
     Some(time.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
-/// The body of `SetSystemDateAndTime`.
+/// Body of `SetSystemDateAndTime`: the time itself is sent for the type `Manual` alone.
 fn date_time(kind: &str, now: Timestamp) -> String {
     let head = format!(
         "<tds:DateTimeType>{}</tds:DateTimeType><tds:DaylightSavings>false</tds:DaylightSavings>",
@@ -215,7 +219,7 @@ fn date_time(kind: &str, now: Timestamp) -> String {
     )
 }
 
-/// The body of `SetNTP`.
+/// Body of `SetNTP`: an IPv4 address or a DNS name, and an empty list for an empty text.
 fn ntp(server: &str) -> String {
     let manual = match server.parse::<std::net::Ipv4Addr>() {
         _ if server.is_empty() => String::new(),
@@ -316,7 +320,7 @@ impl Driver for Camera {
             .at("StartFirmwareUpgradeResponse/UploadUri")
             .and_then(|uri| uri.parse().ok())
             .ok_or_else(|| DriverError::Protocol("StartFirmwareUpgrade has no valid UploadUri".to_owned()))?;
-        let mut peer = Peer::new(upload_peer(self.peer.endpoint(), &uri)?);
+        let mut peer = HttpPeer::new(upload_peer(self.peer.endpoint(), &uri)?);
         let delay = duration(texts.at("StartFirmwareUpgradeResponse/UploadDelay")).unwrap_or_default();
         let downtime = duration(texts.at("StartFirmwareUpgradeResponse/ExpectedDownTime")).unwrap_or_default();
         sleep(delay.min(MAX_UPLOAD_DELAY)).await;

@@ -9,13 +9,13 @@ use quick_xml::events::Event;
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::driver::{Credential, DriverError};
+use crate::driver::{DeviceCredential, DriverError};
 
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 32;
 /// Namespace of the device service.
 const DEVICE: &str = "http://www.onvif.org/ver10/device/wsdl";
-/// OASIS WSS 1.0 namespaces.
+/// Namespaces of OASIS Web Services Security 1.0.
 const WSSE: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd";
 const WSU: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd";
 const PASSWORD_DIGEST: &str =
@@ -39,7 +39,7 @@ pub(super) fn envelope(operation: &str, body: &str, security: &str) -> String {
 }
 
 /// The WS-Security header: SHA-1 because the profile says so; it protects a password on a lane's own network, nothing else.
-pub(super) fn username_token(credential: &Credential, created: Timestamp) -> Result<String, DriverError> {
+pub(super) fn username_token(credential: &DeviceCredential, created: Timestamp) -> Result<String, DriverError> {
     let mut nonce = [0_u8; 16];
     SystemRandom::new()
         .fill(&mut nonce)
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_break_out_of_its_element() {
-        let credential = Credential { username: "a</wsse:Username><x>".into(), password: "p".into() };
+        let credential = DeviceCredential { username: "a</wsse:Username><x>".into(), password: "p".into() };
         let header = username_token(&credential, Timestamp::UNIX_EPOCH).unwrap();
         assert!(header.contains("a&lt;/wsse:Username&gt;&lt;x&gt;"));
     }

@@ -1,4 +1,4 @@
-//! The register map as data: which requests read it, and what the registers say.
+//! The register map as data: which requests read it, and how registers are decoded.
 
 use kalong_crds::device_model::{Encoding, RegisterTable};
 use kalong_crds::units::{Value, hex};
@@ -18,7 +18,7 @@ pub(super) const HARDWARE_REVISION: &str = "hardwareRevision";
 
 /// One line of the map.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct MapEntry {
     pub(super) name: String,
     pub(super) table: RegisterTable,
     pub(super) address: u16,
@@ -39,9 +39,9 @@ pub(super) struct Batch {
 
 /// All lines of the map.
 #[derive(Debug)]
-pub(super) struct Map(Vec<Entry>);
+pub(super) struct RegisterMap(Vec<MapEntry>);
 
-impl Map {
+impl RegisterMap {
     /// The map of this order, once each line of it is possible.
     pub(super) fn new(order: &DeviceOrder) -> Result<Self, DriverError> {
         let entries = order.protocol.registers.iter().map(|register| {
@@ -62,7 +62,7 @@ impl Map {
             if count > MAX_REGISTERS {
                 return Err(bad("is longer than one request can read"));
             }
-            Ok(Entry {
+            Ok(MapEntry {
                 name: register.name.clone(),
                 table: register.table,
                 address,
@@ -75,19 +75,19 @@ impl Map {
     }
 
     /// The entry at this place.
-    pub(super) fn at(&self, place: usize) -> Option<&Entry> {
+    pub(super) fn at(&self, place: usize) -> Option<&MapEntry> {
         self.0.get(place)
     }
 
     /// The entry of this name.
-    pub(super) fn named(&self, name: &str) -> Option<(usize, &Entry)> {
+    pub(super) fn named(&self, name: &str) -> Option<(usize, &MapEntry)> {
         self.0.iter().enumerate().find(|(_, entry)| entry.name == name)
     }
 
     /// The fewest requests that read these entries. A gap is never read across: registers between may not exist, and a
     /// device that refuses one of them would refuse the whole request.
     pub(super) fn batches(&self, wanted: impl Fn(&str) -> bool) -> Vec<Batch> {
-        let mut places: Vec<(usize, &Entry)> =
+        let mut places: Vec<(usize, &MapEntry)> =
             self.0.iter().enumerate().filter(|(_, entry)| wanted(&entry.name)).collect();
         places.sort_by_key(|(_, entry)| (entry.table, entry.address, entry.count));
         let mut batches: Vec<Batch> = Vec::new();
@@ -115,7 +115,7 @@ impl Map {
     }
 }
 
-impl Entry {
+impl MapEntry {
     fn is_bit(&self) -> bool {
         matches!(self.table, RegisterTable::Coil | RegisterTable::DiscreteInput)
     }
@@ -131,7 +131,7 @@ impl Entry {
         answer.get(from..from + usize::from(self.count))
     }
 
-    /// What these registers say; none where they say nothing that the model knows.
+    /// Decodes registers; `None` where they hold nothing that the model knows.
     pub(super) fn decode(&self, registers: &[u16]) -> Option<Value> {
         match self.encoding {
             Encoding::Ascii => self.decode_ascii(registers),
@@ -164,7 +164,7 @@ impl Entry {
         }
     }
 
-    /// The registers that say this value.
+    /// Encodes a value into registers.
     pub(super) fn encode(&self, value: &Value) -> Result<Vec<u16>, DriverError> {
         let bad = |why: &str| DriverError::Invalid(format!("`{}` = `{value}` {why}", self.name));
         let number = match (self.encoding, value, &self.words) {
@@ -229,14 +229,14 @@ mod tests {
 
     use super::*;
 
-    fn entry(table: RegisterTable, address: u16, count: u16, encoding: Encoding) -> Entry {
-        Entry { name: format!("e{address}"), table, address, count, encoding, words: None }
+    fn entry(table: RegisterTable, address: u16, count: u16, encoding: Encoding) -> MapEntry {
+        MapEntry { name: format!("e{address}"), table, address, count, encoding, words: None }
     }
 
     #[test]
     fn neighbours_share_a_request_and_gaps_do_not() {
         use RegisterTable::{HoldingRegister as H, InputRegister as I};
-        let map = Map(vec![
+        let map = RegisterMap(vec![
             entry(H, 10, 2, Encoding::Unsigned),
             entry(I, 0, 1, Encoding::Unsigned),
             entry(H, 12, 1, Encoding::Unsigned),
@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_request_is_never_longer_than_the_protocol_allows() {
-        let map = Map((0..5).map(|n| entry(RegisterTable::HoldingRegister, n * 50, 50, Encoding::Ascii)).collect());
+        let map =
+            RegisterMap((0..5).map(|n| entry(RegisterTable::HoldingRegister, n * 50, 50, Encoding::Ascii)).collect());
         assert!(map.batches(|_| true).iter().all(|batch| batch.count <= MAX_REGISTERS));
     }
 

@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_modbus::client::{Client, Context, tcp};
 use tokio_modbus::{ExceptionCode, Request, Response, Slave};
 
-use super::{CALL_DEADLINE, Connect, DeviceIdentity, Driver, DriverError, Reading, SelfTest, Slots, shape};
-use map::{Batch, Entry, Map};
+use super::{CALL_DEADLINE, DeviceConnection, DeviceIdentity, Driver, DriverError, Reading, SelfTest, Slots, shape};
+use map::{Batch, MapEntry, RegisterMap};
 
 /// Longest time for one request and its answer.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
@@ -31,12 +31,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 const DEFAULT_UNIT: u8 = 1;
 
 /// What a request is about, in words, for the case that it is refused.
-type Subject<'a> = &'a (dyn Fn() -> String + Sync);
+type Describe<'a> = &'a (dyn Fn() -> String + Sync);
 
-/// A Modbus device.
 pub(super) struct Modbus {
-    line: Line,
-    map: Map,
+    line: ModbusLine,
+    map: RegisterMap,
     identity: Vec<Batch>,
     readings: Vec<Batch>,
     /// Names that belong in a reading.
@@ -50,28 +49,32 @@ pub(super) struct Modbus {
 }
 
 /// One value on its way to the device.
-struct Write<'a> {
+struct PendingWrite<'a> {
     place: usize,
-    entry: &'a Entry,
+    entry: &'a MapEntry,
     value: Value,
     registers: Vec<u16>,
 }
 
 /// The connection. Taken out while a request is under way, so that an interrupted one never leaves half an answer behind.
-struct Line {
+struct ModbusLine {
     endpoint: String,
     unit: u8,
     context: Option<Context>,
 }
 
 impl Modbus {
-    pub(super) fn new(connect: &Connect<'_>) -> Result<Self, DriverError> {
+    pub(super) fn new(connect: &DeviceConnection<'_>) -> Result<Self, DriverError> {
         let order = connect.order;
-        let map = Map::new(order)?;
+        let map = RegisterMap::new(order)?;
         let names = || order.protocol.registers.iter().map(|register| register.name.clone());
         let shown: BTreeSet<String> = names().filter(|name| shape::is_read(order, name)).collect();
         Ok(Self {
-            line: Line { endpoint: connect.endpoint()?, unit: connect.integer("unit", DEFAULT_UNIT)?, context: None },
+            line: ModbusLine {
+                endpoint: connect.endpoint()?,
+                unit: connect.integer("unit", DEFAULT_UNIT)?,
+                context: None,
+            },
             identity: map.batches(map::is_identity),
             readings: map.batches(|name| name == well_known::HEALTH_BITS || shown.contains(name)),
             allowed: names().filter(|name| shape::may_be_set(order, name)).collect(),
@@ -83,12 +86,16 @@ impl Modbus {
     }
 
     /// Reads these batches: values by name.
-    async fn fetch(line: &mut Line, map: &Map, batches: &[Batch]) -> Result<BTreeMap<String, Value>, DriverError> {
+    async fn fetch(
+        line: &mut ModbusLine,
+        map: &RegisterMap,
+        batches: &[Batch],
+    ) -> Result<BTreeMap<String, Value>, DriverError> {
         let mut values = BTreeMap::new();
         for batch in batches {
             let entries = || batch.entries.iter().filter_map(|place| map.at(*place));
-            let subject = || entries().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
-            let answer = line.read(batch, &subject).await?;
+            let describe = || entries().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
+            let answer = line.read(batch, &describe).await?;
             for entry in entries() {
                 if let Some(value) = entry.cut(batch, &answer).and_then(|registers| entry.decode(registers)) {
                     values.insert(entry.name.clone(), value);
@@ -99,7 +106,7 @@ impl Modbus {
     }
 
     /// The value of one entry now.
-    async fn fetch_one(line: &mut Line, place: usize, entry: &Entry) -> Result<Option<Value>, DriverError> {
+    async fn fetch_one(line: &mut ModbusLine, place: usize, entry: &MapEntry) -> Result<Option<Value>, DriverError> {
         let batch = Batch { table: entry.table, address: entry.address, count: entry.count, entries: vec![place] };
         let answer = line.read(&batch, &|| entry.name.clone()).await?;
         Ok(entry.cut(&batch, &answer).and_then(|registers| entry.decode(registers)))
@@ -111,7 +118,7 @@ impl Modbus {
     }
 
     /// The entries to write with their registers; all are judged before the first is written.
-    fn judge(&self, values: &BTreeMap<String, Value>) -> Result<Vec<Write<'_>>, DriverError> {
+    fn judge(&self, values: &BTreeMap<String, Value>) -> Result<Vec<PendingWrite<'_>>, DriverError> {
         values
             .iter()
             .map(|(name, value)| {
@@ -128,13 +135,13 @@ impl Modbus {
                 if let Some(why) = self.objection(name, value) {
                     return Err(DriverError::Invalid(why));
                 }
-                Ok(Write { place, entry, value: value.clone(), registers: entry.encode(value)? })
+                Ok(PendingWrite { place, entry, value: value.clone(), registers: entry.encode(value)? })
             })
             .collect()
     }
 }
 
-impl Line {
+impl ModbusLine {
     fn timed_out(&self) -> DriverError {
         DriverError::Timeout(self.endpoint.clone(), CALL_DEADLINE)
     }
@@ -148,14 +155,14 @@ impl Line {
     }
 
     /// One request and its answer; a busy device is asked again until the caller's deadline.
-    async fn ask(&mut self, request: Request<'_>, subject: Subject<'_>) -> Result<Response, DriverError> {
+    async fn ask(&mut self, request: Request<'_>, describe: Describe<'_>) -> Result<Response, DriverError> {
         loop {
             let kept = self.context.is_some();
             let mut context = self.open().await?;
             let answer = timeout(REQUEST_DEADLINE, context.call(request.clone())).await;
             match answer {
                 Err(_) => return Err(DriverError::Timeout(self.endpoint.clone(), REQUEST_DEADLINE)),
-                // A connection that the device closed while nobody spoke is no fault: once more on a new one.
+                // A connection that the device closed while it was idle is no failure: once more on a new one.
                 Ok(Err(tokio_modbus::Error::Transport(_))) if kept => {}
                 Ok(Err(tokio_modbus::Error::Transport(error))) => {
                     return Err(DriverError::Unreachable(self.endpoint.clone(), Some(Box::new(error))));
@@ -169,7 +176,7 @@ impl Line {
                     self.context = Some(context);
                     return Err(DriverError::Refused(format!(
                         "{}: {code} (exception {}): compare the model's registers with the maker's manual",
-                        subject(),
+                        describe(),
                         u8::from(code)
                     )));
                 }
@@ -182,7 +189,7 @@ impl Line {
     }
 
     /// The registers or bits of a batch, a bit as 0 or 1.
-    async fn read(&mut self, batch: &Batch, subject: Subject<'_>) -> Result<Vec<u16>, DriverError> {
+    async fn read(&mut self, batch: &Batch, describe: Describe<'_>) -> Result<Vec<u16>, DriverError> {
         let (address, count) = (batch.address, batch.count);
         let request = match batch.table {
             RegisterTable::Coil => Request::ReadCoils(address, count),
@@ -190,19 +197,19 @@ impl Line {
             RegisterTable::InputRegister => Request::ReadInputRegisters(address, count),
             RegisterTable::HoldingRegister => Request::ReadHoldingRegisters(address, count),
         };
-        let mut registers: Vec<u16> = match self.ask(request, subject).await? {
+        let mut registers: Vec<u16> = match self.ask(request, describe).await? {
             Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits) => bits.into_iter().map(u16::from).collect(),
             Response::ReadInputRegisters(words) | Response::ReadHoldingRegisters(words) => words,
-            _ => return Err(DriverError::Protocol(format!("{}: another function was answered", subject()))),
+            _ => return Err(DriverError::Protocol(format!("{}: another function was answered", describe()))),
         };
         if registers.len() < usize::from(count) {
-            return Err(DriverError::Protocol(format!("{}: the answer is too short", subject())));
+            return Err(DriverError::Protocol(format!("{}: the answer is too short", describe())));
         }
         registers.truncate(usize::from(count));
         Ok(registers)
     }
 
-    async fn write(&mut self, entry: &Entry, registers: &[u16]) -> Result<(), DriverError> {
+    async fn write(&mut self, entry: &MapEntry, registers: &[u16]) -> Result<(), DriverError> {
         let request = match (entry.table, registers) {
             (RegisterTable::Coil, [bit]) => Request::WriteSingleCoil(entry.address, *bit != 0),
             (RegisterTable::HoldingRegister, [word]) => Request::WriteSingleRegister(entry.address, *word),
@@ -212,7 +219,7 @@ impl Line {
     }
 
     /// Waits until the written value is there.
-    async fn read_back(&mut self, place: usize, entry: &Entry, wanted: &Value) -> Result<(), DriverError> {
+    async fn read_back(&mut self, place: usize, entry: &MapEntry, wanted: &Value) -> Result<(), DriverError> {
         let until = Instant::now() + READBACK_DEADLINE;
         loop {
             let seen = Modbus::fetch_one(self, place, entry).await?;
@@ -271,13 +278,16 @@ impl Driver for Modbus {
 
     async fn set(&mut self, values: &BTreeMap<String, Value>) -> Result<(), DriverError> {
         // The line is taken out so that the entries, which are borrowed from the map, can be written to it.
-        let mut line =
-            Line { endpoint: self.line.endpoint.clone(), unit: self.line.unit, context: self.line.context.take() };
+        let mut line = ModbusLine {
+            endpoint: self.line.endpoint.clone(),
+            unit: self.line.unit,
+            context: self.line.context.take(),
+        };
         let writes = self.judge(values)?;
         let until = Instant::now() + CALL_DEADLINE;
         let outcome = timeout_at(until, async {
             let mut written = Vec::new();
-            for Write { place, entry, value, registers } in &writes {
+            for PendingWrite { place, entry, value, registers } in &writes {
                 // Edge, not level: an instrument may act on every write, and flash memory wears out.
                 if Self::fetch_one(&mut line, *place, entry).await?.as_ref() != Some(value) {
                     line.write(entry, registers).await?;

@@ -2,23 +2,23 @@
 //!
 //! Layout in `docs/device-contract/wire-conventions.md`. The buffer is one frame long and never grows, whatever arrives.
 
-/// Start of a frame.
+/// STX, the first byte of a frame.
 const STX: u8 = 0x02;
-/// End of the digits.
+/// CR, which ends the digits; without checksum it ends the frame.
 const CR: u8 = 0x0D;
 /// Bit that is set in all three status bytes, so that they are never taken for control characters.
 const ALWAYS: u8 = 0b10_0000;
 /// Bytes of the longest frame: start, status, weight, tare, end, checksum.
 const LONGEST: usize = 18;
-/// Digits of a weight.
+/// Digits of the weight, and of the tare.
 const DIGITS: usize = 6;
 
 /// Whether frames end with a checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Checksum {
-    /// They do.
+    /// Frames end with a checksum.
     On,
-    /// They end with CR.
+    /// Frames end with CR, without a checksum.
     Off,
 }
 
@@ -48,7 +48,6 @@ impl MassUnit {
 }
 
 impl Mass {
-    /// Whole kilograms.
     pub(super) fn kilograms(kilograms: i64) -> Self {
         Self(i128::from(kilograms) * MassUnit::Kilogram.hundred_thousandth() * 100_000)
     }
@@ -60,7 +59,6 @@ impl Mass {
         i64::try_from(whole).unwrap_or(i64::MAX)
     }
 
-    /// Both together.
     pub(super) fn plus(self, other: Self) -> Self {
         Self(self.0 + other.0)
     }
@@ -83,7 +81,7 @@ pub(super) enum Mode {
     Net,
 }
 
-/// One good frame.
+/// A frame that is complete and whose checksum fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     /// As displayed; none where the display is blank.
@@ -98,9 +96,9 @@ pub(super) struct Frame {
     pub(super) follows: bool,
 }
 
-/// What a byte brought.
+/// What changed with a byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct FrameStep {
     /// A good frame that is complete now.
     pub(super) frame: Option<Frame>,
     /// Frames that were begun and thrown away.
@@ -108,7 +106,7 @@ pub(super) struct Progress {
 }
 
 /// What the bytes so far are.
-enum Verdict {
+enum FrameVerdict {
     Incomplete,
     Bad,
     Good(Frame, usize),
@@ -129,19 +127,19 @@ impl Frames {
     }
 
     /// Takes one byte. The high bit is a parity bit and means nothing.
-    pub(super) fn take(&mut self, byte: u8) -> Progress {
-        let mut progress = Progress::default();
+    pub(super) fn take(&mut self, byte: u8) -> FrameStep {
+        let mut step = FrameStep::default();
         let Some(free) = self.buffer.get_mut(self.length) else {
             // Cannot be: a full buffer has a verdict. Start over rather than trust it.
             self.length = 0;
-            return progress;
+            return step;
         };
         *free = byte & 0x7F;
         self.length += 1;
         loop {
             let held = self.buffer.get(..self.length).unwrap_or_default();
             match held.first() {
-                None => return progress,
+                None => return step,
                 Some(&STX) => {}
                 Some(_) => {
                     self.follows = false;
@@ -150,14 +148,14 @@ impl Frames {
                 }
             }
             match judge(held, self.checksum) {
-                Verdict::Incomplete => return progress,
-                Verdict::Bad => {
-                    progress.dropped += 1;
+                FrameVerdict::Incomplete => return step,
+                FrameVerdict::Bad => {
+                    step.dropped += 1;
                     self.follows = false;
                     self.skip(1);
                 }
-                Verdict::Good(frame, used) => {
-                    progress.frame = Some(Frame { follows: self.follows, ..frame });
+                FrameVerdict::Good(frame, used) => {
+                    step.frame = Some(Frame { follows: self.follows, ..frame });
                     self.follows = true;
                     self.skip(used);
                 }
@@ -165,7 +163,7 @@ impl Frames {
         }
     }
 
-    /// Forgets the first bytes.
+    /// Removes the first `count` bytes from the buffer.
     fn skip(&mut self, count: usize) {
         let count = count.min(self.length);
         self.buffer.copy_within(count.., 0);
@@ -173,30 +171,30 @@ impl Frames {
     }
 }
 
-fn judge(held: &[u8], checksum: Checksum) -> Verdict {
-    let [_, status @ ..] = held else { return Verdict::Incomplete };
+fn judge(held: &[u8], checksum: Checksum) -> FrameVerdict {
+    let [_, status @ ..] = held else { return FrameVerdict::Incomplete };
     if status.iter().take(3).any(|byte| byte & ALWAYS == 0) {
-        return Verdict::Bad;
+        return FrameVerdict::Bad;
     }
-    let [swa, swb, swc, digits @ ..] = status else { return Verdict::Incomplete };
+    let [swa, swb, swc, digits @ ..] = status else { return FrameVerdict::Incomplete };
     let Some(end) = digits.iter().position(|byte| *byte == CR) else {
         let good = digits.len() <= 2 * DIGITS && digits.iter().all(|byte| is_digit(*byte));
-        return if good { Verdict::Incomplete } else { Verdict::Bad };
+        return if good { FrameVerdict::Incomplete } else { FrameVerdict::Bad };
     };
-    let (Some(digits), Some(rest)) = (digits.get(..end), digits.get(end + 1..)) else { return Verdict::Bad };
+    let (Some(digits), Some(rest)) = (digits.get(..end), digits.get(end + 1..)) else { return FrameVerdict::Bad };
     let (weight, tare) = match digits.split_at_checked(DIGITS) {
         Some((weight, [])) => (weight, None),
         Some((weight, tare)) if tare.len() == DIGITS => (weight, Some(tare)),
-        _ => return Verdict::Bad,
+        _ => return FrameVerdict::Bad,
     };
     let used = 1 + 3 + end + 1;
     let used = match (checksum, rest) {
         (Checksum::Off, _) => used,
-        (Checksum::On, []) => return Verdict::Incomplete,
+        (Checksum::On, []) => return FrameVerdict::Incomplete,
         (Checksum::On, [told, ..]) if held.get(..used).is_some_and(|bytes| checksum_of(bytes) == *told) => used + 1,
-        (Checksum::On, _) => return Verdict::Bad,
+        (Checksum::On, _) => return FrameVerdict::Bad,
     };
-    read(*swa, *swb, *swc, weight, tare).map_or(Verdict::Bad, |frame| Verdict::Good(frame, used))
+    read(*swa, *swb, *swc, weight, tare).map_or(FrameVerdict::Bad, |frame| FrameVerdict::Good(frame, used))
 }
 
 /// Two's complement of the low seven bits of the sum.
@@ -271,7 +269,7 @@ pub(super) mod tests {
     }
 
     fn all(frames: &mut Frames, bytes: &[u8]) -> (Vec<Frame>, u32) {
-        let steps: Vec<Progress> = bytes.iter().map(|byte| frames.take(*byte)).collect();
+        let steps: Vec<FrameStep> = bytes.iter().map(|byte| frames.take(*byte)).collect();
         (steps.iter().filter_map(|s| s.frame).collect(), steps.iter().map(|s| s.dropped).sum())
     }
 

@@ -15,7 +15,7 @@ use kalong_crds::units::{Digest, Value};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Connect, DeviceIdentity, Driver, DriverError, Reading, SelfTest, Slots, shape};
+use super::{DeviceConnection, DeviceIdentity, Driver, DriverError, Reading, SelfTest, Slots, shape};
 use frame::{Checksum, Frame, Frames, Mass, MassUnit, Mode};
 use plate::Plate;
 
@@ -32,16 +32,15 @@ const NOISE_LIMIT: u32 = 5;
 
 /// Connected, and no good frame came for two seconds.
 const NO_SIGNAL: &str = "NoSignal";
-/// Out of range, positive.
+/// Health code: out of range, with a positive sign.
 const OVER_CAPACITY: &str = "OverCapacity";
-/// Out of range, negative.
+/// Health code: out of range, with a negative sign.
 const UNDER_ZERO: &str = "UnderZero";
 /// The indicator has not captured zero since it was switched on.
 const ZERO_NOT_CAPTURED: &str = "ZeroNotCaptured";
 /// More than one frame in ten is dropped.
 const LINE_NOISE: &str = "LineNoise";
 
-/// A weighing indicator.
 pub(super) struct Weighing {
     endpoint: String,
     stream: Option<TcpStream>,
@@ -69,7 +68,7 @@ impl Noise {
 }
 
 impl Weighing {
-    pub(super) fn new(connect: &Connect<'_>) -> Result<Self, DriverError> {
+    pub(super) fn new(connect: &DeviceConnection<'_>) -> Result<Self, DriverError> {
         let checksum = match connect.text("checksum", "On") {
             "On" => Checksum::On,
             "Off" => Checksum::Off,
@@ -98,11 +97,11 @@ impl Weighing {
 
     fn take(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            let progress = self.frames.take(*byte);
-            for _ in 0..progress.dropped {
+            let step = self.frames.take(*byte);
+            for _ in 0..step.dropped {
                 self.noise.push(true);
             }
-            if let Some(frame) = progress.frame {
+            if let Some(frame) = step.frame {
                 self.noise.push(false);
                 self.plate.take(&frame);
                 self.last = Some(frame);
@@ -123,7 +122,7 @@ impl Weighing {
             let Some(stream) = &self.stream else { break };
             let mut bytes = [0_u8; 512];
             match stream.try_read(&mut bytes) {
-                // A connection that ended while nobody listened is made anew once.
+                // A connection that ended between two readings is re-established once.
                 Ok(0) if kept => {
                     kept = false;
                     self.hang_up();
@@ -147,7 +146,7 @@ impl Weighing {
                 }
             }
         }
-        // Either a flood or a backlog of hours: what comes next is old, so begin anew.
+        // Either a flood or a backlog of hours: what comes next is old, so reconnect.
         self.hang_up();
         Ok(())
     }

@@ -11,7 +11,7 @@ const STEADY_FRAMES: u8 = 10;
 /// What the plate is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PlateState {
-    /// Nothing is on it.
+    /// The weight is within the band around zero.
     Empty,
     /// A load is on it and the ten frames are not complete.
     Settling,
@@ -45,7 +45,7 @@ pub(super) struct Plate {
 
 impl Plate {
     pub(super) fn new(zero_band: Mass) -> Self {
-        // Nobody knows what stands on it when the agent starts.
+        // What stands on the plate when the agent starts is unknown.
         Self { zero_band, state: PlateState::AwaitingZero, steady: 0, zero_seen: false, valid: None }
     }
 
@@ -102,7 +102,7 @@ impl Plate {
     }
 }
 
-/// What stands on the plate, none where the frame does not tell.
+/// Gross weight on the plate; `None` where the frame does not carry it.
 fn gross(frame: &Frame) -> Option<Mass> {
     match frame.mode {
         Mode::Gross => frame.weight,

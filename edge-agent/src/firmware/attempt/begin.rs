@@ -4,15 +4,21 @@ use std::time::Duration;
 
 use kalong_crds::device::Step;
 
-use super::{Outcome, Running, Transition, WhichImage};
+use super::{Outcome, RunningFirmware, Transition, WhichImage};
 use crate::store::attempt::{Mark, Record, Target};
 
 /// Waiting times before a failed transport is tried again in a new attempt.
 const RETRY_AFTER: [Duration; 3] =
     [Duration::from_secs(3600), Duration::from_secs(6 * 3600), Duration::from_secs(24 * 3600)];
 
-/// Whether a new attempt begins: another release is wanted, a person asked, or a failed way is due again.
-pub fn begins(last: Option<&Record>, wanted: &Target, running: &Running, retry: Option<i64>, due: bool) -> bool {
+/// Whether a new attempt begins: another release is wanted, a person asked for a retry, or one is due by itself.
+pub fn begins(
+    last: Option<&Record>,
+    wanted: &Target,
+    running: &RunningFirmware,
+    retry: Option<i64>,
+    due: bool,
+) -> bool {
     if running.is(wanted) {
         return false;
     }
@@ -30,8 +36,8 @@ pub fn begins(last: Option<&Record>, wanted: &Target, running: &Running, retry: 
     }
 }
 
-/// A person ended the quarantine: where the attempt goes, by what runs and what the probes say.
-pub fn released(record: &Record, running: &Running, probes: &Outcome) -> Transition {
+/// Where an attempt goes once a person ended its quarantine, by what runs and by the outcome of the probes.
+pub fn released(record: &Record, running: &RunningFirmware, probes: &Outcome) -> Transition {
     let clean = Record { failure: None, soak_restarts: 0, ..record.clone() };
     match (probes, running.image(record)) {
         (Outcome::Done, WhichImage::New) => clean.to(Step::Probation, Mark::Intent),
@@ -40,8 +46,8 @@ pub fn released(record: &Record, running: &Running, probes: &Outcome) -> Transit
     }
 }
 
-/// A failed attempt is over and done with: nothing is wanted any more, or what is wanted runs.
-pub fn closed(record: &Record, wanted: Option<&Target>, running: Option<&Running>) -> Transition {
+/// Whether a failed attempt is over: nothing is wanted any more, or what is wanted runs.
+pub fn closed(record: &Record, wanted: Option<&Target>, running: Option<&RunningFirmware>) -> Transition {
     let settled = match wanted {
         None => true,
         Some(wanted) => running.is_some_and(|r| r.is(wanted)),
@@ -49,7 +55,7 @@ pub fn closed(record: &Record, wanted: Option<&Target>, running: Option<&Running
     if record.step == Step::Failed && settled { record.to(Step::Idle, Mark::Done) } else { Transition::Stay }
 }
 
-/// How long to wait before a failed way is tried again; none when it was tried often enough.
+/// How long to wait before a failed transport is retried; `None` once it was retried often enough.
 pub fn retry_delay(failures: u32) -> Option<Duration> {
     RETRY_AFTER.get(usize::try_from(failures).ok()?).copied()
 }

@@ -1,15 +1,15 @@
-//! The next move of an attempt that runs, before anything is done.
+//! The next transition of an attempt that runs, before its action is performed.
 
 use kalong_crds::condition::Reason;
 use kalong_crds::device::Step;
 use kalong_crds::device_model::{Recertification, Rollback, UpdateSlots};
 
 use super::settle::{lost, retry_roll_back};
-use super::{Action, AttemptInputs, Running, Transition, WhichImage};
+use super::{Action, AttemptInputs, RunningFirmware, Transition, WhichImage};
 use crate::lane::safety::Safety;
 use crate::store::attempt::{Failure, Mark, Record};
 
-/// The next move. `record.mark` says whether the step's own action is still to be done.
+/// The next transition. `record.mark` tells whether the step's own action is still to be done.
 pub fn decide(record: &Record, inputs: &AttemptInputs) -> Transition {
     use Step::*;
     let wanted = inputs.wanted.as_ref().is_some_and(|w| w.document == record.target.document);
@@ -88,7 +88,7 @@ fn install(record: &Record, inputs: &AttemptInputs) -> Transition {
     match &inputs.running {
         Some(running) if running.is(&record.target) => record.to(Step::Activating, Mark::Done),
         Some(_) => record.to(Step::Transferring, Mark::Intent),
-        None if inputs.overdue => record.roll_back(Failure::final_(
+        None if inputs.overdue => record.roll_back(Failure::permanent(
             Reason::DeviceUnreachable,
             "the device did not answer after its installation was interrupted",
         )),
@@ -101,7 +101,7 @@ fn activate(record: &Record, inputs: &AttemptInputs) -> Transition {
         return match (inputs.overdue, inputs.slots) {
             (false, _) => Transition::Stay,
             (true, UpdateSlots::External) => no_tool(record),
-            (true, _) => record.roll_back(Failure::final_(
+            (true, _) => record.roll_back(Failure::permanent(
                 Reason::DeviceUnreachable,
                 format!("the device did not come back with version {}", record.target.version),
             )),
@@ -125,7 +125,7 @@ fn activate(record: &Record, inputs: &AttemptInputs) -> Transition {
             Transition::Do(Action::Activate)
         }
         WhichImage::Old if restarted || inputs.overdue => record
-            .with_failure(Failure::final_(
+            .with_failure(Failure::permanent(
                 Reason::WrongVersion,
                 format!("the device started version {} again instead of {}", running.version, record.target.version),
             ))
@@ -136,7 +136,7 @@ fn activate(record: &Record, inputs: &AttemptInputs) -> Transition {
 
 fn no_tool(record: &Record) -> Transition {
     record
-        .with_failure(Failure::final_(
+        .with_failure(Failure::permanent(
             Reason::AttemptFailed,
             format!(
                 "the vendor's tool did not bring version {} in time: install it, then ask for another try",
@@ -146,8 +146,8 @@ fn no_tool(record: &Record) -> Transition {
         .give_back(Step::Failed)
 }
 
-fn wrong_version(record: &Record, running: &Running) -> Failure {
-    Failure::final_(
+fn wrong_version(record: &Record, running: &RunningFirmware) -> Failure {
+    Failure::permanent(
         Reason::WrongVersion,
         format!("the device reports version `{}` after {} was installed", running.version, record.target.version),
     )
@@ -155,7 +155,7 @@ fn wrong_version(record: &Record, running: &Running) -> Failure {
 
 fn probation(record: &Record, inputs: &AttemptInputs) -> Transition {
     let Some(running) = &inputs.running else {
-        let gone = Failure::final_(Reason::ProbeFailed, "the device fell silent while it was being proven");
+        let gone = Failure::permanent(Reason::ProbeFailed, "the device fell silent while it was being proven");
         return if inputs.overdue { record.roll_back(gone) } else { Transition::Stay };
     };
     if !running.is(&record.target) {
@@ -165,13 +165,17 @@ fn probation(record: &Record, inputs: &AttemptInputs) -> Transition {
         return Transition::Do(Action::Probe);
     }
     if inputs.faulty {
-        return record
-            .roll_back(Failure::final_(Reason::ProbeFailed, "the device reported a fault while it was being proven"));
+        return record.roll_back(Failure::permanent(
+            Reason::ProbeFailed,
+            "the device reported a fault while it was being proven",
+        ));
     }
     let restarted = matches!((record.boot_before, running.boots), (Some(before), Some(now)) if before != now);
     if restarted && record.soak_restarts > 0 {
-        return record
-            .roll_back(Failure::final_(Reason::ProbeFailed, "the device restarted twice while it was being proven"));
+        return record.roll_back(Failure::permanent(
+            Reason::ProbeFailed,
+            "the device restarted twice while it was being proven",
+        ));
     }
     if restarted {
         let again = Record { soak_restarts: record.soak_restarts + 1, ..record.clone() };

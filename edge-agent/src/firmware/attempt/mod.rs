@@ -1,4 +1,4 @@
-//! The firmware state machine, pure: from the last record and what is seen now to the next move.
+//! The firmware state machine, pure: from the last record and the present inputs to the next transition.
 
 mod begin;
 mod decide;
@@ -16,13 +16,13 @@ pub use begin::{begins, closed, released, retry_delay};
 pub use decide::decide;
 pub use settle::settle;
 
-/// A staged image that nobody gave leave for is dropped after this time.
+/// A staged image that got no permit is dropped after this time.
 pub const STAGED_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What the device shows of its image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Running {
-    /// Version that it reports.
+pub struct RunningFirmware {
+    /// Version that the device reports.
     pub version: String,
     /// Digest that it reports, where it can.
     pub digest: Option<Digest>,
@@ -41,13 +41,13 @@ pub enum WhichImage {
     Foreign,
 }
 
-impl Running {
+impl RunningFirmware {
     /// Whether this is what the target names. A digest decides where there is one; a version alone can lie.
     pub fn is(&self, target: &Target) -> bool {
         self.version == target.version && self.digest.as_ref().is_none_or(|d| *d == target.digest)
     }
 
-    /// Which image this is.
+    /// Whether this is the image of the attempt, the one before, or another.
     pub fn image(&self, record: &Record) -> WhichImage {
         if self.is(&record.target) {
             return WhichImage::New;
@@ -66,18 +66,18 @@ pub struct AttemptInputs {
     /// What the order names now; none when no firmware is declared, it is withheld, or the device is not to be changed.
     pub wanted: Option<Target>,
     /// What runs; none while the device does not answer.
-    pub running: Option<Running>,
+    pub running: Option<RunningFirmware>,
     /// How the device holds images.
     pub slots: UpdateSlots,
     /// Whether the previous image can be put back.
     pub rollback: Rollback,
-    /// What the law asks afterwards.
+    /// What the law requires after a change.
     pub recertification: Recertification,
-    /// Whether leave is there: a valid permit for this attempt, or none is needed.
+    /// Whether there is a valid permit for this attempt, or none is needed.
     pub permitted: bool,
     /// Whether a new change may begin: clock believed, operator seen lately.
     pub may_begin: bool,
-    /// Whether no other device of the lane is in work, and the lane is claimed or declared closed where that is needed.
+    /// Whether no other device of the lane is being changed, and the lane is held or declared closed where that is needed.
     pub lane_free: bool,
     /// Whether the lane is closed and empty and the interlocks are safe.
     pub safety: Safety,
@@ -85,7 +85,7 @@ pub struct AttemptInputs {
     pub overdue: bool,
     /// Whether the box restarted since the record was written.
     pub resumed: bool,
-    /// Whether the device was away since it was told to switch.
+    /// Whether the device was away since it was ordered to switch.
     pub was_away: bool,
     /// Whether the new image has run for the soak time.
     pub soaked: bool,
@@ -95,49 +95,49 @@ pub struct AttemptInputs {
     pub stale: bool,
 }
 
-/// What the caller does for the machine.
+/// What the caller performs for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Judge the release.
+    /// Verify the signatures and the constraints of the release.
     Verify,
-    /// Look how far the download is.
+    /// Check how far the download is, and start it where it has not begun.
     Download,
     /// Read the safe state once more, apart in time.
     ConfirmSafe,
-    /// Send the image.
+    /// Send the image to the device.
     Transfer,
-    /// Have it written, and read back what was written.
+    /// Make the device write the image, and read back what was written.
     Install,
-    /// Have the device switch.
+    /// Make the device switch to the image.
     Activate,
-    /// Run the probes.
+    /// Run the probes of the model.
     Probe,
-    /// Make it permanent.
+    /// Make the running image permanent.
     Commit,
     /// Put the previous image back.
     RollBack,
 }
 
-/// How a action went.
+/// How an action of an attempt went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done.
+    /// The action is complete; the attempt moves on.
     Done,
-    /// It goes on; ask again.
+    /// The action goes on; perform it again later.
     Pending,
-    /// It did not work.
+    /// The action failed, and why.
     Failed(Failure),
     /// The device did not answer.
     Absent(String),
 }
 
-/// The next move.
+/// What follows from a record and its inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// Nothing now.
+    /// Wait; nothing changes until the inputs do.
     Stay,
     /// Act; the outcome goes to [`settle`].
     Do(Action),
-    /// Commit this record.
+    /// Commit this record, which becomes the last one.
     Write(Box<Record>),
 }

@@ -1,4 +1,4 @@
-//! The next move of an attempt after something was done, by how it went.
+//! The next transition of an attempt after an action, by its outcome.
 
 use kalong_crds::condition::Reason;
 use kalong_crds::device::Step;
@@ -14,12 +14,12 @@ const COMMIT_TRIES: u32 = 5;
 /// Tries of putting the previous image back before a person is needed.
 const ROLLBACK_TRIES: u32 = 2;
 
-/// The next move after a action.
+/// The next transition after an action.
 pub fn settle(record: &Record, action: Action, outcome: Outcome, inputs: &AttemptInputs) -> Transition {
     use Step::*;
     match (action, outcome) {
         (Action::Probe, Outcome::Pending) if inputs.overdue => {
-            record.roll_back(Failure::final_(Reason::ProbeFailed, "the device's own test did not end in time"))
+            record.roll_back(Failure::permanent(Reason::ProbeFailed, "the device's own test did not end in time"))
         }
         (_, Outcome::Pending) => Transition::Stay,
         (Action::Verify, Outcome::Done) if inputs.slots == UpdateSlots::External => record.to(Staged, Mark::Done),
@@ -35,7 +35,7 @@ pub fn settle(record: &Record, action: Action, outcome: Outcome, inputs: &Attemp
         (Action::Install, Outcome::Done) => record.to(Installing, Mark::Done),
         (Action::Install, Outcome::Failed(failure)) => record.roll_back(failure),
         (Action::Install, Outcome::Absent(message)) => {
-            record.roll_back(Failure::final_(Reason::DeviceUnreachable, message))
+            record.roll_back(Failure::permanent(Reason::DeviceUnreachable, message))
         }
         (Action::Activate, Outcome::Done) => record.to(Activating, Mark::Done),
         (Action::Activate, Outcome::Failed(failure)) => record.roll_back(failure),
@@ -47,7 +47,7 @@ pub fn settle(record: &Record, action: Action, outcome: Outcome, inputs: &Attemp
         }
         (Action::Probe, Outcome::Failed(failure)) => record.roll_back(failure),
         (Action::Probe, Outcome::Absent(message)) if inputs.overdue => {
-            record.roll_back(Failure::final_(Reason::ProbeFailed, message))
+            record.roll_back(Failure::permanent(Reason::ProbeFailed, message))
         }
         (Action::Probe, Outcome::Absent(_)) => Transition::Stay,
         (Action::Commit, Outcome::Done) => {
@@ -58,7 +58,7 @@ pub fn settle(record: &Record, action: Action, outcome: Outcome, inputs: &Attemp
             if record.tries + 1 < COMMIT_TRIES {
                 record.again()
             } else {
-                record.quarantine(Failure::final_(
+                record.quarantine(Failure::permanent(
                     Reason::Quarantined,
                     format!("the new image runs and could not be made permanent ({message}): visit the device"),
                 ))
@@ -86,7 +86,7 @@ pub(super) fn retry_roll_back(record: &Record) -> Transition {
 
 pub(super) fn lost(record: &Record) -> Transition {
     let why = record.failure.as_ref().map_or("", |f| f.message.as_str());
-    record.quarantine(Failure::final_(
+    record.quarantine(Failure::permanent(
         Reason::Quarantined,
         format!("{why}; the previous image could not be put back: visit the device, then end the quarantine by hand"),
     ))

@@ -3,15 +3,15 @@
 use kalong_crds::condition::Reason;
 use kalong_crds::device::Step;
 
-use super::{AttemptInputs, Running, Transition};
+use super::{AttemptInputs, RunningFirmware, Transition};
 use crate::store::attempt::{Failure, Mark, Record, Target};
 
-/// Records since the attempt was last staged, after which something goes in circles.
+/// Records since the attempt was last staged, above which it counts as going in circles.
 const GUARD: u32 = 40;
 
 impl Record {
     /// The first record of a new attempt.
-    pub fn begin(last: Option<&Self>, target: Target, running: &Running, since: String) -> Self {
+    pub fn begin(last: Option<&Self>, target: Target, running: &RunningFirmware, since: String) -> Self {
         let again = last.filter(|l| l.target.document == target.document);
         Self {
             seq: 1,
@@ -44,7 +44,7 @@ impl Record {
         let entered = step != self.step;
         let mut next = Self { seq: self.seq + 1, step, mark, guard: self.guard + 1, ..self.clone() };
         if entered {
-            // The caller stamps the time of entry; an empty text says that it has to.
+            // The caller stamps the time of entry; an empty text asks for that.
             next.since = String::new();
             next.tries = 0;
         }
@@ -55,7 +55,7 @@ impl Record {
             next.written = true;
         }
         if next.guard > GUARD && !is_end(step) {
-            let failure = Failure::final_(
+            let failure = Failure::permanent(
                 Reason::AttemptFailed,
                 "the attempt went in circles: look at the device, then ask for another try with kalong.dev/retry",
             );
@@ -102,7 +102,7 @@ impl Record {
     }
 }
 
-/// Steps in which a machine that goes in circles is already at rest, or about to be.
+/// Steps in which an attempt that goes in circles is at rest, or about to be.
 fn is_end(step: Step) -> bool {
     matches!(
         step,
