@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::condition::Conditioned;
 use crate::units::Name;
 
 /// Who is on the other side, how they are reached, and what the agreements allow.
@@ -189,10 +188,4 @@ pub struct BilateralLinkStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,
-}
-
-impl Conditioned for BilateralLink {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

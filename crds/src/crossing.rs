@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::condition::Conditioned;
 use crate::lane::Service;
 use crate::units::Name;
 
@@ -206,10 +205,4 @@ pub struct LaneCount {
     /// Rated capacity of the open lanes together, in passages an hour.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub open_passages_per_hour: i64,
-}
-
-impl Conditioned for Crossing {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

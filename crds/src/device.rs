@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::condition::Conditioned;
 use crate::units::{Name, Value};
 
 /// Which model the instrument is, which agent reaches it where, how it is set up and which firmware it runs.
@@ -312,11 +311,5 @@ impl Step {
                 | Self::RollingBack
                 | Self::RolledBack
         )
-    }
-}
-
-impl Conditioned for Device {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
     }
 }

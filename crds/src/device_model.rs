@@ -5,8 +5,6 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::Conditioned;
-
 /// What instruments of this type are, how they are spoken to, how they are updated and what the law says of them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -487,10 +485,4 @@ pub struct DeviceModelStatus {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub devices: i64,
-}
-
-impl Conditioned for DeviceModel {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::condition::Conditioned;
 use crate::device::Ownership;
 use crate::units::Name;
 
@@ -173,10 +172,4 @@ pub struct CertificateStatus {
     /// End of the certificate's life, in RFC 3339 with UTC.
     #[schemars(length(max = 35))]
     pub not_after: String,
-}
-
-impl Conditioned for EdgeAgent {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

@@ -5,7 +5,6 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::Conditioned;
 use crate::units::{Digest, Name};
 
 /// What the release is, for which models, where its bytes are and who signed it. It never changes.
@@ -131,10 +130,4 @@ pub struct FirmwareReleaseStatus {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-}
-
-impl Conditioned for FirmwareRelease {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::condition::Conditioned;
 use crate::device::{Ownership, WantedFirmware};
 use crate::units::Name;
 
@@ -304,10 +303,4 @@ pub struct SoftwareVersion {
     /// The version of this part that runs.
     #[schemars(length(max = 63))]
     pub version: String,
-}
-
-impl Conditioned for IGV {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

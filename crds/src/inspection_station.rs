@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::condition::Conditioned;
 use crate::device::Ownership;
 use crate::lane::Need;
 use crate::units::Name;
@@ -164,10 +163,4 @@ pub struct InspectionStationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,
-}
-
-impl Conditioned for InspectionStation {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::condition::Conditioned;
 use crate::crossing::Direction;
 use crate::units::{Digest, Name};
 
@@ -259,10 +258,4 @@ pub struct LaneStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,
-}
-
-impl Conditioned for Lane {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

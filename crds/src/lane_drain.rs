@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::condition::Conditioned;
 use crate::lane::LaneAdmission;
 use crate::units::Name;
 
@@ -179,10 +178,4 @@ pub struct Responder {
     pub name: Name,
     /// What the lane really does now, as its agent said.
     pub state: LaneAdmission,
-}
-
-impl Conditioned for LaneDrain {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

@@ -17,9 +17,11 @@ pub mod field_manager;
 pub mod firmware_release;
 pub mod igv;
 pub mod inspection_station;
+pub mod kinds;
 pub mod lane;
 pub mod lane_drain;
 pub mod phase;
+pub mod reference;
 pub mod schema;
 pub mod units;
 pub mod well_known;
@@ -35,9 +37,11 @@ pub use edge_agent::EdgeAgent;
 pub use firmware_release::FirmwareRelease;
 pub use igv::IGV;
 pub use inspection_station::InspectionStation;
+pub use kinds::{ApiObject, Kind};
 pub use lane::Lane;
 pub use lane_drain::LaneDrain;
 pub use phase::Phase;
+pub use reference::Reference;
 
 /// The API group of every kind.
 pub const GROUP: &str = "kalong.dev";

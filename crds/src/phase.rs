@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::condition::Conditioned;
 use crate::units::Name;
 
 /// What belongs to the stage, what has to be true before it opens and ends, and the state that is asked for.
@@ -233,10 +232,4 @@ pub struct Progress {
     pub expects: Inventory,
     /// How much an agent has reported and is as declared.
     pub seen: Inventory,
-}
-
-impl Conditioned for Phase {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |s| &s.conditions)
-    }
 }

@@ -6,28 +6,12 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
-use crate::{
-    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
-    Phase,
-};
-
-/// The CRDs of all kinds, in the order of the documentation.
+/// The CRDs of all kinds, in the order of the list of kinds.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    [
-        complete::<Crossing>(),
-        complete::<Lane>(),
-        complete::<Device>(),
-        complete::<DeviceModel>(),
-        complete::<EdgeAgent>(),
-        complete::<FirmwareRelease>(),
-        complete::<InspectionStation>(),
-        complete::<IGV>(),
-        complete::<BilateralLink>(),
-        complete::<LaneDrain>(),
-        complete::<Phase>(),
-    ]
-    .into_iter()
-    .collect()
+    macro_rules! complete_each {
+        ($($kind:ident { $($facts:tt)* })+) => { [$(complete::<crate::$kind>()),+] };
+    }
+    crate::for_each_kind!(complete_each).into_iter().collect()
 }
 
 /// The CRDs as documents, with the empty `status` that kube's types always carry taken out.

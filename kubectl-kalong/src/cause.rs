@@ -9,12 +9,11 @@ use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::condition::Reason;
 use kalong_crds::device::GuardState;
 use kalong_crds::phase::GateVerdict;
-use kalong_crds::{InspectionStation, Lane, LaneDrain};
+use kalong_crds::{InspectionStation, Kind, Lane, LaneDrain, Reference};
 use kube::ResourceExt;
 
-use crate::kind::{Kind, Reference};
-use crate::site::{Site, Thing, drain_kind, named};
-use crate::standing::{Standing, State};
+use crate::health::{Health, State};
+use crate::site::{ObjectView, Site, drain_kind, named};
 
 /// Somebody who holds an object up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,34 +24,34 @@ pub(crate) struct Cause<'a> {
 }
 
 /// Everybody who holds this object up, each once; those that it names itself come first.
-pub(crate) fn causes<'a>(site: &'a Site, thing: &Thing<'a>) -> Vec<Cause<'a>> {
-    let mut found = Found { site, own: thing.reference(), causes: Vec::new() };
-    for wait in thing.blocked_by {
+pub(crate) fn causes<'a>(site: &'a Site, view: &ObjectView<'a>) -> Vec<Cause<'a>> {
+    let mut found = CauseCollector { site, own: view.reference(), causes: Vec::new() };
+    for wait in view.blocked_by {
         if let Ok(object) = wait.subject.parse::<Reference>() {
             found.named(object, wait);
         }
     }
-    let standing = Standing::of(thing);
-    let mut reasons: Vec<Reason> = standing.findings.iter().filter_map(|f| f.word()).collect();
+    let health = Health::of(view);
+    let mut reasons: Vec<Reason> = health.findings.iter().filter_map(|f| f.word()).collect();
     reasons.dedup();
     for reason in reasons {
-        found.by_reason(thing, reason);
+        found.by_reason(view, reason);
     }
-    if thing.kind == Kind::LaneDrain
-        && let Some(drain) = named(&site.drains, thing.name())
+    if view.kind == Kind::LaneDrain
+        && let Some(drain) = named(&site.drains, view.name())
     {
         found.of_drain(drain);
     }
     found.causes
 }
 
-struct Found<'a> {
+struct CauseCollector<'a> {
     site: &'a Site,
     own: Reference,
     causes: Vec<Cause<'a>>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> CauseCollector<'a> {
     fn named(&mut self, object: Reference, wait: &'a BlockedBy) {
         if object != self.own && !self.causes.iter().any(|c| c.object == object) {
             self.causes.push(Cause { object, wait: Some(wait) });
@@ -67,7 +66,7 @@ impl<'a> Found<'a> {
 
     /// Adds an object if something is the matter with it, or if it is not there at all.
     fn suspect(&mut self, object: Reference) {
-        let guilty = self.site.thing(&object).is_none_or(|t| Standing::of(&t).state >= State::Working);
+        let guilty = self.site.object(&object).is_none_or(|t| Health::of(&t).state >= State::Working);
         if guilty {
             self.add(object);
         }
@@ -80,42 +79,42 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn by_reason(&mut self, thing: &Thing<'a>, reason: Reason) {
+    fn by_reason(&mut self, view: &ObjectView<'a>, reason: Reason) {
         match reason {
             Reason::AgentUnreachable | Reason::NotEnrolled | Reason::FleetUnreachable | Reason::OutOfSync => {
-                if let Some(agent) = self.agent(thing) {
+                if let Some(agent) = self.agent(view) {
                     self.suspect(agent);
                 }
             }
             Reason::Planned | Reason::Commissioning | Reason::UnknownPhase => {
-                if let Some(phase) = thing.phase {
+                if let Some(phase) = view.phase {
                     self.add(Reference::new(Kind::Phase, phase));
                 }
             }
-            reason if concerns_a_claim(reason) && matches!(thing.kind, Kind::Device | Kind::Lane) => {
+            reason if concerns_a_claim(reason) && matches!(view.kind, Kind::Device | Kind::Lane) => {
                 self.own_claims();
-                if thing.kind == Kind::Lane {
-                    self.of_lane(thing.name(), reason);
+                if view.kind == Kind::Lane {
+                    self.of_lane(view.name(), reason);
                 }
             }
-            _ => match thing.kind {
-                Kind::Lane => self.of_lane(thing.name(), reason),
-                Kind::Crossing => self.of_crossing(thing.name(), reason),
-                Kind::InspectionStation => self.of_station(thing.name()),
-                Kind::Device => self.of_device(thing.name(), reason),
-                Kind::Phase => self.of_phase(thing.name(), reason),
+            _ => match view.kind {
+                Kind::Lane => self.of_lane(view.name(), reason),
+                Kind::Crossing => self.of_crossing(view.name(), reason),
+                Kind::InspectionStation => self.of_station(view.name()),
+                Kind::Device => self.of_device(view.name(), reason),
+                Kind::Phase => self.of_phase(view.name(), reason),
                 _ => {}
             },
         }
     }
 
     /// The box that an object depends on.
-    fn agent(&self, thing: &Thing<'_>) -> Option<Reference> {
-        let name = match thing.kind {
-            Kind::Device => named(&self.site.devices, thing.name())?.spec.agent_ref.0.clone(),
-            Kind::Lane => self.site.controller(named(&self.site.lanes, thing.name())?)?.spec.agent_ref.0.clone(),
-            Kind::IGV => named(&self.site.igvs, thing.name())?.spec.agent_ref.0.clone(),
-            Kind::BilateralLink => named(&self.site.links, thing.name())?.spec.agent_ref.0.clone(),
+    fn agent(&self, view: &ObjectView<'_>) -> Option<Reference> {
+        let name = match view.kind {
+            Kind::Device => named(&self.site.devices, view.name())?.spec.agent_ref.0.clone(),
+            Kind::Lane => self.site.controller(named(&self.site.lanes, view.name())?)?.spec.agent_ref.0.clone(),
+            Kind::IGV => named(&self.site.igvs, view.name())?.spec.agent_ref.0.clone(),
+            Kind::BilateralLink => named(&self.site.links, view.name())?.spec.agent_ref.0.clone(),
             _ => return None,
         };
         Some(Reference::new(Kind::EdgeAgent, name))
@@ -216,8 +215,8 @@ impl<'a> Found<'a> {
                 | Reason::MilestonePassed
                 | Reason::PhaseClosing
         ) {
-            for thing in site.things().filter(|t| t.phase == Some(name)) {
-                self.suspect(thing.reference());
+            for view in site.objects().filter(|t| t.phase == Some(name)) {
+                self.suspect(view.reference());
             }
         }
     }
@@ -269,17 +268,17 @@ fn sisters(one: &Lane, other: &Lane) -> bool {
 
 /// Which of the objects that are not well only follow from another one that is not: `true` for those.
 pub(crate) fn followers(site: &Site) -> BTreeMap<Reference, bool> {
-    let ill: Vec<Thing<'_>> = site.things().filter(|t| Standing::of(t).state >= State::Working).collect();
-    let names: BTreeSet<Reference> = ill.iter().map(Thing::reference).collect();
+    let ill: Vec<ObjectView<'_>> = site.objects().filter(|t| Health::of(t).state >= State::Working).collect();
+    let names: BTreeSet<Reference> = ill.iter().map(ObjectView::reference).collect();
     let mut edges: BTreeMap<Reference, Vec<Reference>> = BTreeMap::new();
-    for thing in &ill {
+    for view in &ill {
         // A floor in the way is broken by the lanes beside, which are causes of their own, not by all that ails the crossing.
         let floor = |c: &Cause<'_>| {
             c.object.kind == Kind::Crossing && c.wait.is_some_and(|w| w.code == BlockCode::CapacityFloor)
         };
-        let to = causes(site, thing).into_iter().filter(|c| !floor(c)).map(|c| c.object).filter(|o| names.contains(o));
+        let to = causes(site, view).into_iter().filter(|c| !floor(c)).map(|c| c.object).filter(|o| names.contains(o));
         let to = to.collect();
-        edges.insert(thing.reference(), to);
+        edges.insert(view.reference(), to);
     }
     let follows = |from: &Reference| {
         // Two objects that blame each other are both shown.

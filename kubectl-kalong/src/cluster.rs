@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use crate::site::Reach;
+use crate::site::Scope;
 use crate::terminal::printable;
 
 /// Longest time for a connection to the API server.
@@ -40,9 +40,9 @@ pub(crate) struct ScopeArguments {
 
 impl ScopeArguments {
     /// A client, and how far to look with it.
-    pub(crate) async fn connect(self) -> Result<(Client, Reach), ClusterError> {
+    pub(crate) async fn connect(self) -> Result<(Client, Scope), ClusterError> {
         let Cluster { client, namespace } = self.cluster.connect().await?;
-        Ok((client, if self.all_namespaces { Reach::Everywhere } else { Reach::Site(namespace) }))
+        Ok((client, if self.all_namespaces { Scope::Everywhere } else { Scope::Site(namespace) }))
     }
 }
 

@@ -13,14 +13,13 @@ mod enrol;
 #[path = "../tests/golden/mod.rs"]
 mod golden;
 mod groups;
-mod kind;
+mod health;
 mod moment;
 mod output;
 mod release;
 mod runtime;
 mod screen;
 mod site;
-mod standing;
 mod status;
 mod terminal;
 mod why;

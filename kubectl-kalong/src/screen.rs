@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use crate::standing::State;
+use crate::health::State;
 use crate::terminal::printable;
 
 /// Narrower than this a window shows nothing useful, and lines are left whole.

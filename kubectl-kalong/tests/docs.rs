@@ -16,10 +16,6 @@ use std::path::{Path, PathBuf};
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::schema::crd_documents;
-use kalong_crds::{
-    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
-    Phase,
-};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -70,26 +66,26 @@ fn round<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, serde_
     serde_json::to_value(serde_json::from_value::<T>(value.clone())?)
 }
 
+/// The object as its type writes it again; none if it is no kind of Kalong.
+fn typed(value: &Value) -> Option<Result<Value, serde_json::Error>> {
+    macro_rules! round_each {
+        ($($kind:ident { $($facts:tt)* })+) => {
+            match value.get("kind")?.as_str()? {
+                $(stringify!($kind) => Some(round::<kalong_crds::$kind>(value)),)+
+                _ => None,
+            }
+        };
+    }
+    kalong_crds::for_each_kind!(round_each)
+}
+
 #[test]
 fn every_example_is_what_the_types_say() {
     let mut seen = 0;
     for page in pages() {
         for block in yaml_blocks(&fs::read_to_string(&page).unwrap()) {
             for value in serde_saphyr::from_multiple::<Value>(&block).unwrap() {
-                let typed = match value.get("kind").and_then(Value::as_str).unwrap_or_default() {
-                    "Crossing" => round::<Crossing>(&value),
-                    "Lane" => round::<Lane>(&value),
-                    "Device" => round::<Device>(&value),
-                    "DeviceModel" => round::<DeviceModel>(&value),
-                    "EdgeAgent" => round::<EdgeAgent>(&value),
-                    "FirmwareRelease" => round::<FirmwareRelease>(&value),
-                    "InspectionStation" => round::<InspectionStation>(&value),
-                    "IGV" => round::<IGV>(&value),
-                    "BilateralLink" => round::<BilateralLink>(&value),
-                    "LaneDrain" => round::<LaneDrain>(&value),
-                    "Phase" => round::<Phase>(&value),
-                    _ => continue,
-                };
+                let Some(typed) = typed(&value) else { continue };
                 let typed = typed.unwrap_or_else(|e| panic!("{}: {e}\n{block}", page.display()));
                 assert!(
                     kept(&value, &typed),

@@ -6,9 +6,9 @@ use kalong_crds::{EdgeAgent, Phase};
 use kube::ResourceExt;
 
 use super::Check;
-use super::gather::{Evidence, Found};
-use crate::site::{Site, Thing};
-use crate::standing::{Standing, State};
+use super::gather::{Evidence, Lookup};
+use crate::health::{Health, State};
+use crate::site::{ObjectView, Site};
 
 /// So many names in a line.
 const NAMES: usize = 5;
@@ -16,9 +16,9 @@ const NAMES: usize = 5;
 /// Judges the sites.
 pub(super) fn judge(evidence: &Evidence) -> Vec<Check> {
     let sites = match &evidence.sites {
-        Found::There(sites) => sites.as_slice(),
-        Found::Absent => &[],
-        Found::Hidden(why) => {
+        Lookup::There(sites) => sites.as_slice(),
+        Lookup::Absent => &[],
+        Lookup::Hidden(why) => {
             return vec![Check::warn(
                 "sites",
                 why.clone(),
@@ -27,15 +27,15 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Check> {
         }
     };
     let mut checks = Vec::new();
-    if !evidence.unread.is_empty() {
-        let kinds: Vec<String> = evidence.unread.iter().map(|u| format!("{} ({})", u.kind, u.why)).collect();
+    if !evidence.skipped.is_empty() {
+        let kinds: Vec<String> = evidence.skipped.iter().map(|u| format!("{} ({})", u.kind, u.why)).collect();
         checks.push(Check::warn(
             "sites",
             format!("left out: {}", kinds.join(", ")),
             "Ask for the right to list these kinds.",
         ));
     } else {
-        let objects: usize = sites.iter().map(|site| site.things().count()).sum();
+        let objects: usize = sites.iter().map(|site| site.objects().count()).sum();
         let names: Vec<&str> = sites.iter().map(|s| s.namespace.as_str()).collect();
         checks.push(Check::ok("sites", format!("{objects} objects in {}", shown(&names))));
     }
@@ -168,10 +168,10 @@ fn phases(sites: &[Site]) -> Check {
 
 fn stalled(sites: &[Site]) -> Check {
     const NAME: &str = "stalled";
-    let stuck = |thing: &Thing<'_>| Standing::of(thing).state == State::Stuck;
+    let stuck = |view: &ObjectView<'_>| Health::of(view).state == State::Stuck;
     let found: Vec<String> = sites
         .iter()
-        .flat_map(|site| site.things().filter(stuck).map(|t| format!("{} in {}", t.reference(), site.namespace)))
+        .flat_map(|site| site.objects().filter(stuck).map(|t| format!("{} in {}", t.reference(), site.namespace)))
         .collect();
     if found.is_empty() {
         return Check::ok(NAME, "nothing needs a person or a change of spec");

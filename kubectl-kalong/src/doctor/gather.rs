@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::DoctorError;
 use crate::cluster::{CallError, ScopeArguments, is, within};
-use crate::site::{self, Reach, Site, Unread};
+use crate::site::{self, Scope, Site, Skipped};
 use crate::terminal::printable;
 
 /// Name of the operator's Lease in its namespace.
@@ -28,7 +28,7 @@ const OPERATOR_LABELS: &str = "app.kubernetes.io/part-of=kalong,app.kubernetes.i
 
 /// What was found of one thing.
 #[derive(Clone, Debug)]
-pub(super) enum Found<T> {
+pub(super) enum Lookup<T> {
     /// It is there.
     There(T),
     /// It is not there.
@@ -51,23 +51,23 @@ pub(super) struct Server {
 pub(super) struct Evidence {
     pub(super) operator_namespace: String,
     pub(super) now: Timestamp,
-    pub(super) server: Found<Server>,
+    pub(super) server: Lookup<Server>,
     /// By the name of the CRD.
-    pub(super) crds: Vec<(String, Found<Value>)>,
-    pub(super) policy: Found<Value>,
-    pub(super) binding: Found<Value>,
-    pub(super) deployments: Found<Vec<Deployment>>,
-    pub(super) lease: Found<Lease>,
-    pub(super) trust: Found<ConfigMap>,
-    pub(super) sites: Found<Vec<Site>>,
-    pub(super) unread: Vec<Unread>,
+    pub(super) crds: Vec<(String, Lookup<Value>)>,
+    pub(super) policy: Lookup<Value>,
+    pub(super) binding: Lookup<Value>,
+    pub(super) deployments: Lookup<Vec<Deployment>>,
+    pub(super) lease: Lookup<Lease>,
+    pub(super) trust: Lookup<ConfigMap>,
+    pub(super) sites: Lookup<Vec<Site>>,
+    pub(super) skipped: Vec<Skipped>,
 }
 
 /// Reads everything. What cannot be read is said, not an error: a doctor looks at ill installations.
 pub(super) async fn gather(scope: ScopeArguments, operator_namespace: String) -> Result<Evidence, DoctorError> {
-    let (client, reach) = scope.connect().await?;
+    let (client, scope) = scope.connect().await?;
     let server = server(&client).await;
-    if let Found::Hidden(_) = server {
+    if let Lookup::Hidden(_) = server {
         return Ok(unreachable(operator_namespace, server));
     }
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
@@ -81,9 +81,9 @@ pub(super) async fn gather(scope: ScopeArguments, operator_namespace: String) ->
         deployments(&client, &operator_namespace),
         get(&leases, LEASE),
         get(&maps, TRUST_CONFIG_MAP),
-        sites(&client, &reach),
+        sites(&client, &scope),
     );
-    let (sites, unread) = sites;
+    let (sites, skipped) = sites;
     Ok(Evidence {
         operator_namespace,
         now: Timestamp::now(),
@@ -95,58 +95,58 @@ pub(super) async fn gather(scope: ScopeArguments, operator_namespace: String) ->
         lease,
         trust,
         sites,
-        unread,
+        skipped,
     })
 }
 
-fn unreachable(operator_namespace: String, server: Found<Server>) -> Evidence {
+fn unreachable(operator_namespace: String, server: Lookup<Server>) -> Evidence {
     Evidence {
         operator_namespace,
         now: Timestamp::now(),
         server,
         crds: Vec::new(),
-        policy: Found::Absent,
-        binding: Found::Absent,
-        deployments: Found::Absent,
-        lease: Found::Absent,
-        trust: Found::Absent,
-        sites: Found::Absent,
-        unread: Vec::new(),
+        policy: Lookup::Absent,
+        binding: Lookup::Absent,
+        deployments: Lookup::Absent,
+        lease: Lookup::Absent,
+        trust: Lookup::Absent,
+        sites: Lookup::Absent,
+        skipped: Vec::new(),
     }
 }
 
-fn found<T>(answer: Result<Option<T>, kube::Error>) -> Found<T> {
+fn found<T>(answer: Result<Option<T>, kube::Error>) -> Lookup<T> {
     match answer {
-        Ok(Some(object)) => Found::There(object),
-        Ok(None) => Found::Absent,
-        Err(error) if is(&error, |s| s.is_not_found()) => Found::Absent,
-        Err(kube::Error::Api(status)) => Found::Hidden(printable(&status.message)),
-        Err(error) => Found::Hidden(CallError::of("show it")(error).to_string()),
+        Ok(Some(object)) => Lookup::There(object),
+        Ok(None) => Lookup::Absent,
+        Err(error) if is(&error, |s| s.is_not_found()) => Lookup::Absent,
+        Err(kube::Error::Api(status)) => Lookup::Hidden(printable(&status.message)),
+        Err(error) => Lookup::Hidden(CallError::of("show it")(error).to_string()),
     }
 }
 
-fn document<T: Serialize>(found: Found<T>) -> Result<Found<Value>, serde_json::Error> {
+fn document<T: Serialize>(found: Lookup<T>) -> Result<Lookup<Value>, serde_json::Error> {
     Ok(match found {
-        Found::There(object) => Found::There(serde_json::to_value(object)?),
-        Found::Absent => Found::Absent,
-        Found::Hidden(why) => Found::Hidden(why),
+        Lookup::There(object) => Lookup::There(serde_json::to_value(object)?),
+        Lookup::Absent => Lookup::Absent,
+        Lookup::Hidden(why) => Lookup::Hidden(why),
     })
 }
 
-async fn get<K>(api: &Api<K>, name: &str) -> Found<K>
+async fn get<K>(api: &Api<K>, name: &str) -> Lookup<K>
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
     found(within(api.get_opt(name)).await)
 }
 
-async fn server(client: &Client) -> Found<Server> {
+async fn server(client: &Client) -> Lookup<Server> {
     let version = match within(client.apiserver_version()).await {
         Ok(version) => version.git_version,
         Err(error) => {
             let said = CallError::of("tell its version")(error);
             let cause = std::error::Error::source(&said).map_or(String::new(), |c| format!(" ({c})"));
-            return Found::Hidden(format!("{said}{cause}"));
+            return Lookup::Hidden(format!("{said}{cause}"));
         }
     };
     // Asked again for the header alone, on the connection that stands now: the way there and back is short.
@@ -160,10 +160,10 @@ async fn server(client: &Client) -> Found<Server> {
     };
     let way = Timestamp::now().duration_since(before);
     let ours = before.checked_add(way / 2).unwrap_or(before);
-    Found::There(Server { version, clock, ours })
+    Lookup::There(Server { version, clock, ours })
 }
 
-async fn crds(client: &Client) -> Result<Vec<(String, Found<Value>)>, serde_json::Error> {
+async fn crds(client: &Client) -> Result<Vec<(String, Lookup<Value>)>, serde_json::Error> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let names = kalong_crds::schema::crds()?.into_iter().filter_map(|crd| crd.metadata.name);
     let answers = futures::future::join_all(names.map(|name| {
@@ -174,14 +174,14 @@ async fn crds(client: &Client) -> Result<Vec<(String, Found<Value>)>, serde_json
     answers.into_iter().map(|(found, name)| Ok((name, document(found)?))).collect()
 }
 
-async fn deployments(client: &Client, namespace: &str) -> Found<Vec<Deployment>> {
+async fn deployments(client: &Client, namespace: &str) -> Lookup<Vec<Deployment>> {
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     found(within(api.list(&ListParams::default().labels(OPERATOR_LABELS))).await.map(|list| Some(list.items)))
 }
 
-async fn sites(client: &Client, reach: &Reach) -> (Found<Vec<Site>>, Vec<Unread>) {
-    match site::load(client, reach).await {
-        Ok((sites, unread)) => (Found::There(sites), unread),
-        Err(error) => (Found::Hidden(error.to_string()), Vec::new()),
+async fn sites(client: &Client, scope: &Scope) -> (Lookup<Vec<Site>>, Vec<Skipped>) {
+    match site::load(client, scope).await {
+        Ok((sites, skipped)) => (Lookup::There(sites), skipped),
+        Err(error) => (Lookup::Hidden(error.to_string()), Vec::new()),
     }
 }

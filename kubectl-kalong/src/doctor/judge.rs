@@ -5,7 +5,7 @@ use kalong_crds::schema::{crd_documents, deletion_policy};
 use kalong_crds::wire::release::ReleaseKeys;
 use serde_json::Value;
 
-use super::gather::{Evidence, Found, LEASE, POLICY, Server};
+use super::gather::{Evidence, LEASE, Lookup, POLICY, Server};
 use super::schema::{Difference, difference};
 use super::{Check, field};
 use crate::enrol::trust::Trust;
@@ -25,7 +25,7 @@ const UPGRADE: &str = "Upgrade the chart kalong-crds (or kalong) to the version 
 /// Judges everything.
 pub(super) fn judge(evidence: &Evidence) -> Result<Vec<Check>, serde_json::Error> {
     let mut checks = vec![server(&evidence.server)];
-    if let Found::Hidden(_) | Found::Absent = evidence.server {
+    if let Lookup::Hidden(_) | Lookup::Absent = evidence.server {
         return Ok(checks);
     }
     checks.push(clock(&evidence.server));
@@ -38,12 +38,12 @@ pub(super) fn judge(evidence: &Evidence) -> Result<Vec<Check>, serde_json::Error
     Ok(checks)
 }
 
-fn server(found: &Found<Server>) -> Check {
+fn server(found: &Lookup<Server>) -> Check {
     const NAME: &str = "API server";
     let server = match found {
-        Found::There(server) => server,
-        Found::Absent => return Check::fail(NAME, "does not tell its version", "Try `kubectl version`."),
-        Found::Hidden(why) => {
+        Lookup::There(server) => server,
+        Lookup::Absent => return Check::fail(NAME, "does not tell its version", "Try `kubectl version`."),
+        Lookup::Hidden(why) => {
             return Check::fail(NAME, why.clone(), "Look at the kubeconfig and the way to the API server.");
         }
     };
@@ -58,9 +58,9 @@ fn server(found: &Found<Server>) -> Check {
     }
 }
 
-fn clock(found: &Found<Server>) -> Check {
+fn clock(found: &Lookup<Server>) -> Check {
     const NAME: &str = "clock";
-    let Found::There(Server { clock: Some(theirs), ours, .. }) = found else {
+    let Lookup::There(Server { clock: Some(theirs), ours, .. }) = found else {
         return Check::warn(
             NAME,
             "the API server sends no Date",
@@ -81,7 +81,7 @@ fn clock(found: &Found<Server>) -> Check {
     )
 }
 
-fn crds(found: &[(String, Found<Value>)], ours: &[Value]) -> Check {
+fn crds(found: &[(String, Lookup<Value>)], ours: &[Value]) -> Check {
     const NAME: &str = "CRDs";
     let mut absent = Vec::new();
     let mut hidden = None;
@@ -89,9 +89,9 @@ fn crds(found: &[(String, Found<Value>)], ours: &[Value]) -> Check {
     let mut difference_of = Vec::new();
     for (name, found) in found {
         match found {
-            Found::Absent => absent.push(name.as_str()),
-            Found::Hidden(why) => hidden = Some(why.clone()),
-            Found::There(crd) => {
+            Lookup::Absent => absent.push(name.as_str()),
+            Lookup::Hidden(why) => hidden = Some(why.clone()),
+            Lookup::There(crd) => {
                 if !established(crd) {
                     inactive.push(name.as_str());
                 }
@@ -142,23 +142,23 @@ fn established(crd: &Value) -> bool {
         .is_some_and(|all| all.iter().any(|c| c["type"] == "Established" && c["status"] == "True"))
 }
 
-fn policy(policy: &Found<Value>, binding: &Found<Value>) -> Check {
+fn policy(policy: &Lookup<Value>, binding: &Lookup<Value>) -> Check {
     const NAME: &str = "deletion policy";
     const INSTALL: &str =
         "Install the chart kalong-crds again: without the policy a mistaken prune deletes lanes in service.";
     let (policy, binding) = match (policy, binding) {
-        (Found::There(policy), Found::There(binding)) => (policy, binding),
-        (Found::Hidden(why), _) | (_, Found::Hidden(why)) => {
+        (Lookup::There(policy), Lookup::There(binding)) => (policy, binding),
+        (Lookup::Hidden(why), _) | (_, Lookup::Hidden(why)) => {
             return Check::warn(
                 NAME,
                 why.clone(),
                 "Ask for the right to get validatingadmissionpolicies and their bindings.",
             );
         }
-        (Found::Absent, _) => {
+        (Lookup::Absent, _) => {
             return Check::fail(NAME, format!("ValidatingAdmissionPolicy {POLICY} is not there"), INSTALL);
         }
-        (_, Found::Absent) => {
+        (_, Lookup::Absent) => {
             return Check::fail(NAME, format!("ValidatingAdmissionPolicyBinding {POLICY} is not there"), INSTALL);
         }
     };
@@ -187,9 +187,9 @@ fn operator(evidence: &Evidence) -> Check {
     let namespace = &evidence.operator_namespace;
     let todo = format!("Look at its Pods: `kubectl get pods -n {namespace}`, and at their logs.");
     let deployments = match &evidence.deployments {
-        Found::There(list) => list,
-        Found::Absent => &Vec::new(),
-        Found::Hidden(why) => {
+        Lookup::There(list) => list,
+        Lookup::Absent => &Vec::new(),
+        Lookup::Hidden(why) => {
             return Check::warn(NAME, why.clone(), format!("Ask for the right to list deployments in {namespace}."));
         }
     };
@@ -226,7 +226,7 @@ fn operator(evidence: &Evidence) -> Check {
 /// The time by which the Lease is judged: the API server's own, if it is known, for its holder writes that one's neighbour.
 fn reference(evidence: &Evidence) -> Timestamp {
     match &evidence.server {
-        Found::There(Server { clock: Some(theirs), ours, .. }) => {
+        Lookup::There(Server { clock: Some(theirs), ours, .. }) => {
             evidence.now.checked_sub(ours.duration_since(*theirs)).unwrap_or(evidence.now)
         }
         _ => evidence.now,
@@ -235,7 +235,7 @@ fn reference(evidence: &Evidence) -> Timestamp {
 
 /// How long the Lease still runs, negative when it has run out.
 fn left(evidence: &Evidence) -> Option<SignedDuration> {
-    let Found::There(lease) = &evidence.lease else { return None };
+    let Lookup::There(lease) = &evidence.lease else { return None };
     let spec = lease.spec.as_ref()?;
     let renewed = spec.renew_time.as_ref()?.0;
     let duration = SignedDuration::from_secs(i64::from(spec.lease_duration_seconds?));
@@ -250,13 +250,13 @@ fn lease(evidence: &Evidence) -> Check {
     const NAME: &str = "lease";
     let namespace = &evidence.operator_namespace;
     let lease = match &evidence.lease {
-        Found::There(lease) => lease,
-        Found::Absent => {
+        Lookup::There(lease) => lease,
+        Lookup::Absent => {
             let todo =
                 "No operator has led here yet: look at its log, or name its namespace with --operator-namespace.";
             return Check::fail(NAME, format!("Lease {namespace}/{LEASE} is not there"), todo);
         }
-        Found::Hidden(why) => {
+        Lookup::Hidden(why) => {
             return Check::warn(NAME, why.clone(), format!("Ask for the right to get leases in {namespace}."));
         }
     };
@@ -280,12 +280,12 @@ fn trust(evidence: &Evidence) -> Vec<Check> {
     const KEYS: &str = "release keys";
     let namespace = &evidence.operator_namespace;
     let map = match &evidence.trust {
-        Found::There(map) => map,
-        Found::Absent => {
+        Lookup::There(map) => map,
+        Lookup::Absent => {
             let says = format!("ConfigMap {namespace}/kalong-trust is not there: no box can be enrolled");
             return vec![Check::fail(NAME, says, "The leading operator writes it: look why none leads.")];
         }
-        Found::Hidden(why) => {
+        Lookup::Hidden(why) => {
             return vec![Check::warn(
                 NAME,
                 why.clone(),

@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::cluster::{ClusterError, ScopeArguments};
+use crate::health::State;
 use crate::output::{self, Format, OutputError};
 use crate::runtime::{self, RuntimeError};
 use crate::screen::{Line, Paint, Screen};
-use crate::standing::State;
 
 /// Check the installation: API server, CRDs, policy, operator, keys, agents and sites
 ///

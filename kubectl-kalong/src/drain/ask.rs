@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kalong_crds::lane_drain::{DrainClass, DrainTarget, LaneDrainSpec, TargetKind};
-use kalong_crds::{LaneDrain, SITE_LABEL};
+use kalong_crds::{Kind, LaneDrain, Reference, SITE_LABEL};
 use kube::Api;
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
@@ -16,10 +16,9 @@ use super::progress::Progress;
 use super::{AskArguments, DrainError, name};
 use crate::Outcome;
 use crate::cluster::{CallError, within};
-use crate::kind::{Kind, Reference};
 use crate::moment::stamp;
 use crate::output::{self};
-use crate::site::{self, Reach, Site};
+use crate::site::{self, Scope, Site};
 use crate::terminal::{Terminal, printable};
 
 const MANAGER: &str = "kubectl-kalong";
@@ -34,12 +33,12 @@ pub(super) async fn run(arguments: AskArguments, terminal: &Terminal) -> Result<
     let target = Reference::of_words(&arguments.target)?;
     let spec = spec(&arguments, &target, Timestamp::now())?;
     let cluster = arguments.cluster.connect().await?;
-    let (mut sites, unread) = site::load(&cluster.client, &Reach::Site(cluster.namespace.clone())).await?;
-    for missing in unread {
+    let (mut sites, skipped) = site::load(&cluster.client, &Scope::Site(cluster.namespace.clone())).await?;
+    for missing in skipped {
         terminal.warn(&format!("{} left out: {}", missing.kind, missing.why));
     }
     let site = sites.pop().unwrap_or_else(|| Site::new(&cluster.namespace));
-    if site.thing(&target).is_none() {
+    if site.object(&target).is_none() {
         return Err(DrainError::Absent(target, cluster.namespace));
     }
     for line in cost(&site, &target, spec.class) {

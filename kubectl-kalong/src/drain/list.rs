@@ -14,15 +14,15 @@ use crate::cluster::{CallError, within};
 use crate::moment::{ago, stamp};
 use crate::output;
 use crate::screen::{Line, Screen, table};
-use crate::site::Reach;
+use crate::site::Scope;
 use crate::status::Form;
 use crate::terminal::Terminal;
 
 pub(super) async fn run(arguments: ListArguments, terminal: &Terminal) -> Result<Outcome, DrainError> {
-    let (client, reach) = arguments.scope.connect().await?;
-    let drains: Api<LaneDrain> = match &reach {
-        Reach::Site(namespace) => Api::namespaced(client, namespace),
-        Reach::Everywhere => Api::all(client),
+    let (client, scope) = arguments.scope.connect().await?;
+    let drains: Api<LaneDrain> = match &scope {
+        Scope::Site(namespace) => Api::namespaced(client, namespace),
+        Scope::Everywhere => Api::all(client),
     };
     let list = within(drains.list(&ListParams::default())).await.map_err(CallError::of("list LaneDrains"))?;
     let mut drains = list.items;
@@ -37,7 +37,7 @@ pub(super) async fn run(arguments: ListArguments, terminal: &Terminal) -> Result
         return Ok(Outcome::Done);
     }
     let wide = arguments.output == Some(Form::Wide);
-    let lines = lines(&drains, &reach, if wide { Columns::Wide } else { Columns::Usual }, Timestamp::now());
+    let lines = lines(&drains, &scope, if wide { Columns::Wide } else { Columns::Usual }, Timestamp::now());
     output::print(&Screen::detect().text(&lines))?;
     Ok(Outcome::Done)
 }
@@ -50,9 +50,9 @@ pub(super) enum Columns {
     Wide,
 }
 
-pub(super) fn lines(drains: &[LaneDrain], reach: &Reach, columns: Columns, now: Timestamp) -> Vec<Line> {
+pub(super) fn lines(drains: &[LaneDrain], scope: &Scope, columns: Columns, now: Timestamp) -> Vec<Line> {
     let mut head = vec!["NAME", "TARGET", "CLASS", "REQUESTER", "ACCEPTED", "DRAINED", "LEFT", "AGE"];
-    if *reach == Reach::Everywhere {
+    if *scope == Scope::Everywhere {
         head.insert(0, "NAMESPACE");
     }
     if columns == Columns::Wide {
@@ -74,7 +74,7 @@ pub(super) fn lines(drains: &[LaneDrain], reach: &Reach, columns: Columns, now: 
             drain.status.as_ref().map_or(String::new(), |s| s.remaining.to_string()),
             age,
         ];
-        if *reach == Reach::Everywhere {
+        if *scope == Scope::Everywhere {
             row.insert(0, drain.namespace().unwrap_or_default());
         }
         if columns == Columns::Wide {

@@ -11,10 +11,11 @@ mod tests;
 
 use clap::Subcommand;
 use jiff::{SignedDuration, Timestamp};
+use kalong_crds::Reference;
+use kalong_crds::reference::ReferenceError;
 
 use crate::Outcome;
 use crate::cluster::{CallError, ClusterArguments, ClusterError, ScopeArguments};
-use crate::kind::{Reference, ReferenceError};
 use crate::moment::parse_length;
 use crate::output::{Format, OutputError};
 use crate::runtime::{self, RuntimeError};
@@ -141,7 +142,7 @@ pub(crate) enum DrainError {
     Reference(#[from] ReferenceError),
     /// The kind cannot be emptied.
     #[error("a {0} cannot be emptied: name a Lane, an InspectionStation or a Crossing")]
-    Target(crate::kind::Kind),
+    Target(kalong_crds::Kind),
     /// The target is not there.
     #[error("there is no {0} in namespace `{1}`: name the site with -n")]
     Absent(Reference, String),

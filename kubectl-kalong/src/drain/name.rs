@@ -1,6 +1,6 @@
 //! The name of a claim by hand.
 
-use crate::kind::Reference;
+use kalong_crds::Reference;
 
 /// What every claim by hand begins with. The operator's own begin with device-, closing- or disabling-.
 const BEGINNING: &str = "by-hand-";
@@ -15,8 +15,9 @@ pub(super) fn generated(target: &Reference) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kalong_crds::Kind;
+
     use super::*;
-    use crate::kind::Kind;
 
     #[test]
     fn a_name_has_room_for_the_servers_five_characters() {

@@ -1,11 +1,10 @@
 //! What a claim takes from the floors, by the operator's own count of lanes. A preview for a person who decides: the operator
 //! judges again, with what is true then.
 
-use kalong_crds::Lane;
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::lane::LaneAdmission;
+use kalong_crds::{Lane, Reference};
 
-use crate::kind::Reference;
 use crate::site::{Site, named};
 
 /// What stays of one floor.

@@ -8,7 +8,7 @@ use super::*;
 use crate::golden;
 use crate::output;
 use crate::screen::Screen;
-use crate::site::{Reach, Site, fixture};
+use crate::site::{Scope, Site, fixture};
 
 fn now() -> Timestamp {
     "2026-11-22T10:12:00Z".parse().unwrap()
@@ -59,10 +59,10 @@ fn an_emergency_names_the_floors_that_break() {
 #[test]
 fn the_list_says_what_each_claim_waits_for() {
     let site = fixture::site("ill");
-    let here = Reach::Site("mong-cai".into());
-    let text = |reach: &Reach, columns| Screen::pipe().text(&lines(&site.drains, reach, columns, now()));
+    let here = Scope::Site("mong-cai".into());
+    let text = |scope: &Scope, columns| Screen::pipe().text(&lines(&site.drains, scope, columns, now()));
     golden::compare("drain-list.txt", &text(&here, Columns::Usual));
-    golden::compare("drain-list-wide.txt", &text(&Reach::Everywhere, Columns::Wide));
+    golden::compare("drain-list-wide.txt", &text(&Scope::Everywhere, Columns::Wide));
     let drains = Drains { drains: site.drains.iter().map(Row::of).collect() };
     golden::compare("drain-list.json", &output::document(Format::Json, &drains).unwrap());
 }

@@ -2,18 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kalong_crds::{
-    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
-    Phase,
-};
+use kalong_crds::{ApiObject, Kind, for_each_kind};
 use kube::api::ListParams;
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 
 use super::Site;
 use crate::cluster::{CallError, is, within};
-use crate::kind::Kind;
 
 /// Objects in one answer of the API server.
 const PAGE: u32 = 500;
@@ -24,7 +18,7 @@ const NOT_INSTALLED: &str = "the kind is not installed";
 
 /// How far to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum Scope {
     /// One namespace.
     Site(String),
     /// All that the API server shows.
@@ -33,67 +27,46 @@ pub(crate) enum Reach {
 
 /// A kind that could not be read, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unread {
+pub(crate) struct Skipped {
     pub(crate) kind: Kind,
     pub(crate) why: String,
 }
 
-/// The sites within reach by namespace, and what could not be read of them.
-pub(crate) async fn load(client: &Client, reach: &Reach) -> Result<(Vec<Site>, Vec<Unread>), CallError> {
+/// The sites in scope by namespace, and what could not be read of them.
+pub(crate) async fn load(client: &Client, scope: &Scope) -> Result<(Vec<Site>, Vec<Skipped>), CallError> {
     let mut sites: BTreeMap<String, Site> = BTreeMap::new();
-    if let Reach::Site(namespace) = reach {
+    if let Scope::Site(namespace) = scope {
         sites.insert(namespace.clone(), Site::new(namespace));
     }
-    let mut unread = Vec::new();
-    let (phases, crossings, lanes, drains, stations, igvs, links, agents, devices, models, releases) = futures::try_join!(
-        list::<Phase>(client, reach),
-        list::<Crossing>(client, reach),
-        list::<Lane>(client, reach),
-        list::<LaneDrain>(client, reach),
-        list::<InspectionStation>(client, reach),
-        list::<IGV>(client, reach),
-        list::<BilateralLink>(client, reach),
-        list::<EdgeAgent>(client, reach),
-        list::<Device>(client, reach),
-        list::<DeviceModel>(client, reach),
-        list::<FirmwareRelease>(client, reach),
-    )?;
-    let mut desk = Desk { sites: &mut sites, unread: &mut unread };
-    desk.take(Kind::Phase, phases, |site| &mut site.phases);
-    desk.take(Kind::Crossing, crossings, |site| &mut site.crossings);
-    desk.take(Kind::Lane, lanes, |site| &mut site.lanes);
-    desk.take(Kind::LaneDrain, drains, |site| &mut site.drains);
-    desk.take(Kind::InspectionStation, stations, |site| &mut site.stations);
-    desk.take(Kind::IGV, igvs, |site| &mut site.igvs);
-    desk.take(Kind::BilateralLink, links, |site| &mut site.links);
-    desk.take(Kind::EdgeAgent, agents, |site| &mut site.agents);
-    desk.take(Kind::Device, devices, |site| &mut site.devices);
-    desk.take(Kind::DeviceModel, models, |site| &mut site.models);
-    desk.take(Kind::FirmwareRelease, releases, |site| &mut site.releases);
+    let mut skipped = Vec::new();
+    macro_rules! load_each {
+        ($($kind:ident { $list:ident $($facts:tt)* })+) => {
+            let ($($list,)+) = futures::try_join!($(list::<kalong_crds::$kind>(client, scope)),+)?;
+            $(take($list, &mut sites, &mut skipped, |site| &mut site.$list);)+
+        };
+    }
+    for_each_kind!(load_each);
     let mut sites: Vec<Site> = sites.into_values().collect();
     sites.iter_mut().for_each(Site::index);
-    if unread.len() == Kind::ALL.len() && unread.iter().all(|u| u.why == NOT_INSTALLED) {
+    if skipped.len() == Kind::ALL.len() && skipped.iter().all(|u| u.why == NOT_INSTALLED) {
         return Err(CallError::NotInstalled);
     }
-    if unread.len() == Kind::ALL.len() {
+    if skipped.len() == Kind::ALL.len() {
         return Err(CallError::Refused(
             "list Kalong's objects",
-            unread.first().map(|u| u.why.clone()).unwrap_or_default(),
+            skipped.first().map(|u| u.why.clone()).unwrap_or_default(),
         ));
     }
-    Ok((sites, unread))
+    Ok((sites, skipped))
 }
 
 /// A kind's objects, or why they may not or cannot be listed.
 type Listed<K> = Result<Vec<K>, String>;
 
-async fn list<K>(client: &Client, reach: &Reach) -> Result<Listed<K>, CallError>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let api: Api<K> = match reach {
-        Reach::Site(namespace) => Api::namespaced(client.clone(), namespace),
-        Reach::Everywhere => Api::all(client.clone()),
+async fn list<K: ApiObject>(client: &Client, scope: &Scope) -> Result<Listed<K>, CallError> {
+    let api: Api<K> = match scope {
+        Scope::Site(namespace) => Api::namespaced(client.clone(), namespace),
+        Scope::Everywhere => Api::all(client.clone()),
     };
     let mut all = Vec::new();
     let mut page = ListParams::default().limit(PAGE);
@@ -112,22 +85,20 @@ where
     }
 }
 
-/// Where lists are sorted into sites.
-struct Desk<'a> {
-    sites: &'a mut BTreeMap<String, Site>,
-    unread: &'a mut Vec<Unread>,
-}
-
-impl Desk<'_> {
-    fn take<K: ResourceExt>(&mut self, kind: Kind, listed: Listed<K>, place: fn(&mut Site) -> &mut Vec<K>) {
-        match listed {
-            Err(why) => self.unread.push(Unread { kind, why }),
-            Ok(objects) => {
-                for object in objects {
-                    let namespace = object.namespace().unwrap_or_default();
-                    let site = self.sites.entry(namespace).or_insert_with_key(|name| Site::new(name));
-                    place(site).push(object);
-                }
+/// Sorts the objects of one kind into their sites.
+fn take<K: ApiObject>(
+    listed: Listed<K>,
+    sites: &mut BTreeMap<String, Site>,
+    skipped: &mut Vec<Skipped>,
+    list: fn(&mut Site) -> &mut Vec<K>,
+) {
+    match listed {
+        Err(why) => skipped.push(Skipped { kind: K::KIND, why }),
+        Ok(objects) => {
+            for object in objects {
+                let namespace = object.namespace().unwrap_or_default();
+                let site = sites.entry(namespace).or_insert_with_key(|name| Site::new(name));
+                list(site).push(object);
             }
         }
     }
@@ -152,24 +123,19 @@ pub(crate) mod fixture {
         let mut site = Site::new("mong-cai");
         for item in list["items"].as_array_mut().unwrap() {
             change(item);
-            fn put<K: DeserializeOwned>(item: &Value, list: &mut Vec<K>) {
+            fn put<K: ApiObject>(item: &Value, list: &mut Vec<K>) {
                 list.push(serde_json::from_value(item.clone()).unwrap_or_else(|e| panic!("{e}: {item}")));
             }
-            match item["kind"].as_str().unwrap() {
-                "Phase" => put(item, &mut site.phases),
-                "Crossing" => put(item, &mut site.crossings),
-                "Lane" => put(item, &mut site.lanes),
-                "LaneDrain" => put(item, &mut site.drains),
-                "InspectionStation" => put(item, &mut site.stations),
-                "IGV" => put(item, &mut site.igvs),
-                "BilateralLink" => put(item, &mut site.links),
-                "EdgeAgent" => put(item, &mut site.agents),
-                "Device" => put(item, &mut site.devices),
-                "DeviceModel" => put(item, &mut site.models),
-                "FirmwareRelease" => put(item, &mut site.releases),
-                "Gone" => {}
-                other => panic!("no place for {other}"),
+            macro_rules! put_each {
+                ($($kind:ident { $list:ident $($facts:tt)* })+) => {
+                    match item["kind"].as_str().unwrap() {
+                        $(stringify!($kind) => put(item, &mut site.$list),)+
+                        "Gone" => {}
+                        other => panic!("no place for {other}"),
+                    }
+                };
             }
+            for_each_kind!(put_each);
         }
         site.index();
         site

@@ -1,46 +1,48 @@
 //! A site as the API server shows it: every object of one namespace, and what they say of each other.
 
 mod load;
-mod thing;
+mod object_view;
 
 use std::collections::BTreeMap;
 
-use kalong_crds::condition::Conditioned;
 use kalong_crds::lane::SlotRole;
-use kalong_crds::{
-    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
-    Phase,
-};
+use kalong_crds::{ApiObject, Device, Kind, Lane, LaneDrain, Reference, for_each_kind};
 use kube::ResourceExt;
 
 #[cfg(test)]
 pub(crate) use load::fixture;
-pub(crate) use load::{Reach, Unread, load};
-pub(crate) use thing::{Thing, Viewed};
+pub(crate) use load::{Scope, Skipped, load};
+pub(crate) use object_view::{AsView, ObjectView};
 
-use crate::kind::{Kind, Reference};
+macro_rules! site {
+    ($($kind:ident { $list:ident $($facts:tt)* })+) => {
+        /// Every object of one namespace.
+        #[derive(Debug, Default)]
+        pub(crate) struct Site {
+            pub(crate) namespace: String,
+            $(pub(crate) $list: Vec<kalong_crds::$kind>,)+
+            /// Where each device has its place; made by [`Site::index`].
+            places: BTreeMap<String, Vec<Reference>>,
+        }
 
-/// Every object of one namespace.
-#[derive(Debug, Default)]
-pub(crate) struct Site {
-    pub(crate) namespace: String,
-    pub(crate) phases: Vec<Phase>,
-    pub(crate) crossings: Vec<Crossing>,
-    pub(crate) lanes: Vec<Lane>,
-    pub(crate) drains: Vec<LaneDrain>,
-    pub(crate) stations: Vec<InspectionStation>,
-    pub(crate) igvs: Vec<IGV>,
-    pub(crate) links: Vec<BilateralLink>,
-    pub(crate) agents: Vec<EdgeAgent>,
-    pub(crate) devices: Vec<Device>,
-    pub(crate) models: Vec<DeviceModel>,
-    pub(crate) releases: Vec<FirmwareRelease>,
-    /// Where each device has its place; made by [`Site::index`].
-    places: BTreeMap<String, Vec<Reference>>,
+        impl Site {
+            /// Every object of a kind.
+            pub(crate) fn of_kind(&self, kind: Kind) -> Vec<ObjectView<'_>> {
+                match kind { $(Kind::$kind => self.$list.iter().map(AsView::view).collect(),)+ }
+            }
+
+            /// The object of this kind and name.
+            pub(crate) fn object(&self, reference: &Reference) -> Option<ObjectView<'_>> {
+                match reference.kind { $(Kind::$kind => named(&self.$list, &reference.name).map(AsView::view),)+ }
+            }
+        }
+    };
 }
 
+for_each_kind!(site);
+
 /// The object of this name.
-pub(crate) fn named<'a, K: ResourceExt>(list: &'a [K], name: &str) -> Option<&'a K> {
+pub(crate) fn named<'a, K: ApiObject>(list: &'a [K], name: &str) -> Option<&'a K> {
     list.iter().find(|object| object.meta().name.as_deref() == Some(name))
 }
 
@@ -69,47 +71,12 @@ impl Site {
 
     /// Whether nothing is there.
     pub(crate) fn is_empty(&self) -> bool {
-        self.things().next().is_none()
+        self.objects().next().is_none()
     }
 
     /// Every object.
-    pub(crate) fn things(&self) -> impl Iterator<Item = Thing<'_>> {
+    pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectView<'_>> {
         Kind::ALL.iter().flat_map(|kind| self.of_kind(*kind))
-    }
-
-    /// Every object of a kind.
-    pub(crate) fn of_kind(&self, kind: Kind) -> Vec<Thing<'_>> {
-        match kind {
-            Kind::Phase => views(&self.phases),
-            Kind::Crossing => views(&self.crossings),
-            Kind::Lane => views(&self.lanes),
-            Kind::LaneDrain => views(&self.drains),
-            Kind::InspectionStation => views(&self.stations),
-            Kind::IGV => views(&self.igvs),
-            Kind::BilateralLink => views(&self.links),
-            Kind::EdgeAgent => views(&self.agents),
-            Kind::Device => views(&self.devices),
-            Kind::DeviceModel => views(&self.models),
-            Kind::FirmwareRelease => views(&self.releases),
-        }
-    }
-
-    /// The object of this kind and name.
-    pub(crate) fn thing(&self, reference: &Reference) -> Option<Thing<'_>> {
-        let name = reference.name.as_str();
-        match reference.kind {
-            Kind::Phase => named(&self.phases, name).map(Viewed::view),
-            Kind::Crossing => named(&self.crossings, name).map(Viewed::view),
-            Kind::Lane => named(&self.lanes, name).map(Viewed::view),
-            Kind::LaneDrain => named(&self.drains, name).map(Viewed::view),
-            Kind::InspectionStation => named(&self.stations, name).map(Viewed::view),
-            Kind::IGV => named(&self.igvs, name).map(Viewed::view),
-            Kind::BilateralLink => named(&self.links, name).map(Viewed::view),
-            Kind::EdgeAgent => named(&self.agents, name).map(Viewed::view),
-            Kind::Device => named(&self.devices, name).map(Viewed::view),
-            Kind::DeviceModel => named(&self.models, name).map(Viewed::view),
-            Kind::FirmwareRelease => named(&self.releases, name).map(Viewed::view),
-        }
     }
 
     /// The lanes and stations in which a device has its place.
@@ -153,8 +120,4 @@ pub(crate) fn drain_kind(drain: &LaneDrain) -> Kind {
         TargetKind::InspectionStation => Kind::InspectionStation,
         TargetKind::Crossing => Kind::Crossing,
     }
-}
-
-fn views<K: Viewed + Conditioned>(list: &[K]) -> Vec<Thing<'_>> {
-    list.iter().map(Viewed::view).collect()
 }

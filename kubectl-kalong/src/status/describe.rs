@@ -3,16 +3,15 @@
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::device::Step;
 use kalong_crds::lane::{Admission, LaneAdmission};
-use kalong_crds::{Crossing, Device, EdgeAgent, IGV, Lane, LaneDrain, Phase};
+use kalong_crds::{Crossing, Device, EdgeAgent, IGV, Kind, Lane, LaneDrain, Phase};
 
 use super::node::noun;
-use crate::kind::Kind;
-use crate::site::{Site, Thing, named};
+use crate::site::{ObjectView, Site, named};
 
 /// An object in a few words.
-pub(super) fn describe(site: &Site, thing: &Thing<'_>) -> String {
-    let name = thing.name();
-    let text = match thing.kind {
+pub(super) fn describe(site: &Site, view: &ObjectView<'_>) -> String {
+    let name = view.name();
+    let text = match view.kind {
         Kind::Phase => named(&site.phases, name).map(phase),
         Kind::Crossing => named(&site.crossings, name).map(crossing),
         Kind::Lane => named(&site.lanes, name).map(lane),

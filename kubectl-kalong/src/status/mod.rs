@@ -12,16 +12,17 @@ mod tree;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
+use kalong_crds::Reference;
+use kalong_crds::reference::ReferenceError;
 use kube::Client;
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::cluster::{CallError, ClusterError, ScopeArguments};
-use crate::kind::{Reference, ReferenceError};
 use crate::output::{self, Format, OutputError};
 use crate::runtime::{self, RuntimeError};
 use crate::screen::Screen;
-use crate::site::{self, Reach, Site};
+use crate::site::{self, Scope, Site};
 use crate::terminal::Terminal;
 use node::Width;
 
@@ -109,15 +110,15 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, 
         [] => None,
         words => Some(Reference::of_words(words)?),
     };
-    let (sites, reach) = runtime::run(read(arguments.scope, terminal))??;
+    let (sites, scope) = runtime::run(read(arguments.scope, terminal))??;
     let screen = Screen::detect();
     let now = Timestamp::now();
     let text = match object {
-        Some(object) => of_object(&sites, &object, &reach, arguments.output, &screen, now)?,
+        Some(object) => of_object(&sites, &object, &scope, arguments.output, &screen, now)?,
         None => of_sites(&sites, arguments.output, &screen, now)?,
     };
     if sites.iter().all(Site::is_empty) {
-        let place = place(&reach);
+        let place = place(&scope);
         terminal.note(&format!(
             "There are no objects of Kalong in {place}: name the site with -n, or look everywhere with -A."
         ));
@@ -129,19 +130,19 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, 
     Ok(Outcome::Done)
 }
 
-async fn read(scope: ScopeArguments, terminal: &Terminal) -> Result<(Vec<Site>, Reach), StatusError> {
-    let (client, reach): (Client, Reach) = scope.connect().await?;
-    let (sites, unread) = site::load(&client, &reach).await?;
-    for missing in unread {
+async fn read(scope: ScopeArguments, terminal: &Terminal) -> Result<(Vec<Site>, Scope), StatusError> {
+    let (client, scope): (Client, Scope) = scope.connect().await?;
+    let (sites, skipped) = site::load(&client, &scope).await?;
+    for missing in skipped {
         terminal.warn(&format!("{} left out: {}", missing.kind, missing.why));
     }
-    Ok((sites, reach))
+    Ok((sites, scope))
 }
 
-fn place(reach: &Reach) -> String {
-    match reach {
-        Reach::Site(namespace) => format!("namespace `{namespace}`"),
-        Reach::Everywhere => "any namespace".to_owned(),
+fn place(scope: &Scope) -> String {
+    match scope {
+        Scope::Site(namespace) => format!("namespace `{namespace}`"),
+        Scope::Everywhere => "any namespace".to_owned(),
     }
 }
 
@@ -165,7 +166,7 @@ fn of_sites(sites: &[Site], form: Option<Form>, screen: &Screen, now: Timestamp)
 fn of_object(
     sites: &[Site],
     object: &Reference,
-    reach: &Reach,
+    scope: &Scope,
     form: Option<Form>,
     screen: &Screen,
     now: Timestamp,
@@ -173,11 +174,11 @@ fn of_object(
     let width = Width::of(form);
     let pages: Vec<object::Page<'_>> = sites.iter().filter_map(|site| object::page(site, object, width)).collect();
     if pages.is_empty() {
-        return Err(StatusError::Absent(object.clone(), place(reach)));
+        return Err(StatusError::Absent(object.clone(), place(scope)));
     }
     if let Some(format) = form.and_then(Form::document) {
-        return Ok(match (reach, pages.as_slice()) {
-            (Reach::Site(_), [one]) => output::document(format, one)?,
+        return Ok(match (scope, pages.as_slice()) {
+            (Scope::Site(_), [one]) => output::document(format, one)?,
             _ => output::document(format, &pages)?,
         });
     }

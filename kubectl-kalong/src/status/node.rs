@@ -1,13 +1,13 @@
 //! One line of the tree, with what stands below it.
 
 use jiff::Timestamp;
+use kalong_crds::{Kind, Reference};
 use serde::Serialize;
 
 use super::Form;
-use crate::kind::{Kind, Reference};
+use crate::health::{Finding, State};
 use crate::moment::{ago, stamp};
 use crate::screen::{Line, Paint, sign};
-use crate::standing::{Finding, State};
 
 /// Names in a folded line that is not wide.
 const NAMES: usize = 4;
@@ -48,7 +48,7 @@ pub(super) struct Node {
     #[serde(skip)]
     pub(super) naming: Naming,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) finding: Option<Said>,
+    pub(super) finding: Option<FindingRecord>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) children: Vec<Self>,
 }
@@ -67,7 +67,7 @@ pub(super) enum Naming {
 /// What a condition says, kept beyond the object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Said {
+pub(super) struct FindingRecord {
     pub(super) condition: String,
     pub(super) status: String,
     pub(super) reason: String,
@@ -84,7 +84,7 @@ fn as_stamp<S: serde::Serializer>(since: &Option<Timestamp>, serializer: S) -> R
     }
 }
 
-impl From<&Finding<'_>> for Said {
+impl From<&Finding<'_>> for FindingRecord {
     fn from(finding: &Finding<'_>) -> Self {
         Self {
             condition: finding.condition.to_owned(),

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use kalong_crds::blocked::BlockedBy;
+use kalong_crds::{Kind, Reference};
 use serde::Serialize;
 
 use super::fold::single;
 use super::node::{Node, Width};
 use super::relations::{Relation, related};
 use super::tree::{crossing_node, stage};
-use crate::kind::{Kind, Reference};
 use crate::moment::{ago, stamp};
 use crate::screen::{Line, Paint, table};
 use crate::site::Site;
@@ -50,16 +50,16 @@ struct Related {
 
 /// The page of an object, if the site has it.
 pub(super) fn page<'a>(site: &'a Site, object: &Reference, width: Width) -> Option<Page<'a>> {
-    let thing = site.thing(object)?;
-    let mut head = single(site, &thing);
+    let view = site.object(object)?;
+    let mut head = single(site, &view);
     // The conditions say it in full.
     head.finding = None;
-    head.children = match thing.kind {
+    head.children = match view.kind {
         Kind::Phase => stage(site, Some(object.name.clone()), width).children,
         Kind::Crossing => crossing_node(site, &object.name, &|_| true, width).children,
         _ => Vec::new(),
     };
-    let conditions = thing
+    let conditions = view
         .conditions
         .iter()
         .map(|c| ConditionRow {
@@ -71,15 +71,8 @@ pub(super) fn page<'a>(site: &'a Site, object: &Reference, width: Width) -> Opti
             message: &c.message,
         })
         .collect();
-    let related =
-        related(site, &thing, width).into_iter().map(|Relation { relation, node }| Related { relation, node });
-    Some(Page {
-        namespace: &site.namespace,
-        head,
-        conditions,
-        blocked_by: thing.blocked_by,
-        related: related.collect(),
-    })
+    let related = related(site, &view, width).into_iter().map(|Relation { relation, node }| Related { relation, node });
+    Some(Page { namespace: &site.namespace, head, conditions, blocked_by: view.blocked_by, related: related.collect() })
 }
 
 /// The page as lines.

@@ -1,14 +1,14 @@
 //! What is wrong, roots first: what only follows from another problem is counted, not listed.
 
+use kalong_crds::{Kind, Reference};
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::node::{Naming, Node, Said, noun};
+use super::node::{FindingRecord, Naming, Node, noun};
 use crate::cause::followers;
-use crate::kind::{Kind, Reference};
+use crate::health::{Health, State};
 use crate::site::Site;
-use crate::standing::{Standing, State};
 
 /// What is wrong in a site.
 #[derive(Debug, Serialize)]
@@ -29,29 +29,29 @@ pub(super) struct Problem {
     pub(super) objects: Vec<Reference>,
     pub(super) state: State,
     #[serde(flatten)]
-    pub(super) said: Said,
+    pub(super) said: FindingRecord,
 }
 
 /// Finds what is wrong.
 pub(super) fn problems(site: &Site) -> Problems {
     let follows = followers(site);
     let mut found = Problems { problems: Vec::new(), under_way: Vec::new(), follow: Vec::new() };
-    for thing in site.things() {
-        let standing = Standing::of(&thing);
-        if standing.state < State::Working {
+    for view in site.objects() {
+        let health = Health::of(&view);
+        if health.state < State::Working {
             continue;
         }
-        let object = thing.reference();
+        let object = view.reference();
         // A claim that waits is shown whatever it waits for: it is what people ask about.
-        let asked_about = object.kind == Kind::LaneDrain && standing.state == State::Working;
+        let asked_about = object.kind == Kind::LaneDrain && health.state == State::Working;
         if follows.get(&object) == Some(&true) && !asked_about {
             found.follow.push(object);
             continue;
         }
-        let said = standing.first().map_or_else(|| waiting(&thing), Said::from);
-        let list = if standing.state.is_problem() { &mut found.problems } else { &mut found.under_way };
+        let said = health.first().map_or_else(|| waiting(&view), FindingRecord::from);
+        let list = if health.state.is_problem() { &mut found.problems } else { &mut found.under_way };
         let alike = |p: &&mut Problem| {
-            p.state == standing.state
+            p.state == health.state
                 && p.said.reason == said.reason
                 && p.objects.first().is_some_and(|o| {
                     o.kind == object.kind
@@ -60,7 +60,7 @@ pub(super) fn problems(site: &Site) -> Problems {
         };
         match list.iter_mut().find(alike) {
             Some(problem) => problem.objects.push(object),
-            None => list.push(Problem { objects: vec![object], state: standing.state, said }),
+            None => list.push(Problem { objects: vec![object], state: health.state, said }),
         }
     }
     for list in [&mut found.problems, &mut found.under_way] {
@@ -70,9 +70,9 @@ pub(super) fn problems(site: &Site) -> Problems {
 }
 
 /// An object whose conditions say nothing and that waits all the same.
-fn waiting(thing: &crate::site::Thing<'_>) -> Said {
-    let wait = thing.blocked_by.first();
-    Said {
+fn waiting(view: &crate::site::ObjectView<'_>) -> FindingRecord {
+    let wait = view.blocked_by.first();
+    FindingRecord {
         condition: "Ready".to_owned(),
         status: "True".to_owned(),
         reason: wait.map(|w| format!("{:?}", w.code)).unwrap_or_default(),

@@ -1,12 +1,12 @@
 //! What an object has to do with others.
 
+use kalong_crds::{Kind, Reference};
 use kube::ResourceExt;
 
 use super::fold::{devices, fold, single, word};
 use super::node::{Node, Width};
-use crate::kind::{Kind, Reference};
-use crate::site::{Site, Thing, drain_kind, named};
-use crate::standing::State;
+use crate::health::State;
+use crate::site::{ObjectView, Site, drain_kind, named};
 
 /// Another object, or several alike, and what they are to the one that is looked at.
 #[derive(Debug)]
@@ -16,41 +16,41 @@ pub(super) struct Relation {
 }
 
 /// The neighbours of an object.
-pub(super) fn related(site: &Site, thing: &Thing<'_>, width: Width) -> Vec<Relation> {
-    let mut desk = Desk { site, width, found: Vec::new() };
-    let name = thing.name();
-    if let Some(phase) = thing.phase {
-        desk.one("phase", Kind::Phase, phase);
+pub(super) fn related(site: &Site, view: &ObjectView<'_>, width: Width) -> Vec<Relation> {
+    let mut collector = RelationCollector { site, width, found: Vec::new() };
+    let name = view.name();
+    if let Some(phase) = view.phase {
+        collector.one("phase", Kind::Phase, phase);
     }
-    match thing.kind {
-        Kind::Phase => desk.phase(name),
-        Kind::Crossing => desk.crossing(name),
-        Kind::Lane => desk.lane(name),
-        Kind::LaneDrain => desk.drain(name),
-        Kind::InspectionStation => desk.station(name),
-        Kind::IGV => desk.igv(name),
-        Kind::BilateralLink => desk.link(name),
-        Kind::EdgeAgent => desk.agent(name),
-        Kind::Device => desk.device(name),
-        Kind::DeviceModel => desk.users("used by", |d| d.spec.model_ref.as_str() == name),
+    match view.kind {
+        Kind::Phase => collector.phase(name),
+        Kind::Crossing => collector.crossing(name),
+        Kind::Lane => collector.lane(name),
+        Kind::LaneDrain => collector.drain(name),
+        Kind::InspectionStation => collector.station(name),
+        Kind::IGV => collector.igv(name),
+        Kind::BilateralLink => collector.link(name),
+        Kind::EdgeAgent => collector.agent(name),
+        Kind::Device => collector.device(name),
+        Kind::DeviceModel => collector.users("used by", |d| d.spec.model_ref.as_str() == name),
         Kind::FirmwareRelease => {
-            desk.users("wanted by", |d| d.spec.firmware.as_ref().is_some_and(|f| f.release.as_str() == name));
+            collector.users("wanted by", |d| d.spec.firmware.as_ref().is_some_and(|f| f.release.as_str() == name));
         }
     }
-    desk.found
+    collector.found
 }
 
-struct Desk<'a> {
+struct RelationCollector<'a> {
     site: &'a Site,
     width: Width,
     found: Vec<Relation>,
 }
 
-impl Desk<'_> {
+impl RelationCollector<'_> {
     fn one(&mut self, relation: impl Into<String>, kind: Kind, name: &str) {
         let object = Reference::new(kind, name);
-        let node = match self.site.thing(&object) {
-            Some(thing) => single(self.site, &thing),
+        let node = match self.site.object(&object) {
+            Some(view) => single(self.site, &view),
             None => {
                 let mut node = Node::of("does not exist", State::Stuck);
                 node.object = Some(object);
@@ -65,7 +65,7 @@ impl Desk<'_> {
     }
 
     fn users(&mut self, relation: &str, wanted: impl Fn(&kalong_crds::Device) -> bool) {
-        let found = self.site.devices.iter().filter(|d| wanted(d)).map(crate::site::Viewed::view).collect();
+        let found = self.site.devices.iter().filter(|d| wanted(d)).map(crate::site::AsView::view).collect();
         let nodes = devices(self.site, found, self.width);
         self.nodes(relation, nodes);
     }
@@ -207,11 +207,11 @@ impl Desk<'_> {
     fn agent(&mut self, name: &str) {
         let site = self.site;
         let run = site.lanes.iter().filter(|l| site.controller(l).is_some_and(|c| c.spec.agent_ref.as_str() == name));
-        let run = super::fold::lanes(site, run.map(crate::site::Viewed::view).collect(), self.width);
+        let run = super::fold::lanes(site, run.map(crate::site::AsView::view).collect(), self.width);
         self.nodes("runs", run);
         self.users("reaches", |d| d.spec.agent_ref.as_str() == name);
-        let heard = site.igvs.iter().filter(|i| i.spec.agent_ref.as_str() == name).map(crate::site::Viewed::view);
-        let heard = fold(site, heard, self.width, |_, standing| word(standing, "seen"));
+        let heard = site.igvs.iter().filter(|i| i.spec.agent_ref.as_str() == name).map(crate::site::AsView::view);
+        let heard = fold(site, heard, self.width, |_, health| word(health, "seen"));
         self.nodes("hears", heard);
         for link in site.links.iter().filter(|l| l.spec.agent_ref.as_str() == name) {
             self.one("carries", Kind::BilateralLink, &link.name_any());

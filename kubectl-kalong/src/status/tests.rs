@@ -13,8 +13,8 @@ fn site(name: &str, form: Option<Form>) -> String {
 }
 
 fn object(name: &str, object: &str, form: Option<Form>) -> String {
-    let reach = Reach::Site("mong-cai".into());
-    of_object(&[fixture::site(name)], &object.parse().unwrap(), &reach, form, &Screen::pipe(), now()).unwrap()
+    let scope = Scope::Site("mong-cai".into());
+    of_object(&[fixture::site(name)], &object.parse().unwrap(), &scope, form, &Screen::pipe(), now()).unwrap()
 }
 
 #[test]
@@ -73,9 +73,9 @@ fn one_object_shows_its_neighbours() {
 
 #[test]
 fn an_object_that_is_not_there_is_said() {
-    let reach = Reach::Site("mong-cai".into());
+    let scope = Scope::Site("mong-cai".into());
     let missing = "lane/x".parse().unwrap();
-    let error = of_object(&[fixture::site("well")], &missing, &reach, None, &Screen::pipe(), now()).unwrap_err();
+    let error = of_object(&[fixture::site("well")], &missing, &scope, None, &Screen::pipe(), now()).unwrap_err();
     assert_eq!(error.category(), "absent");
     assert!(error.to_string().contains("Lane/x") && error.to_string().contains("mong-cai"));
 }

@@ -1,5 +1,6 @@
 //! A whole site: what is wrong, then the tree from phases down to devices.
 
+use kalong_crds::{Kind, Reference};
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
@@ -9,10 +10,9 @@ use serde::Serialize;
 use super::fold::{devices, fold, igvs, lanes, single, word};
 use super::node::{Node, Width};
 use super::problems::{Problems, counted, problems};
-use crate::kind::{Kind, Reference};
+use crate::health::{Health, State};
 use crate::screen::{Line, Paint, sign};
-use crate::site::{Site, Thing, named};
-use crate::standing::{Standing, State};
+use crate::site::{ObjectView, Site, named};
 
 /// A site for programs.
 #[derive(Debug, Serialize)]
@@ -35,7 +35,7 @@ pub(super) fn lines(site: &Site, width: Width, now: Timestamp) -> Vec<Line> {
     let tree = branches(site, width);
     // What rests on purpose makes no site worse.
     let worst =
-        site.things().map(|t| Standing::of(&t).state).filter(|s| *s > State::Resting).max().unwrap_or(State::Well);
+        site.objects().map(|t| Health::of(&t).state).filter(|s| *s > State::Resting).max().unwrap_or(State::Well);
     let mut lines = vec![title(site, problems.len(), under_way.len(), worst)];
     for problem in problems.iter().chain(&under_way) {
         lines.push(problem.node().line(Line::of("  "), now));
@@ -78,12 +78,12 @@ fn branches(site: &Site, width: Width) -> Vec<Node> {
     let mut nodes: Vec<Node> = groups(site).into_iter().map(|phase| stage(site, phase, width)).collect();
     let drains = site.of_kind(Kind::LaneDrain);
     if !drains.is_empty() {
-        let state = drains.iter().map(|d| Standing::of(d).state).max().unwrap_or(State::Well);
+        let state = drains.iter().map(|d| Health::of(d).state).max().unwrap_or(State::Well);
         let children = drains.iter().map(|d| single(site, d)).collect();
         nodes.push(Node::of(format!("Drains: {}", drains.len()), state).over(children));
     }
     for (kind, well) in [(Kind::DeviceModel, "valid"), (Kind::FirmwareRelease, "usable")] {
-        nodes.extend(fold(site, site.of_kind(kind), width, |_, standing| word(standing, well)));
+        nodes.extend(fold(site, site.of_kind(kind), width, |_, health| word(health, well)));
     }
     nodes
 }
@@ -114,7 +114,7 @@ pub(super) fn stage(site: &Site, phase: Option<String>, width: Width) -> Node {
     let mut node = match name {
         None => Node::of("without a phase, always live", State::Well),
         Some(name) => match named(&site.phases, name) {
-            Some(phase) => single(site, &crate::site::Viewed::view(phase)),
+            Some(phase) => single(site, &crate::site::AsView::view(phase)),
             None => {
                 let mut node = Node::of("does not exist", State::Stuck);
                 node.object = Some(Reference::new(Kind::Phase, name));
@@ -123,15 +123,15 @@ pub(super) fn stage(site: &Site, phase: Option<String>, width: Width) -> Node {
         },
     };
     let of = |kind: Kind| site.of_kind(kind).into_iter().filter(|t| t.phase == name).collect::<Vec<_>>();
-    let belongs = |thing: &Thing<'_>| thing.phase == name;
+    let belongs = |view: &ObjectView<'_>| view.phase == name;
     for crossing in crossings(site, name) {
         node.children.push(crossing_node(site, &crossing, &belongs, width));
     }
-    node.children.extend(fold(site, of(Kind::EdgeAgent), width, |_, standing| word(standing, "connected")));
-    let elsewhere = |device: &Thing<'_>| {
-        let ill = |place: &Reference| site.thing(place).is_some_and(|t| Standing::of(&t).state >= State::Working);
+    node.children.extend(fold(site, of(Kind::EdgeAgent), width, |_, health| word(health, "connected")));
+    let elsewhere = |device: &ObjectView<'_>| {
+        let ill = |place: &Reference| site.object(place).is_some_and(|t| Health::of(&t).state >= State::Working);
         let lane = |place: &&Reference| place.kind == Kind::Lane && ill(place);
-        Standing::of(device).state >= State::Working && site.places(device.name()).iter().any(|p| lane(&p))
+        Health::of(device).state >= State::Working && site.places(device.name()).iter().any(|p| lane(&p))
     };
     // Those that are not well stand below their lane already.
     let here = of(Kind::Device).into_iter().filter(|d| !elsewhere(d)).collect();
@@ -155,8 +155,8 @@ fn crossings(site: &Site, phase: Option<&str>) -> BTreeSet<String> {
 }
 
 /// A crossing with those of its lanes, stations, vehicles and links that are wanted.
-pub(super) fn crossing_node(site: &Site, name: &str, wanted: &dyn Fn(&Thing<'_>) -> bool, width: Width) -> Node {
-    let mut node = match named(&site.crossings, name).map(crate::site::Viewed::view) {
+pub(super) fn crossing_node(site: &Site, name: &str, wanted: &dyn Fn(&ObjectView<'_>) -> bool, width: Width) -> Node {
+    let mut node = match named(&site.crossings, name).map(crate::site::AsView::view) {
         Some(crossing) if wanted(&crossing) => single(site, &crossing),
         Some(crossing) => {
             // It stands in full where it belongs.
@@ -175,15 +175,15 @@ pub(super) fn crossing_node(site: &Site, name: &str, wanted: &dyn Fn(&Thing<'_>)
         site.of_kind(kind).into_iter().filter(|t| wanted(t) && crossing_of(site, t) == Some(name)).collect::<Vec<_>>()
     };
     node.children.extend(lanes(site, at(Kind::Lane), width));
-    node.children.extend(fold(site, at(Kind::InspectionStation), width, |_, standing| word(standing, "Ready")));
+    node.children.extend(fold(site, at(Kind::InspectionStation), width, |_, health| word(health, "Ready")));
     node.children.extend(igvs(site, at(Kind::IGV), width));
     node.children.extend(at(Kind::BilateralLink).iter().map(|link| single(site, link)));
     node
 }
 
-fn crossing_of<'a>(site: &'a Site, thing: &Thing<'_>) -> Option<&'a str> {
-    let name = thing.name();
-    let crossing = match thing.kind {
+fn crossing_of<'a>(site: &'a Site, view: &ObjectView<'_>) -> Option<&'a str> {
+    let name = view.name();
+    let crossing = match view.kind {
         Kind::Lane => &named(&site.lanes, name)?.spec.crossing_ref,
         Kind::InspectionStation => &named(&site.stations, name)?.spec.crossing_ref,
         Kind::IGV => &named(&site.igvs, name)?.spec.crossing_ref,

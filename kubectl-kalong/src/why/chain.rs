@@ -3,18 +3,16 @@
 use std::collections::BTreeSet;
 
 use kalong_crds::blocked::{BlockCode, BlockedBy};
-use kalong_crds::crossing::Direction;
 use kalong_crds::device::GuardState;
-use kalong_crds::lane::{LaneAdmission, Service};
+use kalong_crds::lane::{Direction, LaneAdmission, Service};
 use kalong_crds::lane_drain::Responder;
 use kalong_crds::phase::GateVerdict;
-
+use kalong_crds::{Kind, Reference};
 use serde::Serialize;
 
 use crate::cause::{Cause, causes};
-use crate::kind::{Kind, Reference};
-use crate::site::{Site, Thing, named};
-use crate::standing::{Standing, State};
+use crate::health::{Health, State};
+use crate::site::{ObjectView, Site, named};
 
 /// Longest way to a root; the longest of the design has eight steps.
 const DEEPEST: usize = 16;
@@ -24,7 +22,7 @@ const DEEPEST: usize = 16;
 pub(crate) struct Step<'a> {
     pub(crate) object: Reference,
     /// How it stands; none when it does not exist.
-    pub(crate) standing: Option<Standing<'a>>,
+    pub(crate) health: Option<Health<'a>>,
     /// What it says that it waits for.
     pub(crate) waits: &'a [BlockedBy],
     /// What else its status tells about the trouble, as it stands there.
@@ -89,7 +87,7 @@ impl Step<'_> {
     /// Whether nothing is the matter with it.
     pub(crate) fn is_well(&self) -> bool {
         let safe = !self.facts.iter().any(|f| f.about == About::Guard);
-        safe && self.standing.as_ref().is_some_and(|s| s.state == State::Well)
+        safe && self.health.as_ref().is_some_and(|s| s.state == State::Well)
     }
 
     /// The steps at which the way ends, each object once, in the order in which they are shown.
@@ -126,24 +124,24 @@ impl<'a> Walk<'a> {
     fn step(&mut self, object: &Reference, beside: Vec<Cause<'a>>, depth: usize) -> Step<'a> {
         let mut step = Step {
             object: object.clone(),
-            standing: None,
+            health: None,
             waits: &[],
             facts: Vec::new(),
             alike: Vec::new(),
             shown: Shown::Here,
             causes: Vec::new(),
         };
-        let Some(thing) = self.site.thing(object) else { return step };
-        step.standing = Some(Standing::of(&thing));
-        step.waits = thing.blocked_by;
+        let Some(view) = self.site.object(object) else { return step };
+        step.health = Some(Health::of(&view));
+        step.waits = view.blocked_by;
         if !self.seen.insert(object.clone()) || depth >= DEEPEST {
             step.shown = Shown::Above;
             return step;
         }
-        step.facts = facts(self.site, &thing);
+        step.facts = facts(self.site, &view);
         // Of a crossing whose floor is in the way only those count who took its capacity.
-        let found = if beside.is_empty() { causes(self.site, &thing) } else { beside };
-        let (next, mut taken) = self.sorted(&thing, found);
+        let found = if beside.is_empty() { causes(self.site, &view) } else { beside };
+        let (next, mut taken) = self.sorted(&view, found);
         for group in self.grouped(next) {
             let Some((first, others)) = group.split_first() else { continue };
             let floor =
@@ -158,22 +156,22 @@ impl<'a> Walk<'a> {
     }
 
     /// The causes to follow from here, and those that stand below the crossing whose floor is in the way.
-    fn sorted(&self, thing: &Thing<'a>, found: Vec<Cause<'a>>) -> (Vec<Cause<'a>>, Vec<Cause<'a>>) {
+    fn sorted(&self, view: &ObjectView<'a>, found: Vec<Cause<'a>>) -> (Vec<Cause<'a>>, Vec<Cause<'a>>) {
         let floor = found
             .iter()
             .any(|c| c.object.kind == Kind::Crossing && c.wait.is_some_and(|w| w.code == BlockCode::CapacityFloor));
-        if thing.kind == Kind::LaneDrain && floor {
+        if view.kind == Kind::LaneDrain && floor {
             let (taken, next): (Vec<_>, Vec<_>) =
                 found.into_iter().partition(|c| c.wait.is_none() && c.object.kind == Kind::Lane);
             return (next, taken);
         }
         let beyond = |cause: &Cause<'_>| -> Vec<Reference> {
-            let thing = self.site.thing(&cause.object);
-            thing.map(|t| causes(self.site, &t).into_iter().map(|c| c.object).collect()).unwrap_or_default()
+            let view = self.site.object(&cause.object);
+            view.map(|t| causes(self.site, &t).into_iter().map(|c| c.object).collect()).unwrap_or_default()
         };
         // A device copies what its claim waits for, a lane names the interlock that its station shows: the way leads through the claim and
         // through the station, not past them.
-        let own = thing.reference().to_string();
+        let own = view.reference().to_string();
         let between = |cause: &Cause<'_>| match cause.object.kind {
             Kind::InspectionStation => true,
             Kind::LaneDrain => named(&self.site.drains, &cause.object.name).is_some_and(|d| d.spec.requester == own),
@@ -196,9 +194,9 @@ impl<'a> Walk<'a> {
         type Key = (Kind, String, Vec<Reference>);
         let mut groups: Vec<(Option<Key>, Vec<Cause<'a>>)> = Vec::new();
         for cause in found {
-            let key: Option<Key> = self.site.thing(&cause.object).filter(|_| cause.wait.is_none()).map(|thing| {
-                let beyond = causes(self.site, &thing).into_iter().map(|c| c.object).collect();
-                (thing.kind, Standing::of(&thing).reason().to_owned(), beyond)
+            let key: Option<Key> = self.site.object(&cause.object).filter(|_| cause.wait.is_none()).map(|view| {
+                let beyond = causes(self.site, &view).into_iter().map(|c| c.object).collect();
+                (view.kind, Health::of(&view).reason().to_owned(), beyond)
             });
             match groups.iter_mut().find(|(k, _)| key.is_some() && *k == key) {
                 Some((_, group)) => group.push(cause),
@@ -210,9 +208,9 @@ impl<'a> Walk<'a> {
 }
 
 /// What the status of this kind tells beside conditions and blocks.
-fn facts(site: &Site, thing: &Thing<'_>) -> Vec<Fact> {
-    let name = thing.name();
-    match thing.kind {
+fn facts(site: &Site, view: &ObjectView<'_>) -> Vec<Fact> {
+    let name = view.name();
+    match view.kind {
         Kind::Device => device_facts(site, name),
         Kind::Crossing => floor_facts(site, name, |_, _| true),
         Kind::Phase => {

@@ -7,14 +7,15 @@ mod render;
 mod tests;
 
 use jiff::Timestamp;
+use kalong_crds::Reference;
+use kalong_crds::reference::ReferenceError;
 
 use crate::Outcome;
 use crate::cluster::{CallError, ClusterArguments, ClusterError};
-use crate::kind::{Reference, ReferenceError};
 use crate::output::{self, Format, OutputError};
 use crate::runtime::{self, RuntimeError};
 use crate::screen::Screen;
-use crate::site::{self, Reach, Site};
+use crate::site::{self, Scope, Site};
 use crate::terminal::Terminal;
 use crate::words::Language;
 
@@ -83,7 +84,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, 
     let object = Reference::of_words(&arguments.object)?;
     let language = arguments.lang.unwrap_or_else(Language::detect);
     let site = runtime::run(read(arguments.cluster, terminal))??;
-    if site.thing(&object).is_none() {
+    if site.object(&object).is_none() {
         return Err(WhyError::Absent(object, site.namespace));
     }
     let text = explain(&site, &object, language, arguments.output, &Screen::detect(), Timestamp::now())?;
@@ -93,8 +94,8 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, 
 
 async fn read(cluster: ClusterArguments, terminal: &Terminal) -> Result<Site, WhyError> {
     let cluster = cluster.connect().await?;
-    let (mut sites, unread) = site::load(&cluster.client, &Reach::Site(cluster.namespace.clone())).await?;
-    for missing in unread {
+    let (mut sites, skipped) = site::load(&cluster.client, &Scope::Site(cluster.namespace.clone())).await?;
+    for missing in skipped {
         terminal.warn(&format!("{} left out: {}", missing.kind, missing.why));
     }
     Ok(sites.pop().unwrap_or_else(|| Site::new(&cluster.namespace)))

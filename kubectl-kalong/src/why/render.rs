@@ -1,16 +1,16 @@
 //! The chain as text for people, and as a document for programs.
 
 use jiff::Timestamp;
+use kalong_crds::Reference;
 use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::condition::Reason;
 use serde::Serialize;
 
 use super::chain::{About, Fact, Shown, Step};
 use super::phrases::{Phrases, about, phrases};
-use crate::kind::Reference;
+use crate::health::{Finding, State};
 use crate::moment::{ago, stamp};
 use crate::screen::{Line, Paint, Screen, sign};
-use crate::standing::{Finding, State};
 use crate::words::{self, Language};
 
 /// Names of alike objects in one line.
@@ -38,7 +38,7 @@ impl Page<'_> {
         let body = format!("{indent}    ");
         if step.shown == Shown::Here {
             self.findings(step, &body);
-            let said = step.standing.as_ref().and_then(|s| s.first());
+            let said = step.health.as_ref().and_then(|s| s.first());
             for wait in step.waits {
                 // What an object waits for of itself is what the reason says.
                 if wait.subject != step.object.to_string() || wait.until.is_some() {
@@ -60,21 +60,21 @@ impl Page<'_> {
 
     fn head(&mut self, step: &Step<'_>, lead: &str) {
         let line = Line::default().with(Paint::Faint, lead);
-        let line = match (&step.standing, step.shown) {
+        let line = match (&step.health, step.shown) {
             (None, _) => line
                 .with(Paint::State(State::Stuck), format!("{} ", sign(State::Stuck)))
                 .with(Paint::Strong, step.object.to_string())
                 .and(format!(" {}", self.phrases.absent)),
-            (Some(standing), shown) => {
+            (Some(health), shown) => {
                 // A device may be well in itself and have an open interlock.
-                let state = match standing.state {
+                let state = match health.state {
                     State::Well if !step.is_well() => State::Warned,
                     state => state,
                 };
                 let line = line
                     .with(Paint::State(state), format!("{} ", sign(state)))
                     .with(Paint::Strong, step.object.to_string());
-                match (shown, standing.first()) {
+                match (shown, health.first()) {
                     (Shown::Above, _) => line.with(Paint::Faint, format!(" ({})", self.phrases.above)),
                     (Shown::Here, Some(finding)) => self.headline(line.and("  "), finding),
                     (Shown::Here, None) if step.facts.is_empty() => line.and(format!(" {}", self.phrases.well)),
@@ -96,13 +96,13 @@ impl Page<'_> {
     }
 
     fn findings(&mut self, step: &Step<'_>, body: &str) {
-        let Some(standing) = &step.standing else {
+        let Some(health) = &step.health else {
             if let Some(entry) = words::reason(self.language, Reason::MissingReference) {
                 self.labelled(body, self.phrases.todo, entry.todo);
             }
             return;
         };
-        let Some((first, others)) = standing.findings.split_first() else { return };
+        let Some((first, others)) = health.findings.split_first() else { return };
         let entry = first.word().and_then(|word| words::reason(self.language, word));
         if let Some(entry) = entry {
             self.labelled(body, self.phrases.means, entry.means);
@@ -149,11 +149,11 @@ impl Page<'_> {
     /// What to do at the roots, which is where it helps.
     fn closing(&mut self, chain: &Step<'_>) {
         self.lines.push(Line::default());
-        let worst = chain.standing.as_ref().map_or(State::Stuck, |s| s.state);
+        let worst = chain.health.as_ref().map_or(State::Stuck, |s| s.state);
         match worst {
             State::Well => return self.lines.push(Line::of(self.phrases.nothing_blocks)),
             State::Resting
-                if chain.causes.iter().all(|c| c.standing.as_ref().is_some_and(|s| s.state <= State::Resting)) =>
+                if chain.causes.iter().all(|c| c.health.as_ref().is_some_and(|s| s.state <= State::Resting)) =>
             {
                 return self.lines.push(Line::of(self.phrases.rests));
             }
@@ -177,7 +177,7 @@ impl Page<'_> {
 
 /// What somebody does about this step: by what it waits for where it names that, else by its reason.
 fn todo(step: &Step<'_>, language: Language) -> &'static str {
-    let Some(standing) = &step.standing else {
+    let Some(health) = &step.health else {
         return words::reason(language, Reason::MissingReference).map_or("", |e| e.todo);
     };
     // A device with an open interlock may be well in itself.
@@ -185,9 +185,9 @@ fn todo(step: &Step<'_>, language: Language) -> &'static str {
         let word = if guard.text.starts_with("Seal") { Reason::SealBroken } else { Reason::InterlockOpen };
         return words::reason(language, word).map_or("", |e| e.todo);
     }
-    let by_reason = standing.first().and_then(Finding::word).and_then(|word| words::reason(language, word));
+    let by_reason = health.first().and_then(Finding::word).and_then(|word| words::reason(language, word));
     let by_wait = step.waits.first().and_then(|wait| words::code(language, wait.code));
-    let entry = if standing.state <= State::Working { by_wait.or(by_reason) } else { by_reason.or(by_wait) };
+    let entry = if health.state <= State::Working { by_wait.or(by_reason) } else { by_reason.or(by_wait) };
     entry.map_or_else(|| words::nothing(language), |entry| entry.todo)
 }
 
@@ -280,17 +280,17 @@ pub(super) fn document<'a>(namespace: &'a str, chain: &'a Step<'a>, language: La
             Language::En => "en",
             Language::Vi => "vi",
         },
-        blocked: chain.standing.as_ref().is_none_or(|s| s.state > State::Resting),
+        blocked: chain.health.as_ref().is_none_or(|s| s.state > State::Resting),
         chain: step_document(chain, language),
         roots,
     }
 }
 
 fn step_document<'a>(step: &'a Step<'a>, language: Language) -> StepDocument<'a> {
-    let findings = step.standing.as_ref().map(|s| s.findings.as_slice()).unwrap_or_default();
+    let findings = step.health.as_ref().map(|s| s.findings.as_slice()).unwrap_or_default();
     StepDocument {
         object: &step.object,
-        state: step.standing.as_ref().map(|s| s.state),
+        state: step.health.as_ref().map(|s| s.state),
         findings: findings.iter().map(|f| finding_document(f, language)).collect(),
         waits: step.waits.iter().map(|w| wait_document(w, language)).collect(),
         facts: &step.facts,

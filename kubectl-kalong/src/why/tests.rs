@@ -1,7 +1,8 @@
+use kalong_crds::Kind;
+
 use super::chain::{Shown, chain};
 use super::*;
 use crate::golden;
-use crate::kind::Kind;
 use crate::site::fixture;
 
 fn why(site: &Site, object: &str, language: Language, format: Option<Format>) -> String {

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kalong_crds::Kind;
 use kalong_crds::condition::{ConditionStatus, ConditionType, Reason};
 use serde::Serialize;
 
-use crate::kind::Kind;
-use crate::site::Thing;
+use crate::site::ObjectView;
 
 /// How an object stands, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,20 +54,20 @@ impl Finding<'_> {
 
 /// How an object stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing<'a> {
+pub(crate) struct Health<'a> {
     pub(crate) state: State,
     /// What is to be said, worst first; nothing when all is well.
     pub(crate) findings: Vec<Finding<'a>>,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> Health<'a> {
     /// Judges an object by what its status says.
-    pub(crate) fn of(thing: &Thing<'a>) -> Self {
-        let mut findings: Vec<Finding<'a>> = thing.conditions.iter().filter_map(|c| finding(thing, c)).collect();
-        if thing.condition(ConditionType::Ready).is_none() {
-            findings.push(said(Reason::Initializing, thing.meta.creation_timestamp.as_ref().map(|t| t.0)));
+    pub(crate) fn of(view: &ObjectView<'a>) -> Self {
+        let mut findings: Vec<Finding<'a>> = view.conditions.iter().filter_map(|c| finding(view, c)).collect();
+        if view.condition(ConditionType::Ready).is_none() {
+            findings.push(said(Reason::Initializing, view.meta.creation_timestamp.as_ref().map(|t| t.0)));
         }
-        if let Some(at) = thing.deleted_at()
+        if let Some(at) = view.deleted_at()
             && !findings.iter().any(|f| f.word() == Some(Reason::Terminating))
         {
             findings.push(said(Reason::Terminating, Some(at)));
@@ -84,7 +84,7 @@ impl<'a> Standing<'a> {
                 once.push(finding);
             }
         }
-        let waits = if thing.blocked_by.is_empty() { State::Well } else { State::Working };
+        let waits = if view.blocked_by.is_empty() { State::Well } else { State::Working };
         let state = once.first().map_or(State::Well, |f| f.state).max(waits);
         Self { state, findings: once }
     }
@@ -110,8 +110,8 @@ fn word(reason: Reason) -> &'static str {
     reason.as_str()
 }
 
-fn finding<'a>(thing: &Thing<'a>, condition: &'a Condition) -> Option<Finding<'a>> {
-    let state = judge(thing, condition);
+fn finding<'a>(view: &ObjectView<'a>, condition: &'a Condition) -> Option<Finding<'a>> {
+    let state = judge(view, condition);
     (state > State::Well).then(|| Finding {
         condition: &condition.type_,
         status: &condition.status,
@@ -122,7 +122,7 @@ fn finding<'a>(thing: &Thing<'a>, condition: &'a Condition) -> Option<Finding<'a
     })
 }
 
-fn judge(thing: &Thing<'_>, condition: &Condition) -> State {
+fn judge(view: &ObjectView<'_>, condition: &Condition) -> State {
     let Some(kind) = ConditionType::ALL.iter().find(|k| k.as_str() == condition.type_).copied() else {
         return State::Well;
     };
@@ -138,19 +138,19 @@ fn judge(thing: &Thing<'_>, condition: &Condition) -> State {
                 State::Well
             }
         }
-        ConditionType::Ready if reason.is_some_and(progresses) && thing.condition(ConditionType::Stalled).is_none() => {
+        ConditionType::Ready if reason.is_some_and(progresses) && view.condition(ConditionType::Stalled).is_none() => {
             State::Working
         }
-        ConditionType::Ready if reason.is_some_and(suffers) && serves(thing) => State::Warned,
+        ConditionType::Ready if reason.is_some_and(suffers) && serves(view) => State::Warned,
         ConditionType::Ready if unknown => State::Unknown,
         // Stalled says the same, and more clearly.
-        ConditionType::Ready if thing.condition(ConditionType::Stalled).is_some() => State::Stuck,
+        ConditionType::Ready if view.condition(ConditionType::Stalled).is_some() => State::Stuck,
         ConditionType::Ready => State::Failing,
         // Nobody is contacted for what is only planned, so nothing else can be said of it.
-        _ if thing.condition(ConditionType::Ready).is_some_and(|c| c.reason == word(Reason::Planned)) => State::Well,
+        _ if view.condition(ConditionType::Ready).is_some_and(|c| c.reason == word(Reason::Planned)) => State::Well,
         ConditionType::Late | ConditionType::Revoked if holds => State::Warned,
         _ if holds && reason.is_some_and(warns) => State::Warned,
-        _ if holds || !watched(thing.kind, kind) => State::Well,
+        _ if holds || !watched(view.kind, kind) => State::Well,
         _ if reason.is_some_and(rests) => State::Resting,
         _ if reason.is_some_and(is_nothing) => State::Well,
         _ if reason.is_some_and(progresses) => State::Working,
@@ -185,8 +185,8 @@ fn suffers(reason: Reason) -> bool {
     matches!(reason, Reason::DeviceNotReady | Reason::LaneNotReady)
 }
 
-fn serves(thing: &Thing<'_>) -> bool {
-    thing.condition(ConditionType::Available).is_some_and(|c| c.status == ConditionStatus::True.as_str())
+fn serves(view: &ObjectView<'_>) -> bool {
+    view.condition(ConditionType::Available).is_some_and(|c| c.status == ConditionStatus::True.as_str())
 }
 
 /// Reasons of those who do not serve, on purpose.
