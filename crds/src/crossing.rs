@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::lane::Service;
+use crate::lane::{Direction, Service};
 use crate::units::Name;
 
 /// What the crossing carries, when it may be used, and how much capacity it must never lose.
@@ -97,17 +97,6 @@ pub enum Transport {
     Rail,
     /// On a monorail.
     Monorail,
-}
-
-/// Direction of travel as seen from the country that runs this control plane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Direction {
-    /// Into the country.
-    Inbound,
-    /// Out of the country.
-    Outbound,
-    /// Changes with the hour.
-    Tidal,
 }
 
 /// What must stay open of one service and direction.

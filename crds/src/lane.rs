@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocked::BlockedBy;
-use crate::crossing::Direction;
 use crate::units::{Digest, Name};
 
 /// What fills the lane, which way it runs, whether it admits traffic, and how it is emptied.
@@ -88,6 +87,17 @@ pub struct LaneSpec {
     /// Name of the Phase that this lane belongs to; without one it is always live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Name>,
+}
+
+/// Direction of travel as seen from the country that runs this control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Direction {
+    /// Into the country.
+    Inbound,
+    /// Out of the country.
+    Outbound,
+    /// Changes with the hour.
+    Tidal,
 }
 
 /// The kind of traffic that a lane serves.

@@ -13,8 +13,7 @@ use std::fmt;
 
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::ConditionStatus;
-use kalong_crds::crossing::Direction;
-use kalong_crds::lane::{Admission, LaneAdmission, Service};
+use kalong_crds::lane::{Admission, Direction, LaneAdmission, Service};
 use kalong_crds::lane_drain::DrainClass;
 
 use crate::kit::life::LifecycleStage;

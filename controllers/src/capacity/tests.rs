@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::ConditionStatus;
-use kalong_crds::crossing::Direction;
-use kalong_crds::lane::{Admission, LaneAdmission, Service};
+use kalong_crds::lane::{Admission, Direction, LaneAdmission, Service};
 use kalong_crds::lane_drain::DrainClass;
 
 use super::{CapacitySnapshot, Claim, Decision, Floor, Group, LaneFacts, Lost, decide, floors_broken, loss};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
-use kalong_crds::crossing::{Direction, LaneCount};
-use kalong_crds::lane::{Admission, LaneAdmission, Service};
+use kalong_crds::crossing::LaneCount;
+use kalong_crds::lane::{Admission, Direction, LaneAdmission, Service};
 use kalong_crds::lane_drain::DrainClass;
 use kube::ResourceExt;
 

@@ -7,12 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::release::SignedRelease;
 use crate::bilateral_link::LinkProfile;
-use crate::crossing::Direction;
 use crate::device::Admin;
 use crate::device_model::{DeviceClass, HealthCode, Property, Protocol, Regulatory, Update};
 use crate::edge_agent::OfflinePolicy;
 use crate::igv::{ChangeAt, FleetBroker, Vda5050, VehicleMap, ZoneSet};
-use crate::lane::{Admission, Need, Service, SlotRole};
+use crate::lane::{Admission, Direction, Need, Service, SlotRole};
 use crate::units::{Digest, Value};
 
 /// What an agent does with one device.

@@ -320,7 +320,7 @@ fn lane_set(lane: &LanePlan) -> Vec<SetEntry> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use kalong_crds::crossing::Direction;
+    use kalong_crds::lane::Direction;
 
     use super::*;
     use crate::site::preset;

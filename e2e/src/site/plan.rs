@@ -1,9 +1,9 @@
 //! What a site has, before names and addresses are given to its devices.
 
-use kalong_crds::crossing::{CapacityFloor, Direction, Traffic};
+use kalong_crds::crossing::{CapacityFloor, Traffic};
 use kalong_crds::device::Ownership;
 use kalong_crds::inspection_station::StationType;
-use kalong_crds::lane::{Admission, CargoClass, Need, Service};
+use kalong_crds::lane::{Admission, CargoClass, Direction, Need, Service};
 use kalong_crds::phase::PhaseSpec;
 
 use super::report::Switch;

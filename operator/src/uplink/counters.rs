@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use kalong_crds::crossing::Direction;
-use kalong_crds::lane::Service;
+use kalong_crds::lane::{Direction, Service};
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::order::{IgvOrder, LaneOrder};
 use kalong_crds::wire::telemetry::{CLEARANCE_BOUNDS, GATE_BOUNDS, IgvCounters, LaneCounters, Telemetry, Timing};

@@ -4,8 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use kalong_crds::condition::ConditionStatus;
-use kalong_crds::crossing::Direction;
-use kalong_crds::lane::{Admission, Drain, Lane, LaneAdmission, LaneSpec, Service};
+use kalong_crds::lane::{Admission, Direction, Drain, Lane, LaneAdmission, LaneSpec, Service};
 use kalong_crds::units::Digest;
 use kalong_crds::wire::order::LaneHold;
 use kalong_crds::wire::reported::{DrainRefusal, LaneReport};

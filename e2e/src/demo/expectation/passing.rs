@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use kalong_crds::crossing::Direction;
-use kalong_crds::lane::{Admission, LaneAdmission, Service};
+use kalong_crds::lane::{Admission, Direction, LaneAdmission, Service};
 use kube::ResourceExt;
 use tokio::time::sleep;
 

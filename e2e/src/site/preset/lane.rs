@@ -1,7 +1,7 @@
 //! Lanes of the presets: which way, whether open, and how much of them must stay so.
 
-use kalong_crds::crossing::{CapacityFloor, Direction};
-use kalong_crds::lane::{Admission, CargoClass, Service};
+use kalong_crds::crossing::CapacityFloor;
+use kalong_crds::lane::{Admission, CargoClass, Direction, Service};
 
 use super::{Counts, IGV_PER_HOUR, TRADITIONAL_PER_HOUR};
 use crate::site::plan::{DeviceSet, LanePlan};
