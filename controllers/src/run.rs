@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 
 use crate::kit::caches::{CacheError, Caches, Triggers, select};
 use crate::kit::clock::Clock;
-use crate::kit::context::{ConfirmationDebounce, Context, Permits, Settings};
+use crate::kit::context::{Context, Permits, Settings};
+use crate::kit::debounce::ConfirmationDebounce;
 use crate::kit::drains::Drains;
 use crate::kit::life::in_force;
 use crate::kit::link::AgentLink;

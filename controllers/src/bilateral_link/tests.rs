@@ -6,18 +6,19 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::bilateral_link::BilateralLinkStatus;
 use kalong_crds::condition::{ConditionType, Reason};
-use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
-use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::{LinkMode, LinkOrder};
 use kalong_crds::wire::reported::{ItemState, LinkReport, PeerClock, ReportedItem};
 use kalong_crds::{BilateralLink, BlockCode, FINALIZER};
 use serde_json::{Value, json};
 
-use super::observe::{Observed, compose};
-use super::plan;
+use super::decide::decide;
+use super::observe::Observed;
+use crate::kit::agent_object::AgentView;
 use crate::kit::life::LifecycleStage;
-use crate::kit::link::{AgentFacts, Holding, Presence};
+use crate::kit::link::{Holding, Presence};
+use crate::kit::placement::Placement;
+use crate::kit::reconciler::ReconcileResult;
 
 const AT: &str = "2026-11-22T07:00:00Z";
 
@@ -60,32 +61,9 @@ fn observed() -> Observed {
             json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh"}),
             Value::Null,
         )),
-        agent: Some(object(
-            "EdgeAgent",
-            "gateway",
-            json!({}),
-            json!({"observedGeneration": 1, "certificate": {"serial": "1", "notAfter": AT}}),
-        )),
-        agent_id: AgentId::new("mong-cai", "gateway"),
-        facts: Some(AgentFacts {
-            presence: Presence::Present,
-            reported: true,
-            synced: true,
-            clock: Clock::Synced,
-            version: None,
-            outbox_full: false,
-            orphans: vec![],
-            duplicate: false,
-            term_implausible: false,
-        }),
-        report: None,
-        holding: Holding::Held,
-        wrong_holders: vec![],
-        order: None,
-        debounce: None,
+        agent: AgentView::live("mong-cai", "gateway"),
         link,
     };
-    observed.order = compose(&observed);
     confirm(&mut observed, LinkReport::default());
     observed
 }
@@ -102,19 +80,26 @@ fn declare(observed: &mut Observed, change: impl FnOnce(&mut Value)) {
     let mut value = serde_json::to_value(observed.link.as_ref()).unwrap();
     change(&mut value["spec"]);
     observed.link = Arc::new(serde_json::from_value(value).unwrap());
-    observed.order = compose(observed);
 }
 
 fn confirm(observed: &mut Observed, link: LinkReport) {
-    observed.report = Some(Arc::new(report(order(observed), link)));
+    observed.agent.report = Some(Arc::new(report(&order(observed), link)));
 }
 
-fn order(observed: &Observed) -> &Item {
-    observed.order.as_ref().unwrap().as_ref().unwrap()
+fn placement(observed: &Observed) -> Placement {
+    decide(observed).placement
+}
+
+fn order(observed: &Observed) -> Item {
+    placement(observed).order().unwrap().clone()
+}
+
+fn result(observed: &Observed) -> ReconcileResult<BilateralLinkStatus> {
+    super::status(observed, &decide(observed))
 }
 
 fn mode(observed: &Observed) -> LinkMode {
-    serde_json::from_value::<LinkOrder>(order(observed).spec.clone()).unwrap().mode
+    serde_json::from_value::<LinkOrder>(order(observed).spec).unwrap().mode
 }
 
 fn report(item: &Item, link: LinkReport) -> ReportedItem {
@@ -135,7 +120,7 @@ fn report(item: &Item, link: LinkReport) -> ReportedItem {
 }
 
 fn status(observed: &Observed) -> BilateralLinkStatus {
-    plan::plan(observed).status.unwrap()
+    result(observed).status.unwrap()
 }
 
 fn is(status: &BilateralLinkStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
@@ -182,7 +167,8 @@ fn agreement_begins_and_ends_at_midnight_in_the_crossings_zone() {
         let mut observed = agreed();
         declare(&mut observed, |spec| spec["agreements"] = json!([agreement("2026-12-01", "2026-12-31")]));
         observed.now = time.parse().unwrap();
-        observed.order = compose(&observed);
+        let told = order(&observed);
+        observed.agent.has_waited_for(&told);
         observed
     };
     // 17:00 UTC is midnight in Hanoi.
@@ -202,7 +188,7 @@ fn agreement_begins_and_ends_at_midnight_in_the_crossings_zone() {
 
 #[test]
 fn gateway_is_told_when_the_last_agreement_ends_so_that_it_needs_nobody_then() {
-    let until = |observed: &Observed| serde_json::from_value::<LinkOrder>(order(observed).spec.clone()).unwrap().until;
+    let until = |observed: &Observed| serde_json::from_value::<LinkOrder>(order(observed).spec).unwrap().until;
     let mut observed = agreed();
     assert_eq!(until(&observed).as_deref(), Some("2026-12-31T17:00:00Z"));
     let mut longer = agreement("2026-06-01", "2027-01-31");
@@ -217,8 +203,7 @@ fn gateway_is_told_when_the_last_agreement_ends_so_that_it_needs_nobody_then() {
 fn link_is_looked_at_just_after_the_midnight_at_which_an_agreement_ends() {
     let mut observed = agreed();
     observed.now = "2026-12-31T16:59:30Z".parse().unwrap();
-    observed.order = compose(&observed);
-    let again = plan::plan(&observed).again.unwrap();
+    let again = result(&observed).again.unwrap();
     assert!(again > Duration::from_secs(30) && again < Duration::from_secs(31), "{again:?}");
 }
 
@@ -226,10 +211,10 @@ fn link_is_looked_at_just_after_the_midnight_at_which_an_agreement_ends() {
 fn switch_cuts_at_once_and_is_in_force_when_the_gateway_said_so() {
     let mut observed = agreed();
     declare(&mut observed, |spec| spec["suspend"] = json!(true));
-    let decided = plan::plan(&observed);
-    let (_, item) = decided.placement.want.unwrap();
-    assert_eq!(serde_json::from_value::<LinkOrder>(item.spec).unwrap().mode, LinkMode::Cut);
-    let told = decided.status.unwrap();
+    let (_, item) = placement(&observed).want.unwrap();
+    assert_eq!(serde_json::from_value::<LinkOrder>(item.spec.clone()).unwrap().mode, LinkMode::Cut);
+    observed.agent.has_waited_for(&item);
+    let told = status(&observed);
     is(&told, ConditionType::Ready, "False", Reason::Applying);
     is(&told, ConditionType::Available, "False", Reason::Suspended);
     assert_eq!(told.blocked_by[0].code, BlockCode::AgentConfirmation);
@@ -250,10 +235,9 @@ fn switch_works_whatever_else_is_wrong() {
     let mut observed = agreed();
     observed.crossing = None;
     declare(&mut observed, |spec| spec["suspend"] = json!(true));
-    let decided = plan::plan(&observed);
     assert_eq!(mode(&observed), LinkMode::Cut);
-    assert!(decided.placement.want.is_some());
-    is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::MissingReference);
+    assert!(placement(&observed).want.is_some());
+    is(&status(&observed), ConditionType::Stalled, "True", Reason::MissingReference);
 }
 
 #[test]
@@ -261,9 +245,8 @@ fn every_doubt_cuts() {
     let cut = |change: fn(&mut Observed)| {
         let mut observed = agreed();
         change(&mut observed);
-        observed.order = compose(&observed);
         assert_eq!(mode(&observed), LinkMode::Cut);
-        assert!(plan::plan(&observed).placement.want.is_some());
+        assert!(placement(&observed).want.is_some());
     };
     cut(|observed| observed.crossing = None);
     cut(|observed| observed.life = LifecycleStage::Commissioning);
@@ -276,23 +259,19 @@ fn every_doubt_cuts() {
 fn unknown_phase_takes_nothing_away_and_contacts_nobody_anew() {
     let mut held = agreed();
     held.life = LifecycleStage::UnknownPhase;
-    held.order = compose(&held);
-    let decided = plan::plan(&held);
-    assert!(decided.placement.remove.is_empty());
-    is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::UnknownPhase);
-    held.holding = Holding::NotHeld;
-    held.order = compose(&held);
-    assert!(plan::plan(&held).placement.want.is_none());
+    assert!(placement(&held).remove.is_empty());
+    is(&status(&held), ConditionType::Stalled, "True", Reason::UnknownPhase);
+    held.agent.holding = Holding::NotHeld;
+    assert!(placement(&held).want.is_none());
 }
 
 #[test]
 fn planned_link_is_taken_from_its_gateway() {
     let mut planned = agreed();
     planned.life = LifecycleStage::Planned;
-    planned.order = compose(&planned);
-    let decided = plan::plan(&planned);
-    assert!(decided.placement.want.is_none() && decided.placement.remove.len() == 1);
-    let status = decided.status.unwrap();
+    let decided = placement(&planned);
+    assert!(decided.want.is_none() && decided.remove.len() == 1);
+    let status = status(&planned);
     is(&status, ConditionType::Ready, "True", Reason::Planned);
     is(&status, ConditionType::Available, "False", Reason::Planned);
 }
@@ -301,7 +280,6 @@ fn planned_link_is_taken_from_its_gateway() {
 fn commissioned_link_is_told_to_stay_cut() {
     let mut commissioned = agreed();
     commissioned.life = LifecycleStage::Commissioning;
-    commissioned.order = compose(&commissioned);
     confirm(&mut commissioned, LinkReport::default());
     let status = status(&commissioned);
     is(&status, ConditionType::Ready, "True", Reason::Commissioning);
@@ -311,14 +289,14 @@ fn commissioned_link_is_told_to_stay_cut() {
 #[test]
 fn silent_gateway_makes_a_watched_link_unknown_and_leaves_a_cut_one_cut() {
     let mut watched = agreed();
-    watched.facts.as_mut().unwrap().presence = Presence::Silent;
+    watched.agent.facts.as_mut().unwrap().presence = Presence::Silent;
     let unknown = status(&watched);
     is(&unknown, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
     is(&unknown, ConditionType::Available, "Unknown", Reason::AgentUnreachable);
     is(&unknown, ConditionType::PeerReachable, "Unknown", Reason::AgentUnreachable);
 
     let mut cut = observed();
-    cut.facts.as_mut().unwrap().presence = Presence::Silent;
+    cut.agent.facts.as_mut().unwrap().presence = Presence::Silent;
     let still = status(&cut);
     is(&still, ConditionType::Ready, "True", Reason::DryRun);
     is(&still, ConditionType::PeerReachable, "Unknown", Reason::DryRun);
@@ -333,10 +311,10 @@ fn silent_gateway_makes_a_watched_link_unknown_and_leaves_a_cut_one_cut() {
 #[test]
 fn gateway_that_never_enrolled_can_send_nothing() {
     let mut bare = observed();
-    bare.agent = Some(object("EdgeAgent", "gateway", json!({}), Value::Null));
-    bare.report = None;
-    bare.holding = Holding::Unknown;
-    bare.facts.as_mut().unwrap().presence = Presence::Silent;
+    bare.agent.object = Some(object("EdgeAgent", "gateway", json!({}), Value::Null));
+    bare.agent.report = None;
+    bare.agent.holding = Holding::Unknown;
+    bare.agent.facts.as_mut().unwrap().presence = Presence::Silent;
     let status = status(&bare);
     is(&status, ConditionType::Ready, "True", Reason::DryRun);
     assert_eq!(status.blocked_by[0].code, BlockCode::AgentNotEnrolled);
@@ -361,9 +339,10 @@ fn peer_and_clock_are_told_apart() {
 #[test]
 fn fresh_leader_leaves_the_status_alone_unless_the_mode_changed_meanwhile() {
     let mut fresh = observed();
-    fresh.facts.as_mut().unwrap().presence = Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
-    fresh.report = None;
-    assert!(plan::plan(&fresh).status.is_none());
+    fresh.agent.facts.as_mut().unwrap().presence =
+        Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
+    fresh.agent.report = None;
+    assert!(result(&fresh).status.is_none());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{disabling, judge};
 use crate::kit::finalizer;
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::{CONFIRMATION, Holding, Liveness};
-use crate::kit::placement::{Assignment, Placement};
+use crate::kit::telling::{Assignment, Placement};
 use crate::lane::claim::distinct;
 
 /// A state of an attempt that lasts longer than this is worth a status write of its own.

@@ -2,9 +2,11 @@
 //!
 //! A vehicle that is not there is no fault of the declaration: it is Ready, because its agent listens for it, and not Connected.
 
-mod judge;
+mod conditions;
+mod decide;
 mod observe;
-mod plan;
+mod readiness;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -16,17 +18,20 @@ use kalong_crds::igv::IGVStatus;
 use crate::kit::Error;
 use crate::kit::context::Context;
 use crate::kit::reconciler::{Reconcile, ReconcileResult};
+use decide::{Decision, decide};
+use observe::{Observed, observe};
+use status::status;
 
 impl Reconcile for IGV {
     async fn reconcile(ctx: &Context, igv: Arc<Self>) -> ReconcileResult<IGVStatus> {
-        let observed = observe::observe(ctx, igv);
-        let plan = plan::plan(&observed);
-        plan.placement.tell(ctx, observed.igv.as_ref());
-        let guarded = plan.placement.guard(ctx, observed.igv.as_ref()).await;
-        let plan::Plan { placement, status, again } = plan;
-        // A changed finalizer brings the object back with a new version; its status is written then.
-        let status = status.filter(|_| placement.finalizers.is_none());
-        let order = observed.order.and_then(Result::err).map(Error::Order);
-        ReconcileResult { status, again, error: guarded.err().or(order), ..ReconcileResult::unchanged() }
+        let observed = observe(ctx, igv);
+        let decision = decide(&observed);
+        let done = act(ctx, &observed, &decision).await;
+        status(&observed, &decision).after(done)
     }
+}
+
+async fn act(ctx: &Context, observed: &Observed, decision: &Decision) -> Result<(), Error> {
+    decision.placement.apply(ctx, observed.igv.as_ref());
+    decision.placement.set_finalizers(ctx, observed.igv.as_ref()).await
 }

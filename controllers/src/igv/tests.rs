@@ -8,16 +8,18 @@ use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::igv::{IGVStatus, Laden, Side, SoftwareVersion, VehicleConnection, VehicleMap};
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
-use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::IgvOrder;
 use kalong_crds::wire::reported::{IgvReport, ItemState, ReportedItem};
 use kalong_crds::{FINALIZER, IGV};
 use serde_json::{Value, json};
 
-use super::observe::{Observed, compose};
-use super::plan;
+use super::decide::decide;
+use super::observe::Observed;
+use crate::kit::agent_object::AgentView;
 use crate::kit::life::LifecycleStage;
-use crate::kit::link::{AgentFacts, Holding, Presence};
+use crate::kit::link::{Holding, Presence};
+use crate::kit::placement::Placement;
+use crate::kit::reconciler::ReconcileResult;
 
 const AT: &str = "2026-11-22T07:00:00Z";
 
@@ -81,40 +83,25 @@ fn observed() -> Observed {
             json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh"}),
             Value::Null,
         )),
-        agent: Some(object(
-            "EdgeAgent",
-            "yard",
-            json!({}),
-            json!({"observedGeneration": 1, "certificate": {"serial": "1", "notAfter": AT}}),
-        )),
-        agent_id: AgentId::new("mong-cai", "yard"),
-        facts: Some(AgentFacts {
-            presence: Presence::Present,
-            reported: true,
-            synced: true,
-            clock: Clock::Synced,
-            version: None,
-            outbox_full: false,
-            orphans: vec![],
-            duplicate: false,
-            term_implausible: false,
-        }),
+        agent: AgentView::live("mong-cai", "yard"),
         release: Some(release),
-        twins: vec![],
-        report: None,
-        holding: Holding::Held,
-        wrong_holders: vec![],
-        order: None,
-        debounce: None,
+        duplicates: vec![],
         igv,
     };
-    observed.order = compose(&observed);
-    observed.report = Some(Arc::new(report(order(&observed), well())));
+    observed.agent.report = Some(Arc::new(report(&order(&observed), well())));
     observed
 }
 
-fn order(observed: &Observed) -> &Item {
-    observed.order.as_ref().unwrap().as_ref().unwrap()
+fn placement(observed: &Observed) -> Placement {
+    decide(observed).placement
+}
+
+fn order(observed: &Observed) -> Item {
+    placement(observed).order().unwrap().clone()
+}
+
+fn result(observed: &Observed) -> ReconcileResult<IGVStatus> {
+    super::status(observed, &decide(observed))
 }
 
 fn report(item: &Item, igv: IgvReport) -> ReportedItem {
@@ -138,7 +125,7 @@ fn saying(change: impl FnOnce(&mut IgvReport)) -> Observed {
     let mut observed = observed();
     let mut said = well();
     change(&mut said);
-    observed.report = Some(Arc::new(report(order(&observed), said)));
+    observed.agent.report = Some(Arc::new(report(&order(&observed), said)));
     observed
 }
 
@@ -146,11 +133,10 @@ fn declared(observed: &mut Observed, change: impl FnOnce(&mut IGV)) {
     let mut igv = observed.igv.as_ref().clone();
     change(&mut igv);
     observed.igv = Arc::new(igv);
-    observed.order = compose(observed);
 }
 
 fn status(observed: &Observed) -> IGVStatus {
-    plan::plan(observed).status.unwrap()
+    result(observed).status.unwrap()
 }
 
 fn is(status: &IGVStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
@@ -258,7 +244,7 @@ fn vehicle_is_safe_to_change_only_at_home_empty_and_at_its_node() {
     }
     let mut nowhere = observed();
     declared(&mut nowhere, |igv| igv.spec.change_at.nodes.clear());
-    nowhere.report = Some(Arc::new(report(order(&nowhere), well())));
+    nowhere.agent.report = Some(Arc::new(report(&order(&nowhere), well())));
     is(&status(&nowhere), ConditionType::SafeToChange, "False", Reason::NotSafeToChange);
 }
 
@@ -284,7 +270,7 @@ fn nothing_declared_is_nothing_to_compare() {
         igv.spec.firmware = None;
     });
     plain.release = None;
-    plain.report = Some(Arc::new(report(order(&plain), IgvReport { maps: None, software: vec![], ..well() })));
+    plain.agent.report = Some(Arc::new(report(&order(&plain), IgvReport { maps: None, software: vec![], ..well() })));
     let status = status(&plain);
     is(&status, ConditionType::MapsCurrent, "True", Reason::NothingDeclared);
     is(&status, ConditionType::FirmwareUpToDate, "True", Reason::NotDeclared);
@@ -294,10 +280,10 @@ fn nothing_declared_is_nothing_to_compare() {
 #[test]
 fn silent_agent_makes_everything_unknown_and_takes_no_order_back() {
     let mut silent = observed();
-    silent.facts.as_mut().unwrap().presence = Presence::Silent;
-    let plan = plan::plan(&silent);
-    assert!(plan.placement.want.is_some() && plan.placement.remove.is_empty());
-    let status = plan.status.unwrap();
+    silent.agent.facts.as_mut().unwrap().presence = Presence::Silent;
+    let placement = placement(&silent);
+    assert!(placement.want.is_some() && placement.remove.is_empty());
+    let status = status(&silent);
     for kind in [ConditionType::Ready, ConditionType::Available, ConditionType::Connected, ConditionType::Localised] {
         is(&status, kind, "Unknown", Reason::AgentUnreachable);
     }
@@ -307,19 +293,20 @@ fn silent_agent_makes_everything_unknown_and_takes_no_order_back() {
 #[test]
 fn fresh_leader_leaves_the_status_of_a_vehicle_alone() {
     let mut fresh = observed();
-    fresh.facts.as_mut().unwrap().presence = Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
-    let plan = plan::plan(&fresh);
-    assert!(plan.status.is_none() && plan.again.is_some_and(|again| again >= Duration::from_secs(5)));
+    fresh.agent.facts.as_mut().unwrap().presence =
+        Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
+    let result = result(&fresh);
+    assert!(result.status.is_none() && result.again.is_some_and(|again| again >= Duration::from_secs(5)));
 }
 
 #[test]
 fn suspended_vehicle_is_ready_and_its_agent_lets_go() {
     let mut suspended = observed();
     declared(&mut suspended, |igv| igv.spec.suspend = true);
-    let plan = plan::plan(&suspended);
-    assert!(plan.placement.want.is_none());
-    assert_eq!(plan.placement.remove, [AgentId::new("mong-cai", "yard").unwrap()]);
-    let status = plan.status.unwrap();
+    let placement = placement(&suspended);
+    assert!(placement.want.is_none());
+    assert_eq!(placement.remove, [AgentId::new("mong-cai", "yard").unwrap()]);
+    let status = status(&suspended);
     is(&status, ConditionType::Ready, "True", Reason::Suspended);
     is(&status, ConditionType::Available, "False", Reason::Suspended);
     is(&status, ConditionType::Connected, "Unknown", Reason::Suspended);
@@ -329,26 +316,23 @@ fn suspended_vehicle_is_ready_and_its_agent_lets_go() {
 fn planned_vehicle_is_not_listened_to_and_unknown_phase_takes_nothing_away() {
     let mut planned = observed();
     planned.life = LifecycleStage::Planned;
-    planned.order = compose(&planned);
-    let decided = plan::plan(&planned);
-    assert!(decided.placement.want.is_none() && decided.placement.remove.len() == 1);
-    is(&decided.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
+    let decided = placement(&planned);
+    assert!(decided.want.is_none() && decided.remove.len() == 1);
+    is(&status(&planned), ConditionType::Ready, "True", Reason::Planned);
 
     let mut unknown = observed();
     unknown.life = LifecycleStage::UnknownPhase;
-    unknown.order = compose(&unknown);
-    let decided = plan::plan(&unknown);
-    assert!(decided.placement.want.is_none() && decided.placement.remove.is_empty());
-    is(&decided.status.unwrap(), ConditionType::Stalled, "True", Reason::UnknownPhase);
+    let decided = placement(&unknown);
+    assert!(decided.want.is_none() && decided.remove.is_empty());
+    is(&status(&unknown), ConditionType::Stalled, "True", Reason::UnknownPhase);
 }
 
 #[test]
 fn commissioning_listens_and_is_ready_whatever_is_missing() {
     let mut commissioned = saying(|said| said.broker = false);
     commissioned.life = LifecycleStage::Commissioning;
-    let decided = plan::plan(&commissioned);
-    assert!(decided.placement.want.is_some());
-    let status = decided.status.unwrap();
+    assert!(placement(&commissioned).want.is_some());
+    let status = status(&commissioned);
     let say = is(&status, ConditionType::Ready, "True", Reason::Commissioning);
     assert!(say.contains("broker"), "{say}");
     is(&status, ConditionType::Available, "False", Reason::Commissioning);
@@ -360,39 +344,38 @@ fn contradictions_are_stalled_and_not_sent() {
     let stalled = |change: fn(&mut Observed), reason: Reason| {
         let mut observed = observed();
         change(&mut observed);
-        observed.order = compose(&observed);
-        let plan = plan::plan(&observed);
-        assert!(plan.placement.want.is_none() && plan.placement.remove.is_empty());
-        is(&plan.status.unwrap(), ConditionType::Stalled, "True", reason);
+        let placement = placement(&observed);
+        assert!(placement.want.is_none() && placement.remove.is_empty());
+        is(&status(&observed), ConditionType::Stalled, "True", reason);
     };
-    stalled(|observed| observed.twins = vec!["igv-09".into()], Reason::InvalidSpec);
+    stalled(|observed| observed.duplicates = vec!["igv-09".into()], Reason::InvalidSpec);
     stalled(|observed| observed.crossing = None, Reason::MissingReference);
-    stalled(|observed| observed.agent = None, Reason::MissingReference);
+    stalled(|observed| observed.agent.object = None, Reason::MissingReference);
 }
 
 #[test]
 fn vehicle_that_moved_is_taken_from_its_old_agent() {
     let mut moved = observed();
     let old = AgentId::new("mong-cai", "old").unwrap();
-    moved.wrong_holders = vec![old.clone()];
-    let plan = plan::plan(&moved);
-    assert_eq!(plan.placement.remove, [old]);
-    assert!(plan.placement.want.is_some());
+    moved.agent.wrong_holders = vec![old.clone()];
+    let placement = placement(&moved);
+    assert_eq!(placement.remove, [old]);
+    assert!(placement.want.is_some());
 }
 
 #[test]
 fn order_waits_for_the_finalizer_and_the_object_for_its_agent() {
     let mut bare = observed();
     declared(&mut bare, |igv| igv.metadata.finalizers = None);
-    let plan = plan::plan(&bare);
-    assert!(plan.placement.want.is_none() && plan.placement.finalizers == Some(vec![FINALIZER.to_owned()]));
+    let decided = placement(&bare);
+    assert!(decided.want.is_none() && decided.finalizers == Some(vec![FINALIZER.to_owned()]));
 
     let mut going = observed();
     declared(&mut going, |igv| {
         igv.metadata.deletion_timestamp = serde_json::from_value(json!(AT)).unwrap();
     });
-    let plan = plan::plan(&going);
-    assert!(plan.placement.finalizers.is_none() && plan.placement.remove.len() == 1);
-    going.holding = Holding::NotHeld;
-    assert_eq!(plan::plan(&going).placement.finalizers, Some(vec![]));
+    let decided = placement(&going);
+    assert!(decided.finalizers.is_none() && decided.remove.len() == 1);
+    going.agent.holding = Holding::NotHeld;
+    assert_eq!(placement(&going).finalizers, Some(vec![]));
 }

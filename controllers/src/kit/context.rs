@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use kalong_crds::units::Digest;
 use kalong_crds::wire::order::{Permit, Sealed};
 use kalong_crds::wire::release::ReleaseKeys;
 use kube::Client;
@@ -14,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::caches::{Caches, Triggers};
 use super::clock::Clock;
+use super::debounce::ConfirmationDebounce;
 use super::drains::Drains;
 use super::link::AgentLink;
 use super::metrics::Metrics;
@@ -60,7 +60,7 @@ pub struct Context {
     pub permits: Permits,
     /// Credentials that were read and sealed.
     pub credentials: Mutex<HashMap<(String, String, String), Sealed>>,
-    /// Since when what was told is not confirmed.
+    /// Since when orders await their confirmation.
     pub debounce: ConfirmationDebounce,
     /// When the progress of a phase was last told.
     pub throttle: StatusThrottle,
@@ -105,32 +105,6 @@ impl Permits {
     }
 }
 
-/// How long a confirmation may take before a status says that it is awaited: a prompt answer then costs one write, not two.
-pub const CONFIRMATION_DEBOUNCE: Duration = Duration::from_secs(2);
-
-/// Since when an order is not confirmed, by uid.
-#[derive(Debug, Default)]
-pub struct ConfirmationDebounce {
-    since: Mutex<HashMap<String, (Digest, Instant)>>,
-}
-
-impl ConfirmationDebounce {
-    /// How much longer to wait in silence for the confirmation of this order; none once it is over.
-    pub fn left(&self, uid: &str, order: &Digest) -> Option<Duration> {
-        let mut since = self.since.lock();
-        let entry = since.entry(uid.to_owned()).or_insert_with(|| (order.clone(), Instant::now()));
-        if &entry.0 != order {
-            *entry = (order.clone(), Instant::now());
-        }
-        CONFIRMATION_DEBOUNCE.checked_sub(entry.1.elapsed()).filter(|left| !left.is_zero())
-    }
-
-    /// It was confirmed, or the object is gone.
-    pub fn over(&self, uid: &str) {
-        self.since.lock().remove(uid);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,13 +120,5 @@ mod tests {
         assert!(permits.holds_lane("l"));
         assert!(permits.give_back("a") && !permits.give_back("a"));
         assert!(!permits.holds_lane("l") && permits.give("b", Some("l"), 1, until).is_some());
-    }
-
-    #[test]
-    fn patience_counts_from_the_first_sight_of_an_order() {
-        let debounce = ConfirmationDebounce::default();
-        let a = Digest::of(b"a");
-        let left = debounce.left("u", &a).unwrap();
-        assert!(left <= CONFIRMATION_DEBOUNCE && debounce.left("u", &a).unwrap() <= left);
     }
 }

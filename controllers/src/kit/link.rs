@@ -148,3 +148,21 @@ pub trait AgentLink: Send + Sync + 'static {
     /// Objects of this kind whose report, or whose agent's presence, changed. A set, not a queue: it cannot grow. One subscriber a kind.
     fn wakes(&self, kind: ItemKind) -> BoxStream<'static, Wake>;
 }
+
+#[cfg(test)]
+impl AgentFacts {
+    /// Of an agent that is connected and has reported everything.
+    pub(crate) fn live() -> Self {
+        Self {
+            presence: Presence::Present,
+            reported: true,
+            synced: true,
+            clock: Clock::Synced,
+            version: None,
+            outbox_full: false,
+            orphans: Vec::new(),
+            duplicate: false,
+            term_implausible: false,
+        }
+    }
+}

@@ -1,9 +1,11 @@
 //! The small kit that all controllers share.
 
+pub mod agent_object;
 pub mod caches;
 pub mod clock;
 pub mod conditions;
 pub mod context;
+pub mod debounce;
 pub mod drains;
 pub mod finalizer;
 pub mod life;
@@ -16,6 +18,7 @@ pub mod readiness;
 pub mod reconciler;
 mod routing;
 pub mod status;
+pub mod telling;
 pub mod throttle;
 
 /// What went wrong while an object was looked at. It is tried again with backoff.

@@ -1,5 +1,7 @@
 //! Where readiness is judged: an ordered chain of small checks; the first that fails gives reason and message.
 
+use std::fmt::Display;
+
 use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Conditioned, Reason};
 
 /// Why an object is not Ready, or why it is Ready without being in force.
@@ -13,6 +15,20 @@ pub enum Readiness {
     Stuck(Reason, String),
     /// Nobody can tell until somebody is heard again.
     Unknown(Reason, String),
+}
+
+/// Names that one message lists.
+pub const LISTED: usize = 8;
+
+/// The first of these names, as a message lists them.
+pub fn listed<T: Display>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().take(LISTED).map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// An object that this field names does not exist.
+pub fn missing(kind: &str, name: &str, field: &str) -> Readiness {
+    let say = format!("{kind} {name} does not exist in this namespace: declare it, or correct `{field}`.");
+    Readiness::Stuck(Reason::MissingReference, say)
 }
 
 /// The first objection, if there is one.

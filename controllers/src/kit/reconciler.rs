@@ -83,6 +83,11 @@ impl<S> ReconcileResult<S> {
         Self { error: self.error.or(acted.err()), ..self }
     }
 
+    /// The same, looked at again within this time at the latest.
+    pub fn sooner(self, limit: Option<Duration>) -> Self {
+        Self { again: self.again.into_iter().chain(limit).min(), ..self }
+    }
+
     /// The status stays as it is.
     pub fn unchanged() -> Self {
         Self { status: None, again: None, error: None, event_source: EventSource::Operator, events: Vec::new() }

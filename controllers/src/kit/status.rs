@@ -20,6 +20,9 @@ pub trait HasStatus: Kind + Serialize {
     /// The status as last seen.
     fn status(&self) -> Option<&Self::Status>;
 
+    /// The generation of which that status speaks.
+    fn observed_generation(&self) -> Option<i64>;
+
     /// Puts a status in.
     fn with_status(&self, status: Self::Status) -> Self;
 }
@@ -31,6 +34,10 @@ macro_rules! has_status {
 
             fn status(&self) -> Option<&$status> {
                 self.status.as_ref()
+            }
+
+            fn observed_generation(&self) -> Option<i64> {
+                self.status.as_ref().map(|status| status.observed_generation)
             }
 
             fn with_status(&self, status: $status) -> Self {

@@ -16,7 +16,7 @@ use super::{closing, judge};
 use crate::kit::finalizer;
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::{CONFIRMATION, Holding, Liveness};
-use crate::kit::placement::{Assignment, Placement};
+use crate::kit::telling::{Assignment, Placement};
 
 /// How often to look at a lane that an interlock keeps closed: nobody tells when its station does not name it any more.
 const INTERLOCK_LOOK: Duration = Duration::from_secs(30);

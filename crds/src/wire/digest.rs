@@ -1,6 +1,7 @@
 //! Canonical JSON and digests over items and sets of items.
 
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,14 +10,20 @@ use serde_json::Value;
 use crate::units::{Digest, hex};
 
 /// What cannot be written as canonical JSON here.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CanonicalError {
     /// A number that is not a whole number of at most 53 bits, which RFC 8785 would write differently elsewhere.
     #[error("`{0}` is not a whole number below 2^53: use whole numbers in a smaller unit")]
     Fraction(String),
     /// The value could not be turned into JSON at all.
     #[error("the value cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[source] Arc<serde_json::Error>),
+}
+
+impl From<serde_json::Error> for CanonicalError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(Arc::new(error))
+    }
 }
 
 /// The RFC 8785 form of a value that holds only strings, whole numbers, booleans, lists and objects.

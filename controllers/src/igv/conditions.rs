@@ -1,120 +1,24 @@
-//! Where the readiness of an IGV is judged.
+//! The conditions of an IGV. Pure.
 
 use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Reason};
 use kalong_crds::igv::{Laden, Side, VehicleConnection};
-use kalong_crds::wire::reported::{IgvReport, ItemState};
+use kalong_crds::wire::reported::IgvReport;
 
 use super::observe::Observed;
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
-use crate::kit::readiness::{Readiness, carried, commissioning, first, ready};
+use crate::kit::readiness::{Readiness, carried, commissioning, ready};
 
 /// Operating modes in which a vehicle takes orders (VDA 5050 2.1, 6.11).
 const TAKES_ORDERS: [&str; 2] = ["AUTOMATIC", "SEMIAUTOMATIC"];
 
-/// Objections that stand whatever an agent says.
-pub(super) fn declared(observed: &Observed) -> Option<Readiness> {
-    let spec = &observed.igv.spec;
-    if observed.igv.metadata.deletion_timestamp.is_some() {
-        let say = format!("Being removed: agent {} has to let go of it first.", spec.agent_ref);
-        return Some(Readiness::Converging(Reason::Terminating, say));
-    }
-    if observed.life == LifecycleStage::Planned {
-        return Some(Readiness::Resting(Reason::Planned));
-    }
-    if spec.suspend {
-        return Some(Readiness::Resting(Reason::Suspended));
-    }
-    if observed.life == LifecycleStage::UnknownPhase {
-        let phase = spec.phase.as_ref().map(|phase| phase.as_str()).unwrap_or_default();
-        let say = format!(
-            "Phase {phase} does not exist in this namespace: declare it; until then everything stays as it is."
-        );
-        return Some(Readiness::Stuck(Reason::UnknownPhase, say));
-    }
-    let missing = |kind: &str, name: &str, field: &str| {
-        let say = format!("{kind} {name} does not exist in this namespace: declare it, or correct `{field}`.");
-        Readiness::Stuck(Reason::MissingReference, say)
-    };
-    first([
-        observed.agent_id.as_ref().err().map(|error| Readiness::Stuck(Reason::IdentityTooLong, error.to_string())),
-        (!observed.twins.is_empty()).then(|| {
-            let say = format!(
-                "IGV {} declares the vehicle {} {} too: one vehicle is one IGV; remove all but one.",
-                observed.twins.iter().take(8).cloned().collect::<Vec<_>>().join(", "),
-                spec.vda5050.manufacturer,
-                spec.vda5050.serial_number
-            );
-            Readiness::Stuck(Reason::InvalidSpec, say)
-        }),
-        observed.crossing.is_none().then(|| missing("Crossing", spec.crossing_ref.as_str(), "spec.crossingRef")),
-        observed.agent.is_none().then(|| missing("EdgeAgent", spec.agent_ref.as_str(), "spec.agentRef")),
-        spec.firmware
-            .as_ref()
-            .filter(|_| observed.release.is_none())
-            .map(|firmware| missing("FirmwareRelease", firmware.release.as_str(), "spec.firmware.release")),
-        observed.not_enrolled().then(|| {
-            let say =
-                format!("Agent {} has not enrolled: run `kubectl kalong enrol {}`.", spec.agent_ref, spec.agent_ref);
-            Readiness::Converging(Reason::NotEnrolled, say)
-        }),
-    ])
-}
-
-/// Objections that rest on what the agent says. That the vehicle is away is none: what is declared is in force at its agent.
-fn realised(observed: &Observed) -> Option<Readiness> {
-    let agent = &observed.igv.spec.agent_ref;
-    let report = match (observed.liveness(), &observed.report) {
-        (Liveness::Lost, _) => {
-            let say = format!(
-                "Agent {agent} has been silent for longer than the grace time: look at the box, its power and its uplink."
-            );
-            return Some(Readiness::Unknown(Reason::AgentUnreachable, say));
-        }
-        (Liveness::Pending, _) => {
-            return Some(Readiness::Converging(Reason::Applying, format!("Waiting to hear agent {agent}.")));
-        }
-        (Liveness::Live, None) => {
-            return Some(Readiness::Converging(Reason::Applying, format!("Agent {agent} is being told.")));
-        }
-        (Liveness::Live, Some(report)) => report,
-    };
-    let confirmed = matches!(&observed.order, Some(Ok(item)) if item.hash == report.hash);
-    let reason = |otherwise| Reason::parse(&report.reason).unwrap_or(otherwise);
-    let broker = report.igv.as_ref().is_some_and(|igv| igv.broker);
-    let differs = |judged: ConditionUpdate| {
-        (judged.status == ConditionStatus::False).then_some(Readiness::Stuck(judged.reason, judged.message))
-    };
-    first([
-        (!confirmed).then(|| {
-            Readiness::Converging(Reason::Applying, format!("Waiting for agent {agent} to confirm what it was told."))
-        }),
-        (report.state == ItemState::Rejected)
-            .then(|| Readiness::Stuck(reason(Reason::RejectedByAgent), report.message.clone())),
-        (!broker).then(|| Readiness::Converging(Reason::FleetUnreachable, fleet(observed))),
-        (report.state == ItemState::Failed)
-            .then(|| Readiness::Converging(reason(Reason::FailedOnDevice), report.message.clone())),
-        differs(maps(observed)),
-        differs(firmware(observed)),
-    ])
-}
-
-fn fleet(observed: &Observed) -> String {
-    let spec = &observed.igv.spec;
-    format!(
-        "Agent {} does not reach the fleet's broker at {}: check the broker, the network between them and `broker.endpoint`.",
-        spec.agent_ref, spec.broker.endpoint
-    )
-}
-
 /// All conditions, in the order for readers.
-pub(super) fn conditions(observed: &Observed, declared: Option<&Readiness>) -> Vec<ConditionUpdate> {
-    let verdict = declared.cloned().or_else(|| realised(observed));
+pub(super) fn all(observed: &Observed, objection: Option<&Readiness>) -> Vec<ConditionUpdate> {
     let [is_ready, reconciling, stalled] =
         if observed.life == LifecycleStage::Commissioning && !observed.igv.spec.suspend {
-            commissioning(verdict.as_ref())
+            commissioning(objection)
         } else {
-            ready(verdict.as_ref())
+            ready(objection)
         };
     vec![
         is_ready,
@@ -137,10 +41,12 @@ fn fact(observed: &Observed, kind: ConditionType) -> Result<&IgvReport, Conditio
     if observed.igv.spec.suspend {
         return Err(ConditionUpdate::unknown(kind, Reason::Suspended, ""));
     }
-    match observed.liveness() {
+    match observed.agent.liveness() {
         Liveness::Pending => Err(carried(observed.igv.as_ref(), kind)),
         Liveness::Lost => Err(ConditionUpdate::unknown(kind, Reason::AgentUnreachable, "")),
-        Liveness::Live => observed.heard().ok_or_else(|| ConditionUpdate::unknown(kind, Reason::Initializing, "")),
+        Liveness::Live => {
+            observed.live_report().ok_or_else(|| ConditionUpdate::unknown(kind, Reason::Initializing, ""))
+        }
     }
 }
 
@@ -162,7 +68,7 @@ fn connected(observed: &Observed) -> ConditionUpdate {
         Ok(report) => report,
     };
     if !report.broker {
-        return ConditionUpdate::no(kind, Reason::FleetUnreachable, fleet(observed));
+        return ConditionUpdate::no(kind, Reason::FleetUnreachable, unreachable_broker(observed));
     }
     match report.connection {
         VehicleConnection::Unknown => ConditionUpdate::no(
@@ -288,7 +194,7 @@ fn safe_to_change(observed: &Observed) -> ConditionUpdate {
     }
 }
 
-fn maps(observed: &Observed) -> ConditionUpdate {
+pub(super) fn maps(observed: &Observed) -> ConditionUpdate {
     let kind = ConditionType::MapsCurrent;
     let report = match fact(observed, kind) {
         Err(otherwise) => return otherwise,
@@ -323,7 +229,7 @@ fn maps(observed: &Observed) -> ConditionUpdate {
     }
 }
 
-fn firmware(observed: &Observed) -> ConditionUpdate {
+pub(super) fn firmware(observed: &Observed) -> ConditionUpdate {
     let kind = ConditionType::FirmwareUpToDate;
     let report = match fact(observed, kind) {
         Err(otherwise) => return otherwise,
@@ -359,5 +265,14 @@ fn firmware(observed: &Observed) -> ConditionUpdate {
             runs.collect::<Vec<_>>().join(", "),
             wanted.release
         ),
+    )
+}
+
+/// Why the agent does not reach the fleet's broker, as a sentence.
+pub(super) fn unreachable_broker(observed: &Observed) -> String {
+    let spec = &observed.igv.spec;
+    format!(
+        "Agent {} does not reach the fleet's broker at {}: check the broker, the network between them and `broker.endpoint`.",
+        spec.agent_ref, spec.broker.endpoint
     )
 }
