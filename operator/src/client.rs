@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ConfigExt};
 use kube::{Client, Config};
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::retry::RetryLayer;
 use tower::{BoxError, Layer, Service, ServiceBuilder};
@@ -237,11 +237,11 @@ where
 /// Until when the server asked not to be asked the same again, by method and path. Whoever asked may give up at its own deadline
 /// and come again under its own backoff, sooner than the server wants: this remembers.
 #[derive(Clone, Default)]
-struct Courtesy(Arc<std::sync::Mutex<HashMap<(Method, String), Instant>>>);
+struct Courtesy(Arc<Mutex<HashMap<(Method, String), Instant>>>);
 
 impl Courtesy {
     async fn wait(&self, key: &(Method, String)) {
-        let until = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+        let until = self.0.lock().get(key).copied();
         if let Some(until) = until {
             sleep_until(until).await;
         }
@@ -254,7 +254,7 @@ impl Courtesy {
         let asked = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
         if let Some(seconds) = asked {
             let now = Instant::now();
-            let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut until = self.0.lock();
             until.retain(|_, at| *at > now);
             until.insert(key, now + Duration::from_secs(seconds).min(PATIENCE));
         }
@@ -275,7 +275,7 @@ impl Budget {
 
     async fn wait(&self) {
         let turn = {
-            let mut next = self.next.lock().await;
+            let mut next = self.next.lock();
             let turn = (*next).max(Instant::now());
             *next = turn + self.gap;
             turn

@@ -1,9 +1,10 @@
 //! Whether the process lives and what it is ready for. A part that must not stand still beats; one that stands still ends us.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// How far the process is.
@@ -64,7 +65,7 @@ impl Health {
     }
 
     fn with<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
-        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        read(&mut self.0.lock())
     }
 
     /// How far the process is.

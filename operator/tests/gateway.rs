@@ -18,8 +18,9 @@ mod tests {
     use kalong_crds::wire::signature::Signer;
     use kalong_crds::wire::telemetry::{CLEARANCE_BOUNDS, ClassCount, GATE_BOUNDS, LaneCounters, Telemetry, Timing};
     use kalong_crds::wire::topic::{Down, OPERATOR_STATE, Up};
+    use kalong_operator::broker::Limits;
     use kalong_operator::broker::metrics::{Denied, Handshake};
-    use kalong_operator::broker::{EndReason, Limits};
+    use kalong_operator::transport::EndReason;
     use prometheus::{Encoder, Registry, TextEncoder};
     use rumqttc::{Connect, ConnectReturnCode, LastWill, Packet, Protocol, PubAck, Publish, QoS, SubscribeReasonCode};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,7 +37,7 @@ mod tests {
         let agent = id("probe");
         let mut raw = site.enter(&agent).await;
         raw.subscribe(&[&Down::Ctl.of(&agent)]).await;
-        site.intake.session(&agent).control(Bytes::from_static(b"alive"));
+        site.handler.session(&agent).control(Bytes::from_static(b"alive"));
         assert_eq!(raw.message().await.unwrap().payload, "alive");
         raw.send(Packet::Disconnect).await;
         raw.closed().await;
@@ -98,7 +99,7 @@ mod tests {
                 assert_eq!(raw.next().await, None);
             }
         }
-        assert_eq!(site.intake.count(|_| true), 0);
+        assert_eq!(site.handler.count(|_| true), 0);
         until("both are counted", || {
             site.metrics.handshakes(Handshake::Tls) == 1 && site.metrics.handshakes(Handshake::Identity) == 1
         })
@@ -127,7 +128,7 @@ mod tests {
             raw.closed().await;
             until("the denial is counted", || site.metrics.denials(Denied::Publish) == n).await;
         }
-        assert_eq!(site.intake.count(|seen| matches!(seen, Seen::Frame(..))), 0);
+        assert_eq!(site.handler.count(|seen| matches!(seen, Seen::Frame(..))), 0);
         alive(&site).await;
     }
 
@@ -172,7 +173,7 @@ mod tests {
             [&[0x10, 29, 0, 4][..], b"MQTT", &[5, 2, 0, 30, 5, 0x11, 0, 0, 0, 9, 0, 11], b"mong-cai.a1"].concat();
         raw.wire.get_mut().write_all(&connect).await.unwrap();
         raw.closed().await;
-        assert_eq!(site.intake.count(|_| true), 0);
+        assert_eq!(site.handler.count(|_| true), 0);
         alive(&site).await;
     }
 
@@ -202,9 +203,9 @@ mod tests {
         for _ in 0..60 {
             let mut raw = site.enter(&agent).await;
             raw.subscribe(&[&Down::Desired.of(&agent), &Down::Ctl.of(&agent)]).await;
-            let session = site.intake.session(&agent);
+            let session = site.handler.session(&agent);
             for n in 0..40 {
-                session.desired([Bytes::from(format!("d{n}"))]);
+                session.desired(vec![Bytes::from(format!("d{n}"))]);
                 session.control(Bytes::from(format!("c{n}")));
             }
             raw.send(Packet::Disconnect).await;
@@ -222,7 +223,7 @@ mod tests {
         raw.send(Packet::Connect(packet)).await;
         raw.subscribe(&[&Down::Ctl.of(&agent)]).await;
         let start = Instant::now();
-        let session = site.intake.session(&agent);
+        let session = site.handler.session(&agent);
         let writer = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(100));
             loop {
@@ -245,7 +246,7 @@ mod tests {
         let agent = id("a1");
         let mut raw = site.enter(&agent).await;
         raw.subscribe(&[&Down::Desired.of(&agent)]).await;
-        site.intake.session(&agent).desired((0..60).map(|_| Bytes::from(vec![b'x'; 60_000])));
+        site.handler.session(&agent).desired((0..60).map(|_| Bytes::from(vec![b'x'; 60_000])).collect());
         until("it is closed", || site.metrics.ends(EndReason::WriteTimeout) == 1).await;
     }
 
@@ -255,7 +256,7 @@ mod tests {
         let agent = id("a1");
         let mut raw = site.enter(&agent).await;
         raw.subscribe(&[&Down::Ctl.of(&agent)]).await;
-        let session = site.intake.session(&agent);
+        let session = site.handler.session(&agent);
         session.control(Bytes::from_static(b"1"));
         session.control(Bytes::from_static(b"2"));
         let mut numbers = Vec::new();
@@ -275,9 +276,9 @@ mod tests {
         let agent = id("a1");
         let mut raw = site.enter(&agent).await;
         raw.subscribe(&[&Down::Desired.of(&agent), &Down::Ctl.of(&agent)]).await;
-        let session = site.intake.session(&agent);
+        let session = site.handler.session(&agent);
         for n in 0..500_u32 {
-            session.desired([1, 2].map(|part| Bytes::from(format!("{n}/{part}"))));
+            session.desired([1, 2].map(|part| Bytes::from(format!("{n}/{part}"))).to_vec());
         }
         session.control(Bytes::from_static(b"last"));
         let mut got = Vec::new();
@@ -302,7 +303,7 @@ mod tests {
         second.send(Packet::PingReq).await;
         assert_eq!(second.next().await, Some(Packet::PingResp));
         assert_eq!(site.metrics.connected(), 1);
-        let seen = site.intake.seen.lock().unwrap().clone();
+        let seen = site.handler.seen.lock().unwrap().clone();
         let (a, ended) = (agent.clone(), EndReason::TakenOver);
         let expected =
             [Seen::Started(a.clone()), Seen::TakenOver(a.clone()), Seen::Ended(a.clone(), ended), Seen::Started(a)];
@@ -350,11 +351,11 @@ mod tests {
         let address = site.gateway.local_addr();
         let mut raw = site.enter(&id("a1")).await;
         let _silent = TcpStream::connect(address).await.unwrap();
-        let (ca, intake) = (site.ca, site.intake);
+        let (ca, handler) = (site.ca, site.handler);
         site.gateway.stop(Duration::from_secs(5)).await.unwrap();
         raw.closed().await;
-        assert_eq!(intake.count(|seen| matches!(seen, Seen::Ended(_, EndReason::Shutdown))), 1);
-        let site = Site::under(ca, intake, Limits::default(), address).await;
+        assert_eq!(handler.count(|seen| matches!(seen, Seen::Ended(_, EndReason::Shutdown))), 1);
+        let site = Site::under(ca, handler, Limits::default(), address).await;
         assert_eq!(site.gateway.local_addr(), address);
         alive(&site).await;
     }

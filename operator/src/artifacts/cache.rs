@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use kalong_crds::units::Digest;
+use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 
 use crate::metrics::Metrics;
@@ -137,7 +138,7 @@ impl Cache {
     }
 
     fn with<T>(&self, read: impl FnOnce(&mut Index) -> T) -> T {
-        read(&mut self.index.lock().unwrap_or_else(PoisonError::into_inner))
+        read(&mut self.index.lock())
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {

@@ -1,7 +1,7 @@
 //! Keeps wanted artifacts in the cache: fetched in the background, two at a time, and tried again for as long as they are wanted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -10,6 +10,7 @@ use kalong_controllers::kit::mirror::{Mirror, MirrorState};
 use kalong_crds::condition::Reason;
 use kalong_crds::firmware_release::Artifact;
 use kalong_crds::units::Digest;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
@@ -119,7 +120,7 @@ impl Mirror for ArtifactMirror {
 
 impl Shared {
     fn with<T>(&self, read: impl FnOnce(&mut HashMap<Digest, Work>) -> T) -> T {
-        read(&mut self.work.lock().unwrap_or_else(PoisonError::into_inner))
+        read(&mut self.work.lock())
     }
 
     fn admit(&self, artifact: &Artifact) -> Result<u64, FetchError> {

@@ -1,4 +1,4 @@
-//! Who may do what: identity from the certificate, and the exact list of topics. Nothing that is not on the list reaches the router.
+//! Access control of MQTT packets: an exact list of topics for each agent. Nothing that is not on the list reaches the router.
 
 use std::time::Duration;
 
@@ -6,51 +6,13 @@ use kalong_crds::units::AgentId;
 use kalong_crds::wire::MAX_MESSAGE;
 use kalong_crds::wire::topic::{Down, OPERATOR_STATE, Up};
 use rumqttc::{Connect, ConnectReturnCode, Protocol, Publish, QoS};
-use rustls::pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::limits::{MAX_BEAT, MAX_TOPIC};
 
-/// Why a certificate names no agent.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// The client sent none.
-    #[error("the connection carries no client certificate")]
-    Missing,
-    /// It cannot be read.
-    #[error("the client certificate cannot be read: {0}")]
-    Unreadable(String),
-    /// Not exactly one common name that is an agent's identity.
-    #[error("the client certificate names no agent: its subject must have one common name `<namespace>.<name>`")]
-    Nameless,
-}
-
-impl IdentityError {
-    /// The word for logs.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Missing => "no-certificate",
-            Self::Unreadable(_) => "unreadable-certificate",
-            Self::Nameless => "nameless-certificate",
-        }
-    }
-}
-
-/// The agent that a verified client certificate names.
-pub fn identity(chain: Option<&[CertificateDer<'_>]>) -> Result<AgentId, IdentityError> {
-    let leaf = chain.and_then(<[_]>::first).ok_or(IdentityError::Missing)?;
-    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|e| IdentityError::Unreadable(e.to_string()))?;
-    let mut names = certificate.subject().iter_common_name();
-    let (Some(name), None) = (names.next(), names.next()) else {
-        return Err(IdentityError::Nameless);
-    };
-    name.as_str().ok().and_then(|text| text.parse().ok()).ok_or(IdentityError::Nameless)
-}
-
-/// What of a packet is not allowed.
+/// Why a packet is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// Another version of MQTT.
+    /// Not MQTT 3.1.1.
     #[error("only MQTT 3.1.1 is spoken here")]
     Version,
     /// Without keep-alive a dead agent is never noticed.
@@ -74,7 +36,7 @@ pub enum Denial {
 }
 
 impl Denial {
-    /// What CONNACK says of it.
+    /// Return code for CONNACK.
     pub fn code(self) -> ConnectReturnCode {
         match self {
             Self::Version => ConnectReturnCode::RefusedProtocolVersion,
@@ -84,7 +46,7 @@ impl Denial {
     }
 }
 
-/// Judges CONNECT; gives the time after which silence ends the session.
+/// Checks CONNECT; returns how long the session may be silent, one and a half keep-alive intervals (MQTT 3.1.1, section 3.1.2.10).
 pub fn connect(agent: &AgentId, packet: &Connect) -> Result<Duration, Denial> {
     if packet.protocol != Protocol::V4 {
         return Err(Denial::Version);
@@ -101,7 +63,7 @@ pub fn connect(agent: &AgentId, packet: &Connect) -> Result<Duration, Denial> {
     Ok(Duration::from_secs(packet.keep_alive.into()) * 3 / 2)
 }
 
-/// Judges a publish; gives the topic that it is for.
+/// Checks a PUBLISH against the topics of its sender; returns which of them it is.
 pub fn publish(agent: &AgentId, packet: &Publish) -> Result<Up, Denial> {
     if packet.qos == QoS::ExactlyOnce {
         return Err(Denial::Qos);
@@ -117,16 +79,16 @@ pub fn publish(agent: &AgentId, packet: &Publish) -> Result<Up, Denial> {
     Ok(up)
 }
 
-/// What a filter of SUBSCRIBE stands for.
+/// A topic that an agent may subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// One of the agent's own topics.
     Own(Down),
-    /// The hint for all.
+    /// The retained message for all agents.
     OperatorState,
 }
 
-/// Judges one filter: exact names only.
+/// Checks one filter of SUBSCRIBE: exact names only, no wildcard.
 pub fn subscribe(agent: &AgentId, filter: &str) -> Option<Grant> {
     if filter == OPERATOR_STATE {
         return Some(Grant::OperatorState);

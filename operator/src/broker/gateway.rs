@@ -1,37 +1,36 @@
 //! The listener: one task a connection, a deadline at every step, a stop that ends in time.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kalong_crds::units::AgentId;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Intake;
-use super::access::{self, IdentityError};
-use super::limits::{ACCEPT_PAUSE, Bucket, LISTEN_BACKLOG, Limits};
+use super::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, Limits};
 use super::metrics::{GatewayMetrics, Handshake};
-use super::registry::Registry;
 use super::router::{Fatal, Router, RouterError, RouterSettings};
 use super::session;
+use super::shared::Shared;
+use crate::identity::{self, IdentityError};
+use crate::transport::SessionHandler;
 
-/// What a gateway is made of.
+/// Where and how a gateway serves.
 pub struct GatewayConfig {
     /// Where it listens; port 0 picks a free one.
     pub listen: SocketAddr,
     /// The TLS configuration; new connections use the newest.
     pub tls: watch::Receiver<Arc<ServerConfig>>,
-    /// What it grants.
+    /// Bounds and deadlines.
     pub limits: Limits,
-    /// What it counts.
+    /// Counters.
     pub metrics: Arc<GatewayMetrics>,
 }
 
@@ -50,35 +49,13 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
-    /// The word for logs.
+    /// Log field.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Listen(..) => "listen",
             Self::Router(_) => "router",
             Self::Stop(_) => "stop",
         }
-    }
-}
-
-/// What all connections share.
-pub(super) struct Shared {
-    pub intake: Arc<dyn Intake>,
-    pub router: Router,
-    pub registry: Arc<Registry>,
-    pub limits: Limits,
-    pub metrics: Arc<GatewayMetrics>,
-    pub stopping: CancellationToken,
-    tls: watch::Receiver<Arc<ServerConfig>>,
-    handshakes: Semaphore,
-    sites: Mutex<HashMap<String, Arc<Mutex<Bucket>>>>,
-}
-
-impl Shared {
-    /// The bucket of the agent's site.
-    pub fn site(&self, agent: &AgentId) -> Arc<Mutex<Bucket>> {
-        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = || Arc::new(Mutex::new(Bucket::new(self.limits.site, Instant::now())));
-        Arc::clone(sites.entry(agent.namespace().to_owned()).or_insert_with(made))
     }
 }
 
@@ -90,24 +67,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts router, watchdog and listener. Frames go to the intake from now on.
-    pub async fn start(config: GatewayConfig, intake: Arc<dyn Intake>) -> Result<Self, GatewayError> {
+    /// Starts router, watchdog and listener. The handler is called from now on.
+    pub async fn start(config: GatewayConfig, handler: Arc<dyn SessionHandler>) -> Result<Self, GatewayError> {
         let GatewayConfig { listen, tls, limits, metrics } = config;
         let settings = RouterSettings::for_sessions(limits.sessions);
-        let router = Router::start(settings, limits.sessions, limits.watchdog, intake.operator_state()).await?;
+        let router = Router::start(settings, limits.sessions, limits.watchdog, handler.operator_state()).await?;
         let listener = bind(listen).map_err(|e| GatewayError::Listen(listen, e))?;
         let local = listener.local_addr().map_err(|e| GatewayError::Listen(listen, e))?;
-        let shared = Arc::new(Shared {
-            intake,
-            router,
-            registry: Arc::default(),
-            handshakes: Semaphore::new(limits.handshakes),
-            limits,
-            metrics,
-            stopping: CancellationToken::new(),
-            tls,
-            sites: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(handler, router, limits, metrics, tls));
         let tasks = TaskTracker::new();
         tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
         tracing::info!(address = %local, "the gateway listens");
@@ -203,5 +170,5 @@ async fn handshake(stream: TcpStream, shared: &Shared) -> std::io::Result<TlsStr
 }
 
 fn named(stream: &TlsStream<TcpStream>) -> Result<AgentId, IdentityError> {
-    access::identity(stream.get_ref().1.peer_certificates())
+    identity::agent_of(stream.get_ref().1.peer_certificates())
 }

@@ -1,8 +1,8 @@
-//! What the gateway counts.
+//! Counters of the gateway.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::EndReason;
+use crate::transport::EndReason;
 
 /// How an attempt to connect went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Denied {
     }
 }
 
-/// The gateway's counters.
+/// Registered once for each process.
 #[derive(Debug)]
 pub struct GatewayMetrics {
     connected: IntGauge,

@@ -1,22 +1,23 @@
-//! What waits for one agent: the handle that the uplink holds on a session.
+//! What is queued for one agent: the [`Session`] that the uplink holds.
 //!
 //! One message an agent is in the router at a time. `desired` and `ctl` share one sequence, and the router would keep them in two logs:
 //! two messages at once could change places, and the agent would refuse the lower number.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::topic::Down;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::EndReason;
 use super::router::Router;
+use crate::transport::{EndReason, Session};
 
-/// Control messages that may wait; beyond that the oldest goes. Each is asked for again by what it concerns.
+/// Control messages in the queue of one agent; the oldest is dropped beyond that. Whatever each concerns is sent again when it is needed.
 const MAX_CONTROL: usize = 64;
 
 /// A message that takes longer through the router and the agent's window will not arrive; a new session is the cure.
@@ -24,9 +25,9 @@ const TRAVEL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Ends a session, once, with the first reason that was given.
 #[derive(Clone, Debug)]
-pub(super) struct Kill(Arc<watch::Sender<Option<EndReason>>>);
+pub(super) struct SessionKill(Arc<watch::Sender<Option<EndReason>>>);
 
-impl Kill {
+impl SessionKill {
     pub fn new() -> (Self, watch::Receiver<Option<EndReason>>) {
         let (tx, rx) = watch::channel(None);
         (Self(Arc::new(tx)), rx)
@@ -43,129 +44,112 @@ impl Kill {
     }
 }
 
-/// Handle on one session of one agent. It outlives the session without harm.
-#[derive(Clone)]
-pub struct Session {
+/// The queue of one session, and its way through the router.
+pub(super) struct Outbox {
     number: u64,
-    kill: Kill,
-    outbox: Arc<Outbox>,
-}
-
-struct Outbox {
     agent: AgentId,
-    router: Option<Router>,
+    kill: SessionKill,
+    router: Router,
     queue: Mutex<Queue>,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<(Down, Bytes)>,
-    travelling: Option<Instant>,
-    desired: bool,
-    ctl: bool,
-}
-
-impl Session {
-    pub(super) fn new(number: u64, agent: AgentId, kill: Kill, router: Router) -> Self {
-        Self::over(number, agent, kill, Some(router))
+impl Outbox {
+    pub fn new(number: u64, agent: AgentId, kill: SessionKill, router: Router) -> Arc<Self> {
+        Arc::new(Self { number, agent, kill, router, queue: Mutex::default() })
     }
 
-    fn over(number: u64, agent: AgentId, kill: Kill, router: Option<Router>) -> Self {
-        Self { number, kill, outbox: Arc::new(Outbox { agent, router, queue: Mutex::default() }) }
-    }
-
-    /// A session without a wire: what is sent waits until it is taken with [`Session::take`].
-    #[cfg(test)]
-    pub(crate) fn unwired(number: u64, agent: AgentId) -> Self {
-        Self::over(number, agent, Kill::new().0, None)
-    }
-
-    /// Everything that waits.
-    #[cfg(test)]
-    pub(crate) fn take(&self) -> Vec<(Down, Bytes)> {
-        self.queue().waiting.drain(..).collect()
-    }
-
-    /// Why it was ended, if it was.
-    #[cfg(test)]
-    pub(crate) fn ended(&self) -> Option<EndReason> {
-        *self.kill.0.borrow()
-    }
-
-    /// Number of the session, unique in this process.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Sends the parts of one `desired`. Parts of an earlier one that still wait are dropped: the newest wins.
-    pub fn desired(&self, parts: impl IntoIterator<Item = Bytes>) {
-        let mut queue = self.queue();
-        queue.waiting.retain(|(down, _)| *down != Down::Desired);
-        queue.waiting.extend(parts.into_iter().map(|part| (Down::Desired, part)));
+    /// The agent subscribed to this topic, and its link's subscription is in force.
+    pub fn subscribed(&self, down: Down) {
+        let mut queue = self.queue.lock();
+        queue.open(down);
         self.pump(&mut queue);
     }
 
-    /// Sends one control message.
-    pub fn control(&self, message: Bytes) {
-        let mut queue = self.queue();
-        if queue.waiting.iter().filter(|(down, _)| *down == Down::Ctl).count() >= MAX_CONTROL
-            && let Some(oldest) = queue.waiting.iter().position(|(down, _)| *down == Down::Ctl)
-        {
-            queue.waiting.remove(oldest);
-        }
-        queue.waiting.push_back((Down::Ctl, message));
-        self.pump(&mut queue);
-    }
-
-    /// Ends the session.
-    pub fn end(&self, reason: EndReason) {
-        self.kill.end(reason);
-    }
-
-    /// The agent subscribed this topic, and its link's subscription is in force.
-    pub(super) fn subscribed(&self, down: Down) {
-        let mut queue = self.queue();
-        match down {
-            Down::Desired => queue.desired = true,
-            Down::Ctl => queue.ctl = true,
-        }
-        self.pump(&mut queue);
-    }
-
-    /// The message that travelled through the router is on its way to the agent.
-    pub(super) fn arrived(&self) {
-        let mut queue = self.queue();
+    /// The message that travelled through the router was written to the agent's connection.
+    pub fn arrived(&self) {
+        let mut queue = self.queue.lock();
         queue.travelling = None;
         self.pump(&mut queue);
     }
 
     fn pump(&self, queue: &mut Queue) {
-        let Some(router) = &self.outbox.router else { return };
-        let open = match queue.waiting.front() {
-            Some((Down::Desired, _)) => queue.desired,
-            Some((Down::Ctl, _)) => queue.ctl,
-            None => false,
-        };
         if let Some(since) = queue.travelling {
             if since.elapsed() > TRAVEL_DEADLINE {
-                tracing::warn!(agent = %self.outbox.agent, "a message did not come through the router; the session is ended");
+                tracing::warn!(agent = %self.agent, "A message was lost in the router; the session is ended.");
                 self.kill.end(EndReason::Lost);
             }
             return;
         }
-        if !open {
-            return;
-        }
-        if let Some((down, message)) = queue.waiting.pop_front() {
-            match router.publish(down.of(&self.outbox.agent), message) {
+        if let Some((down, message)) = queue.next() {
+            match self.router.publish(down.of(&self.agent), message) {
                 Ok(()) => queue.travelling = Some(Instant::now()),
                 Err(_) => self.kill.end(EndReason::RouterGone),
             }
         }
     }
+}
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.outbox.queue.lock().unwrap_or_else(PoisonError::into_inner)
+impl Session for Outbox {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn desired(&self, parts: Vec<Bytes>) {
+        let mut queue = self.queue.lock();
+        queue.desired(parts);
+        self.pump(&mut queue);
+    }
+
+    fn control(&self, message: Bytes) {
+        let mut queue = self.queue.lock();
+        queue.control(message);
+        self.pump(&mut queue);
+    }
+
+    fn end(&self, reason: EndReason) {
+        self.kill.end(reason);
+    }
+}
+
+/// Messages in the order in which they will be sent.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(Down, Bytes)>,
+    /// Since when a message is in the router.
+    travelling: Option<Instant>,
+    desired_open: bool,
+    ctl_open: bool,
+}
+
+impl Queue {
+    fn desired(&mut self, parts: Vec<Bytes>) {
+        self.waiting.retain(|(down, _)| *down != Down::Desired);
+        self.waiting.extend(parts.into_iter().map(|part| (Down::Desired, part)));
+    }
+
+    fn control(&mut self, message: Bytes) {
+        if self.waiting.iter().filter(|(down, _)| *down == Down::Ctl).count() >= MAX_CONTROL
+            && let Some(oldest) = self.waiting.iter().position(|(down, _)| *down == Down::Ctl)
+        {
+            self.waiting.remove(oldest);
+        }
+        self.waiting.push_back((Down::Ctl, message));
+    }
+
+    fn open(&mut self, down: Down) {
+        match down {
+            Down::Desired => self.desired_open = true,
+            Down::Ctl => self.ctl_open = true,
+        }
+    }
+
+    /// The oldest message, if the agent has subscribed to its topic. A later message never overtakes it.
+    fn next(&mut self) -> Option<(Down, Bytes)> {
+        let open = match self.waiting.front()?.0 {
+            Down::Desired => self.desired_open,
+            Down::Ctl => self.ctl_open,
+        };
+        if open { self.waiting.pop_front() } else { None }
     }
 }
 
@@ -173,32 +157,49 @@ impl Session {
 mod tests {
     use super::*;
 
+    fn subscribed() -> Queue {
+        Queue { desired_open: true, ctl_open: true, ..Queue::default() }
+    }
+
+    fn drain(mut queue: Queue) -> Vec<Bytes> {
+        std::iter::from_fn(|| queue.next()).map(|(_, message)| message).collect()
+    }
+
     #[test]
     fn newest_desired_wins_and_control_keeps_its_place() {
-        let session = Session::unwired(1, "a.b".parse().unwrap());
-        session.desired([Bytes::from_static(b"old1"), Bytes::from_static(b"old2")]);
-        session.control(Bytes::from_static(b"c"));
-        session.desired([Bytes::from_static(b"new")]);
-        let all: Vec<_> = session.take().into_iter().map(|(_, b)| b).collect();
-        assert_eq!(all, ["c", "new"]);
+        let mut queue = subscribed();
+        queue.desired(vec![Bytes::from_static(b"old1"), Bytes::from_static(b"old2")]);
+        queue.control(Bytes::from_static(b"c"));
+        queue.desired(vec![Bytes::from_static(b"new")]);
+        assert_eq!(drain(queue), ["c", "new"]);
     }
 
     #[test]
     fn control_messages_do_not_pile_up() {
-        let session = Session::unwired(1, "a.b".parse().unwrap());
+        let mut queue = subscribed();
         for n in 0..200 {
-            session.control(Bytes::from(n.to_string()));
+            queue.control(Bytes::from(n.to_string()));
         }
-        let all = session.take();
+        let all = drain(queue);
         assert_eq!(all.len(), MAX_CONTROL);
-        assert_eq!(all.last().unwrap().1, "199");
+        assert_eq!(all.last().unwrap(), "199");
+    }
+
+    #[test]
+    fn nothing_overtakes_a_message_whose_topic_is_not_subscribed_yet() {
+        let mut queue = Queue { ctl_open: true, ..Queue::default() };
+        queue.desired(vec![Bytes::from_static(b"d")]);
+        queue.control(Bytes::from_static(b"c"));
+        assert_eq!(queue.next(), None);
+        queue.open(Down::Desired);
+        assert_eq!(drain(queue), ["d", "c"]);
     }
 
     #[test]
     fn first_reason_of_an_end_stays() {
-        let session = Session::unwired(1, "a.b".parse().unwrap());
-        session.end(EndReason::Refused);
-        session.end(EndReason::Shutdown);
-        assert_eq!(session.ended(), Some(EndReason::Refused));
+        let (kill, killed) = SessionKill::new();
+        kill.end(EndReason::Refused);
+        kill.end(EndReason::Shutdown);
+        assert_eq!(*killed.borrow(), Some(EndReason::Refused));
     }
 }

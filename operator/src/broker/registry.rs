@@ -1,14 +1,15 @@
-//! Who is here: at most one session an identity. A newer connection ends the older one and waits until its link is gone,
-//! because the router must never see one id twice.
+//! At most one session for each identity. A newer connection ends the older session and waits until its link is gone, because the router
+//! must never see one id twice.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use kalong_crds::units::AgentId;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::EndReason;
-use super::outbox::Kill;
+use super::outbox::SessionKill;
+use crate::transport::EndReason;
 
 /// All sessions of a gateway.
 #[derive(Default)]
@@ -18,77 +19,75 @@ pub(super) struct Registry {
 
 #[derive(Default)]
 struct Sessions {
-    of: HashMap<AgentId, Place>,
+    of: HashMap<AgentId, Holder>,
     last: u64,
     stopping: bool,
 }
 
-struct Place {
-    kill: Kill,
+/// The session that occupies an identity.
+struct Holder {
+    kill: SessionKill,
     gone: watch::Receiver<()>,
 }
 
-/// The only place of an identity; dropping it lets the next one in.
-pub(super) struct Claim {
+/// The exclusive right to serve an identity; dropping it admits the next connection.
+pub(super) struct Reservation {
     registry: Arc<Registry>,
     agent: AgentId,
     /// Number of the session.
     pub number: u64,
     /// Ends this session.
-    pub kill: Kill,
-    /// Resolves when somebody ended it.
+    pub kill: SessionKill,
+    /// Changes when `kill` was used, here or by a newer connection.
     pub killed: watch::Receiver<Option<EndReason>>,
     _here: watch::Sender<()>,
 }
 
-/// What came of a try to take the place.
-pub(super) enum Try {
-    /// It is taken now.
-    Taken(Claim),
-    /// An older session holds it, was told to end, and will signal when it is gone.
-    Held(watch::Receiver<()>),
-    /// All places are taken, or the gateway stops.
+/// Result of [`Registry::reserve`].
+pub(super) enum Reserve {
+    /// The identity was free.
+    Granted(Reservation),
+    /// An older session was asked to end; the channel closes when it is gone.
+    Occupied(watch::Receiver<()>),
+    /// The limit of sessions is reached, or the gateway stops.
     Full,
 }
 
 impl Registry {
-    /// Takes the place of an identity, or ends its holder.
-    pub fn claim(self: &Arc<Self>, agent: &AgentId, most: usize) -> Try {
-        let mut sessions = self.sessions();
+    /// Reserves an identity, or ends the session that occupies it.
+    pub fn reserve(self: &Arc<Self>, agent: &AgentId, most: usize) -> Reserve {
+        let mut sessions = self.sessions.lock();
         if sessions.stopping {
-            return Try::Full;
+            return Reserve::Full;
         }
-        if let Some(place) = sessions.of.get(agent) {
-            place.kill.end(EndReason::TakenOver);
-            return Try::Held(place.gone.clone());
+        if let Some(holder) = sessions.of.get(agent) {
+            holder.kill.end(EndReason::TakenOver);
+            return Reserve::Occupied(holder.gone.clone());
         }
         if sessions.of.len() >= most {
-            return Try::Full;
+            return Reserve::Full;
         }
         sessions.last += 1;
         let number = sessions.last;
-        let (kill, killed) = Kill::new();
+        let (kill, killed) = SessionKill::new();
         let (here, gone) = watch::channel(());
-        sessions.of.insert(agent.clone(), Place { kill: kill.clone(), gone });
-        Try::Taken(Claim { registry: Arc::clone(self), agent: agent.clone(), number, kill, killed, _here: here })
+        sessions.of.insert(agent.clone(), Holder { kill: kill.clone(), gone });
+        let agent = agent.clone();
+        Reserve::Granted(Reservation { registry: Arc::clone(self), agent, number, kill, killed, _here: here })
     }
 
-    /// Ends every session and lets no new one in.
+    /// Ends every session and admits no new one.
     pub fn stop(&self) {
-        let mut sessions = self.sessions();
+        let mut sessions = self.sessions.lock();
         sessions.stopping = true;
-        for place in sessions.of.values() {
-            place.kill.end(EndReason::Shutdown);
+        for holder in sessions.of.values() {
+            holder.kill.end(EndReason::Shutdown);
         }
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, Sessions> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Claim {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.registry.sessions().of.remove(&self.agent);
+        self.registry.sessions.lock().of.remove(&self.agent);
     }
 }

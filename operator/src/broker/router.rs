@@ -3,13 +3,14 @@
 //! What makes rumqttd 0.20 panic or stall is not reachable through this module: settings are judged before the start, topics come from
 //! our own list, every `Unschedule` is answered at once, and a link that said Disconnect is gone.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use kalong_crds::wire::MAX_MESSAGE;
 use kalong_crds::wire::topic::OPERATOR_STATE;
+use parking_lot::Mutex;
 use rumqttd::local::{LinkRx, LinkTx};
 use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet, Publish};
 use rumqttd::{Broker, Config, Notification, RouterConfig};
@@ -179,7 +180,7 @@ impl Router {
     }
 
     fn send(&self, publish: Publish) -> Result<(), Fatal> {
-        let mut tx = self.inner.publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tx = self.inner.publisher.lock();
         // `send` is async by name only: it never waits.
         match tx.send(Packet::Publish(publish, None)).now_or_never() {
             Some(Ok(_)) => Ok(()),
@@ -191,7 +192,7 @@ impl Router {
     }
 
     fn subscribe_own(&self, filter: &str) -> Result<(), Fatal> {
-        let mut tx = self.inner.publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tx = self.inner.publisher.lock();
         tx.subscribe(filter).map(drop).map_err(|_| Fatal::RouterGone)
     }
 }

@@ -1,4 +1,4 @@
-//! One connection after its handshake: CONNECT, then frames in and messages out until something ends it.
+//! One connection after its TLS handshake: CONNECT, then frames in and messages out until something ends it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use futures::{SinkExt, StreamExt};
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::MAX_MESSAGE;
 use kalong_crds::wire::topic::{Down, OPERATOR_STATE};
+use parking_lot::Mutex;
 use rumqttc::{
     Codec, ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, Subscribe, SubscribeReasonCode, UnsubAck,
     Unsubscribe,
@@ -21,24 +22,24 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::codec::Framed;
 
 use super::access::{self, Grant};
-use super::gateway::Shared;
 use super::limits::{Bucket, CLOSE_DEADLINE, IN_FLIGHT, MAX_TOPIC};
 use super::metrics::{Denied, Handshake};
-use super::outbox::Session;
-use super::registry::{Claim, Try};
+use super::outbox::Outbox;
+use super::registry::{Reservation, Reserve};
 use super::router::{Delivery, Link};
-use super::{EndReason, Entry, Verdict};
+use super::shared::Shared;
+use crate::transport::{Admission, EndReason, FrameResult};
 
-/// Room for the topic and the numbers beside the payload.
+/// Largest MQTT packet, in bytes: the payload with its topic, packet identifier and header.
 const FRAME: usize = MAX_MESSAGE + MAX_TOPIC + 16;
-/// Packets that may wait for the socket; beyond that reading pauses, so an agent that never reads cannot fill memory.
+/// Packets queued for the socket. Reading pauses while the queue is full, so an agent that never reads cannot fill memory.
 const WRITE_QUEUE: usize = 64;
 
 type Wire = Framed<TlsStream<TcpStream>, Codec>;
 
 /// Serves a connection whose client certificate named this agent.
 ///
-/// The permit for what is no session yet is given back once it is one.
+/// The permit counts connections that are no session yet; it is given back once this is one.
 pub(super) async fn serve(
     stream: TlsStream<TcpStream>,
     agent: AgentId,
@@ -53,10 +54,10 @@ pub(super) async fn serve(
     };
     drop(permit);
     match result {
-        Ok((claim, silence)) => hold(wire, agent, shared, claim, silence).await,
+        Ok((reservation, silence)) => run(wire, agent, shared, reservation, silence).await,
         Err((result, code)) => {
             shared.metrics.handshake(result);
-            tracing::info!(%agent, ?result, "a connection was turned away");
+            tracing::info!(%agent, ?result, "A connection was turned away.");
             if let Some(code) = code {
                 let refusal = Packet::ConnAck(ConnAck::new(code, false));
                 let _ = timeout(shared.limits.write, wire.send(refusal)).await;
@@ -66,67 +67,77 @@ pub(super) async fn serve(
     }
 }
 
+/// How the handshake is counted, and what CONNACK says if it is sent at all.
 type TurnedAway = (Handshake, Option<ConnectReturnCode>);
 
-/// CONNECT, the question whether the agent may enter, and its place.
-async fn admit(wire: &mut Wire, agent: &AgentId, shared: &Arc<Shared>) -> Result<(Claim, Duration), TurnedAway> {
+const UNDECIDED: TurnedAway = (Handshake::Undecided, Some(ConnectReturnCode::ServiceUnavailable));
+const REFUSED: TurnedAway = (Handshake::Refused, Some(ConnectReturnCode::NotAuthorized));
+
+/// CONNECT, admission, and the reservation of the identity; with the time after which silence ends the session.
+async fn admit(wire: &mut Wire, agent: &AgentId, shared: &Arc<Shared>) -> Result<(Reservation, Duration), TurnedAway> {
     let first = timeout(shared.limits.connect, wire.next()).await.map_err(|_| (Handshake::Timeout, None))?;
     let Some(Ok(Packet::Connect(packet))) = first else {
         return Err((Handshake::Connect, None));
     };
     let silence = access::connect(agent, &packet).map_err(|denial| {
         shared.metrics.denied(Denied::Connect);
-        tracing::info!(%agent, "CONNECT was refused: {denial}");
+        tracing::info!(%agent, "CONNECT was refused: {denial}.");
         (Handshake::Connect, Some(denial.code()))
     })?;
-    let undecided = (Handshake::Undecided, Some(ConnectReturnCode::ServiceUnavailable));
-    let refused = (Handshake::Refused, Some(ConnectReturnCode::NotAuthorized));
-    let entry = |deadline| timeout(deadline, shared.intake.entry(agent));
-    if entry(shared.limits.connect).await.map_err(|_| undecided)? == Entry::Refused {
-        return Err(refused);
-    }
-    let mut first = true;
-    let claim = loop {
-        match shared.registry.claim(agent, shared.limits.sessions) {
-            Try::Taken(claim) => break claim,
-            Try::Full => return Err((Handshake::Full, Some(ConnectReturnCode::ServiceUnavailable))),
-            Try::Held(mut gone) => {
-                if std::mem::take(&mut first) {
-                    shared.metrics.taken_over();
-                    shared.intake.taken_over(agent);
-                }
-                // The holder was told to end; its link says goodbye before its place is free.
-                let _ = timeout(shared.limits.connect, gone.changed()).await.map_err(|_| undecided)?;
-            }
-        }
-    };
+    admission(agent, shared).await?;
+    let reservation = reserve(agent, shared).await?;
     // It may have been shut out while it waited, or by this very takeover.
-    if entry(shared.limits.connect).await.map_err(|_| undecided)? == Entry::Refused {
-        return Err(refused);
-    }
-    Ok((claim, silence))
+    admission(agent, shared).await?;
+    Ok((reservation, silence))
 }
 
-/// Runs a session and makes its end known, whatever ended it. The link is gone before the place is free.
-async fn hold(wire: Wire, agent: AgentId, shared: Arc<Shared>, claim: Claim, silence: Duration) {
+async fn admission(agent: &AgentId, shared: &Shared) -> Result<(), TurnedAway> {
+    match timeout(shared.limits.connect, shared.handler.admission(agent)).await {
+        Ok(Admission::Admitted) => Ok(()),
+        Ok(Admission::Refused) => Err(REFUSED),
+        Err(_) => Err(UNDECIDED),
+    }
+}
+
+async fn reserve(agent: &AgentId, shared: &Shared) -> Result<Reservation, TurnedAway> {
+    let mut first = true;
+    loop {
+        match shared.registry.reserve(agent, shared.limits.sessions) {
+            Reserve::Granted(reservation) => return Ok(reservation),
+            Reserve::Full => return Err((Handshake::Full, Some(ConnectReturnCode::ServiceUnavailable))),
+            Reserve::Occupied(mut gone) => {
+                if std::mem::take(&mut first) {
+                    shared.metrics.taken_over();
+                    shared.handler.taken_over(agent);
+                }
+                // The older session was asked to end; its link says goodbye before its reservation is dropped.
+                let _ = timeout(shared.limits.connect, gone.changed()).await.map_err(|_| UNDECIDED)?;
+            }
+        }
+    }
+}
+
+/// Runs a session and reports its end, whatever ended it. The link is gone before the reservation is dropped.
+async fn run(wire: Wire, agent: AgentId, shared: Arc<Shared>, reservation: Reservation, silence: Duration) {
     let Ok(link) = shared.router.link(agent.as_str()).await else { return };
-    let session = Session::new(claim.number, agent.clone(), claim.kill.clone(), shared.router.clone());
+    let number = reservation.number;
+    let outbox = Outbox::new(number, agent.clone(), reservation.kill.clone(), shared.router.clone());
     shared.metrics.handshake(Handshake::Accepted);
     shared.metrics.began();
-    let mut standing = Standing { agent, shared, number: claim.number, reason: EndReason::Lost };
-    standing.shared.intake.session_started(&standing.agent, session.clone());
-    tracing::info!(agent = %standing.agent, session = claim.number, "session began");
+    let mut guard = EndGuard { agent: agent.clone(), shared: Arc::clone(&shared), number, reason: EndReason::Lost };
+    shared.handler.session_started(&agent, outbox.clone());
+    tracing::info!(%agent, session = number, "A session began.");
 
     let (sink, stream) = wire.split();
     let (out, packets) = mpsc::channel(WRITE_QUEUE);
-    let buckets = (Bucket::new(standing.shared.limits.agent, Instant::now()), standing.shared.site(&standing.agent));
-    let talk = Talk {
-        agent: standing.agent.clone(),
-        shared: Arc::clone(&standing.shared),
-        session,
+    let write_deadline = shared.limits.write;
+    let connection = Connection {
+        buckets: (Bucket::new(shared.limits.agent, Instant::now()), shared.site_bucket(&agent)),
+        agent,
+        shared,
+        outbox,
         link,
         out,
-        buckets,
         in_flight: VecDeque::new(),
         waiting: VecDeque::new(),
         last_packet: 0,
@@ -134,16 +145,16 @@ async fn hold(wire: Wire, agent: AgentId, shared: Arc<Shared>, claim: Claim, sil
         subscribing: VecDeque::new(),
         hint: None,
     };
-    let mut killed = claim.killed.clone();
-    standing.reason = tokio::select! {
+    let mut killed = reservation.killed.clone();
+    guard.reason = tokio::select! {
         biased;
         reason = end_of(&mut killed) => reason,
-        reason = write(sink, packets, standing.shared.limits.write) => reason,
-        reason = talk.run(stream, silence) => reason,
+        reason = write(sink, packets, write_deadline) => reason,
+        reason = connection.run(stream, silence) => reason,
     };
-    // `talk` and its link were dropped by the select; the session's end is known before the next one may begin.
-    drop(standing);
-    drop(claim);
+    // `connection` and its link were dropped by the select; the session's end is reported before the next one may begin.
+    drop(guard);
+    drop(reservation);
 }
 
 async fn end_of(killed: &mut watch::Receiver<Option<EndReason>>) -> EndReason {
@@ -157,23 +168,23 @@ async fn end_of(killed: &mut watch::Receiver<Option<EndReason>>) -> EndReason {
     }
 }
 
-/// Tells everybody that the session is over, even when its task is dropped.
-struct Standing {
+/// Reports the end of the session when it is dropped, even if its task is cancelled.
+struct EndGuard {
     agent: AgentId,
     shared: Arc<Shared>,
     number: u64,
     reason: EndReason,
 }
 
-impl Drop for Standing {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         self.shared.metrics.ended(self.reason);
-        self.shared.intake.session_ended(&self.agent, self.number, self.reason);
-        tracing::info!(agent = %self.agent, session = self.number, reason = self.reason.as_str(), "session ended");
+        self.shared.handler.session_ended(&self.agent, self.number, self.reason);
+        tracing::info!(agent = %self.agent, session = self.number, reason = self.reason.as_str(), "A session ended.");
     }
 }
 
-/// Writes what is queued. It stands apart from reading, so that two sides that both send much cannot wait for each other.
+/// Writes queued packets. Separate from reading, since two sides that both send much would otherwise wait for each other.
 async fn write(
     mut sink: SplitSink<Wire, Packet>,
     mut packets: mpsc::Receiver<Packet>,
@@ -190,7 +201,7 @@ async fn write(
     std::future::pending().await
 }
 
-/// Which subscriptions were granted, and at which quality of service.
+/// Quality of service of each granted subscription.
 #[derive(Default)]
 struct Granted {
     desired: Option<QoS>,
@@ -198,22 +209,28 @@ struct Granted {
     hint: Option<QoS>,
 }
 
-struct Talk {
+/// The reading half of a session, and the window of what was sent and not acknowledged.
+struct Connection {
     agent: AgentId,
     shared: Arc<Shared>,
-    session: Session,
+    outbox: Arc<Outbox>,
     link: Link,
     out: mpsc::Sender<Packet>,
-    buckets: (Bucket, Arc<std::sync::Mutex<Bucket>>),
+    /// Rate limits of the agent and of its site.
+    buckets: (Bucket, Arc<Mutex<Bucket>>),
+    /// Packet identifiers that await PUBACK, oldest first.
     in_flight: VecDeque<(u16, Instant)>,
+    /// Messages that came through the router while the window was full.
     waiting: VecDeque<Publish>,
     last_packet: u16,
     granted: Granted,
+    /// Subscriptions that the router has not confirmed, in order.
     subscribing: VecDeque<Grant>,
+    /// The operator's state as the agent last got it.
     hint: Option<Bytes>,
 }
 
-impl Talk {
+impl Connection {
     async fn run(mut self, mut stream: SplitStream<Wire>, silence: Duration) -> EndReason {
         let welcome = Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false));
         if self.out.send(welcome).await.is_err() {
@@ -239,7 +256,7 @@ impl Talk {
                     Ok(Delivery::Subscribed) => {
                         // Only now may anything be published to the agent.
                         if let Some(Grant::Own(down)) = self.subscribing.pop_front() {
-                            self.session.subscribed(down);
+                            self.outbox.subscribed(down);
                         }
                         Ok(())
                     }
@@ -271,21 +288,21 @@ impl Talk {
     async fn publish(&mut self, packet: Publish) -> Result<(), EndReason> {
         let up = access::publish(&self.agent, &packet).map_err(|denial| {
             self.shared.metrics.denied(Denied::Publish);
-            tracing::warn!(agent = %self.agent, "a publish was refused and its session ended: {denial}");
+            tracing::warn!(agent = %self.agent, "A publish was refused and its session ended: {denial}.");
             EndReason::Denied
         })?;
         self.throttle().await;
-        if self.shared.intake.frame(&self.agent, up, packet.payload) == Verdict::Close {
+        if self.shared.handler.frame(&self.agent, up, packet.payload) == FrameResult::Close {
             self.shared.metrics.denied(Denied::Payload);
             return Err(EndReason::Denied);
         }
         if packet.qos == QoS::AtLeastOnce { self.send(Packet::PubAck(PubAck::new(packet.pkid))).await } else { Ok(()) }
     }
 
-    /// Reading pauses until the agent and its site have a token; TCP carries the pressure to the agent and nothing is lost.
+    /// Pauses reading until the agent and its site have a token. TCP carries the back pressure to the agent, so nothing is lost.
     async fn throttle(&mut self) {
         let now = Instant::now();
-        let site = self.buckets.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(now);
+        let site = self.buckets.1.lock().take(now);
         let pause = self.buckets.0.take(now).max(site);
         if !pause.is_zero() {
             self.shared.metrics.throttled();
@@ -321,7 +338,7 @@ impl Talk {
         Ok(())
     }
 
-    /// Passes a first subscription on to the router; a second one only changes the quality of service.
+    /// Passes the first subscription to a topic on to the router; a repeated one only changes the quality of service.
     fn granted(&mut self, grant: Grant, qos: QoS) -> Result<(), EndReason> {
         let (slot, topic) = match grant {
             Grant::Own(Down::Desired) => (&mut self.granted.desired, Down::Desired.of(&self.agent)),
@@ -335,7 +352,7 @@ impl Talk {
         Ok(())
     }
 
-    /// An agent never takes a subscription back; one that does is told yes and served on.
+    /// Agents never unsubscribe. One that does gets its UNSUBACK, and keeps getting messages.
     async fn unsubscribe(&self, packet: Unsubscribe) -> Result<(), EndReason> {
         self.send(Packet::UnsubAck(UnsubAck::new(packet.pkid))).await
     }
@@ -343,7 +360,7 @@ impl Talk {
     async fn deliver(&mut self, topic: &[u8], payload: Bytes) -> Result<(), EndReason> {
         let Ok(topic) = String::from_utf8(topic.to_vec()) else { return Ok(()) };
         let qos = if topic == OPERATOR_STATE {
-            // The watchdog repeats the hint every few seconds; agents are told only when it changes.
+            // The watchdog publishes the hint again every few seconds; agents get it only when it changes.
             if self.hint.replace(payload.clone()).is_some_and(|last| last == payload) {
                 return Ok(());
             }
@@ -358,7 +375,7 @@ impl Talk {
         self.forward().await
     }
 
-    /// Sends what waits while the window has room, and only then lets the next message into the router.
+    /// Sends waiting messages while the window has room; only then is the next one published to the router.
     async fn forward(&mut self) -> Result<(), EndReason> {
         while self.in_flight.len() < IN_FLIGHT
             && let Some(mut publish) = self.waiting.pop_front()
@@ -372,7 +389,7 @@ impl Talk {
             let own = publish.topic != OPERATOR_STATE;
             self.send(Packet::Publish(publish)).await?;
             if own {
-                self.session.arrived();
+                self.outbox.arrived();
             }
         }
         Ok(())

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Requests at once: a whole site may stand behind one address.
@@ -25,7 +25,7 @@ impl RateLimit {
     /// Whether this address may ask now.
     pub fn admit(&self, address: IpAddr) -> bool {
         let now = Instant::now();
-        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full = self.full.lock();
         if full.len() >= ADDRESSES && !full.contains_key(&address) {
             full.retain(|_, moment| *moment > now);
             if full.len() >= ADDRESSES {
@@ -63,7 +63,7 @@ mod tests {
         for n in 0..10_000_u32 {
             limit.admit(IpAddr::from(n.to_be_bytes()));
         }
-        assert_eq!(limit.full.lock().unwrap().len(), ADDRESSES);
+        assert_eq!(limit.full.lock().len(), ADDRESSES);
         tokio::time::advance(REFILL * 2).await;
         assert!(limit.admit(IpAddr::from([10, 9, 9, 9])));
     }

@@ -24,7 +24,7 @@ use tower::ServiceExt;
 use warp::{Filter, Rejection, Reply};
 
 use super::stream::{Unstalled, WRITE_STALL};
-use crate::broker::access;
+use crate::identity;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 
@@ -179,7 +179,7 @@ impl Connection {
         };
         let chain = tls.get_ref().1.peer_certificates();
         // A certificate of ours that names no agent is worth as much as none.
-        let agent = chain.and_then(|chain| access::identity(Some(chain)).ok());
+        let agent = chain.and_then(|chain| identity::agent_of(Some(chain)).ok());
         let peer = Peer { address: address.ip(), agent };
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{END_DEADLINE, End, Process, RunError, Signals, listen, lost};
 use crate::artifacts::serve::ArtifactServer;
 use crate::artifacts::{ArtifactMirror, Cache, Fetcher};
-use crate::broker::{Entry, Gateway, GatewayConfig, GatewayMetrics, Intake, Limits, tls as gateway_tls};
+use crate::broker::{Gateway, GatewayConfig, GatewayMetrics, Limits, tls as gateway_tls};
 use crate::enrol::{self, Enroller};
 use crate::health::Stage;
 use crate::http::routes::{Routes, routes};
@@ -31,6 +31,7 @@ use crate::keys::refresh::{Refresh, announce};
 use crate::keys::{KeyStore, Keys, trust};
 use crate::lease::LeaseHandle;
 use crate::lease::pod::Role;
+use crate::transport::{Admission, SessionHandler};
 use crate::uplink::{KubeEvents, RenewalError, Renewals, Uplink, UplinkConfig, UplinkMetrics};
 
 /// Beats that may be missed before an agent counts as silent.
@@ -148,8 +149,7 @@ impl Leader {
             limits: Limits::default(),
             metrics: Arc::new(GatewayMetrics::register(metrics.named())?),
         };
-        let intake: Arc<dyn Intake> = uplink.clone();
-        let gateway = Gateway::start(config, intake).await?;
+        let gateway = Gateway::start(config, uplink.clone()).await?;
         let fatal = gateway.fatal().map(|fatal| format!("{fatal:?}")).boxed();
 
         let artifacts = &settings.artifacts;
@@ -308,7 +308,7 @@ fn tell(uplink: Arc<OnceLock<Weak<Uplink>>>) -> Box<dyn Fn(&AgentId) + Send + Sy
 
 fn admitted(uplink: &Arc<Uplink>) -> crate::artifacts::serve::Admitted {
     let uplink = Arc::clone(uplink);
-    Arc::new(move |agent| uplink.entry(agent).map(|entry| entry == Entry::Admitted).boxed())
+    Arc::new(move |agent| uplink.admission(agent).map(|admission| admission == Admission::Admitted).boxed())
 }
 
 /// Renewals that come over a session.

@@ -24,7 +24,7 @@ use super::image::{Image, Sequence};
 use super::metrics::UplinkMetrics;
 use super::outbound;
 use super::signer::Sealer;
-use crate::broker::{EndReason, Session};
+use crate::transport::{EndReason, Session};
 
 /// More takeovers than this within a minute are two boxes with one identity.
 const MAX_TAKEOVERS: usize = 3;
@@ -65,7 +65,7 @@ enum Shown {
 }
 
 pub(super) struct Live {
-    pub session: Session,
+    pub session: Arc<dyn Session>,
     pub greeted: bool,
     since: Instant,
 }
@@ -207,7 +207,7 @@ impl AgentState {
 
     // Sessions.
 
-    pub fn session_started(&mut self, context: &Context<'_>, session: Session) {
+    pub fn session_started(&mut self, context: &Context<'_>, session: Arc<dyn Session>) {
         self.heard = Some(context.now);
         self.delivery.restart();
         self.image.forget_parts();

@@ -285,18 +285,7 @@ fn cut(note: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{Arc, Mutex};
-
-    use kalong_controllers::kit::link::{Admittance, AgentLink};
-    use kalong_crds::wire::control::{Control, Renewal};
-    use kalong_crds::wire::signature::Signer;
-    use kalong_crds::wire::topic::Up;
-
-    use super::super::model::{Model, device};
-    use super::super::{RenewalError, Renewals, UplinkConfig, UplinkMetrics};
     use super::*;
-    use crate::broker::{Intake, Session};
 
     #[test]
     fn stream_has_no_gap_and_nothing_twice() {
@@ -334,101 +323,5 @@ mod tests {
         assert_eq!(made.event_time.unwrap().0.to_string(), "2026-11-21T10:00:00.5Z");
         assert_eq!(made.note.unwrap().len(), 1024);
         assert_eq!(made.regarding.unwrap().name.as_deref(), Some("cam-1"));
-    }
-
-    /// Fails a few times, and remembers what it took.
-    #[derive(Default)]
-    struct Book {
-        failures: AtomicU32,
-        taken: Mutex<Vec<u64>>,
-    }
-
-    impl EventSink for Book {
-        fn deliver<'a>(&'a self, _: &'a AgentId, event: &'a Event) -> BoxFuture<'a, Result<(), SinkError>> {
-            Box::pin(async move {
-                if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
-                    return Err(SinkError::Later("away".into()));
-                }
-                self.taken.lock().unwrap().push(event.origin_seq);
-                Ok(())
-            })
-        }
-    }
-
-    struct NoRenewals;
-
-    impl Renewals for NoRenewals {
-        fn renew<'a>(&'a self, _: &'a AgentId, _: Renewal) -> BoxFuture<'a, Result<Control, RenewalError>> {
-            Box::pin(async { Err(RenewalError("no".into())) })
-        }
-    }
-
-    struct Desk {
-        book: Arc<Book>,
-        uplink: Arc<Uplink>,
-        session: Session,
-        model: Model,
-    }
-
-    impl Desk {
-        fn new(failures: u32) -> Self {
-            let signer = Signer::from_pkcs8("k", &Signer::generate().unwrap()).unwrap();
-            let model = Model::new("mong-cai.a1".parse().unwrap(), vec![signer.public()]);
-            let metrics = Arc::new(UplinkMetrics::register(&prometheus::Registry::new()).unwrap());
-            let book = Arc::new(Book { failures: failures.into(), taken: Mutex::default() });
-            let config = UplinkConfig { term: 1, signer, grace: Duration::from_secs(90), metrics };
-            let uplink = Uplink::new(config, book.clone(), Arc::new(NoRenewals));
-            let session = Session::unwired(1, model.id.clone());
-            uplink.admit(&model.id, Admittance::Admitted);
-            uplink.session_started(&model.id, session.clone());
-            Self { book, uplink, session, model }
-        }
-
-        fn send(&mut self, numbers: std::ops::RangeInclusive<u64>) {
-            let message = self.model.events(&device("cam", "u1", 1, "x"), numbers);
-            self.uplink.frame(&self.model.id, Up::Event, message.into());
-        }
-
-        /// Waits, in the paused clock of the test, until the agent was acknowledged so far.
-        async fn acknowledged(&mut self, epoch: u64, upto: u64) {
-            let wait = async {
-                loop {
-                    for (down, message) in self.session.take() {
-                        self.model.receive(down, &message);
-                    }
-                    if self.model.control.contains(&Control::Ack { epoch, upto }) {
-                        return;
-                    }
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            timeout(Duration::from_secs(120), wait).await.unwrap();
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn events_arrive_once_in_order_and_are_acknowledged_after_that() {
-        let mut desk = Desk::new(4);
-        desk.uplink.want(&desk.model.id, device("cam", "u1", 1, "x"));
-        desk.send(3..=4);
-        desk.send(3..=6);
-        desk.send(8..=9);
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        assert!(desk.book.taken.lock().unwrap().is_empty(), "nobody knows yet whose objects these are");
-        desk.uplink.open();
-        desk.acknowledged(1, 6).await;
-        assert_eq!(*desk.book.taken.lock().unwrap(), [3, 4, 5, 6]);
-        desk.send(7..=9);
-        desk.acknowledged(1, 9).await;
-        assert_eq!(*desk.book.taken.lock().unwrap(), [3, 4, 5, 6, 7, 8, 9]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn event_of_a_foreign_object_is_only_logged() {
-        let mut desk = Desk::new(0);
-        desk.uplink.open();
-        desk.send(1..=2);
-        desk.acknowledged(1, 2).await;
-        assert!(desk.book.taken.lock().unwrap().is_empty());
     }
 }

@@ -3,9 +3,9 @@
 //! Written under the lock of the agent whose image changed, and never the other way round.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
 
 use kalong_crds::units::AgentId;
+use parking_lot::Mutex;
 
 /// The agents that hold an item, adopted or as an orphan.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Holders {
 impl Holders {
     /// Whether the agent holds this item now.
     pub fn note(&self, agent: &AgentId, uid: &str, holds: bool) {
-        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of = self.of.lock();
         if holds {
             of.entry(uid.to_owned()).or_default().insert(agent.clone());
         } else if let Some(agents) = of.get_mut(uid) {
@@ -29,19 +29,19 @@ impl Holders {
 
     /// The agents that hold this item, sorted.
     pub fn of(&self, uid: &str) -> Vec<AgentId> {
-        let of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = self.of.lock();
         of.get(uid).map(|agents| agents.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// Every item that somebody holds.
     #[cfg(test)]
     pub fn all(&self) -> BTreeSet<String> {
-        self.of.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.of.lock().keys().cloned().collect()
     }
 
     /// The agent is gone, and nothing that it held is asked for any more.
     pub fn forget(&self, agent: &AgentId) {
-        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of = self.of.lock();
         of.retain(|_, agents| {
             agents.remove(agent);
             !agents.is_empty()
@@ -64,6 +64,6 @@ mod tests {
         holders.note(&a, "u", false);
         assert_eq!(holders.of("u"), std::slice::from_ref(&b));
         holders.forget(&b);
-        assert!(holders.of("u").is_empty() && holders.of.lock().unwrap().is_empty());
+        assert!(holders.of("u").is_empty() && holders.of.lock().is_empty());
     }
 }

@@ -16,7 +16,7 @@ use super::admission;
 use super::agent::{AgentState, Context, Effects, Sequences};
 use super::image::{Changes, Place, Sequence, Taken};
 use super::metrics::UplinkMetrics;
-use crate::broker::Verdict;
+use crate::transport::FrameResult;
 
 /// A term so far ahead is a lie or a broken store, not a lost Lease.
 const IMPLAUSIBLE_TERM: u64 = 366 * 24 * 3600;
@@ -25,7 +25,7 @@ const MAX_EVENTS: usize = 512;
 
 impl AgentState {
     /// Takes one frame in.
-    pub fn frame(&mut self, context: &Context<'_>, topic: Up, payload: &Bytes, effects: &mut Effects) -> Verdict {
+    pub fn frame(&mut self, context: &Context<'_>, topic: Up, payload: &Bytes, effects: &mut Effects) -> FrameResult {
         self.heard = Some(context.now);
         match topic {
             Up::Beat => match Beat::parse(payload) {
@@ -35,7 +35,7 @@ impl AgentState {
             Up::Reported => match decode::<Reported>(context.metrics, topic, payload, &self.id) {
                 Ok(Some(envelope)) => self.reported(context, envelope, effects),
                 Ok(None) => {}
-                Err(Foreign) => return Verdict::Close,
+                Err(Foreign) => return FrameResult::Close,
             },
             Up::Event => match decode::<Events>(context.metrics, topic, payload, &self.id) {
                 Ok(Some(envelope)) => {
@@ -46,12 +46,12 @@ impl AgentState {
                     }
                 }
                 Ok(None) => {}
-                Err(Foreign) => return Verdict::Close,
+                Err(Foreign) => return FrameResult::Close,
             },
             Up::Telemetry => match decode::<Telemetry>(context.metrics, topic, payload, &self.id) {
                 Ok(Some(envelope)) => self.telemetry(context, envelope),
                 Ok(None) => {}
-                Err(Foreign) => return Verdict::Close,
+                Err(Foreign) => return FrameResult::Close,
             },
             Up::Csr => match decode::<Renewal>(context.metrics, topic, payload, &self.id) {
                 Ok(Some(envelope)) => {
@@ -62,10 +62,10 @@ impl AgentState {
                     }
                 }
                 Ok(None) => {}
-                Err(Foreign) => return Verdict::Close,
+                Err(Foreign) => return FrameResult::Close,
             },
         }
-        Verdict::Carry
+        FrameResult::Continue
     }
 
     fn beat(&mut self, context: &Context<'_>, beat: &Beat) {

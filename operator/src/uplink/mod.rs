@@ -1,4 +1,4 @@
-//! The uplink: `AgentLink` over the gateway. It knows what every agent is to hold and what it last said, and sends the difference.
+//! The uplink: `AgentLink` over a [`transport`](crate::transport). It knows what every agent is to hold and what it last said, and sends the difference.
 //!
 //! One mutex an agent, never held across an await; frames are applied by the connection that brought them, controllers are woken
 //! through sets. A pump task sends what is due and notices silence at the moment that it begins.
@@ -19,14 +19,10 @@ mod telemetry;
 mod wakes;
 
 #[cfg(test)]
-mod convergence;
-#[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,10 +37,11 @@ use kalong_crds::wire::event::Event;
 use kalong_crds::wire::reported::ReportedItem;
 use kalong_crds::wire::signature::Signer;
 use kalong_crds::wire::topic::Up;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::broker::{EndReason, Entry, Intake, Session, Verdict};
+use crate::transport::{Admission, EndReason, FrameResult, Session, SessionHandler};
 use agent::{AgentState, Context, Effects};
 use events::{EventSink, Queues};
 use holders::Holders;
@@ -84,7 +81,7 @@ pub struct UplinkConfig {
     pub metrics: Arc<UplinkMetrics>,
 }
 
-/// `AgentLink` over the embedded gateway.
+/// `AgentLink` for the controllers, and the [`SessionHandler`] of the transport.
 pub struct Uplink {
     me: Weak<Self>,
     sealer: Sealer,
@@ -159,13 +156,13 @@ impl Uplink {
         if let Some(cell) = self.known(agent) {
             self.act(&cell, |state, _, _| state.enrolled());
         }
-        lock(&self.queues).reset(agent);
+        self.queues.lock().reset(agent);
         self.judged.send_modify(|n| *n = n.wrapping_add(1));
     }
 
     /// Agents with a session now.
     pub fn connected(&self) -> usize {
-        self.cells().iter().filter(|cell| lock(cell).live.is_some()).count()
+        self.cells().iter().filter(|cell| cell.lock().live.is_some()).count()
     }
 
     fn metrics(&self) -> &UplinkMetrics {
@@ -185,7 +182,7 @@ impl Uplink {
     fn speaks_of(&self, agent: &AgentId, event: &Event) -> bool {
         event.kind == ItemKind::Agent
             || self.known(agent).is_some_and(|cell| {
-                let state = lock(&cell);
+                let state = cell.lock();
                 state.named(&event.uid).is_some_and(|(kind, wake)| *kind == event.kind && wake.name == event.name)
             })
     }
@@ -201,20 +198,20 @@ impl Uplink {
     }
 
     fn known(&self, agent: &AgentId) -> Option<Arc<Mutex<AgentState>>> {
-        self.agents.read().unwrap_or_else(PoisonError::into_inner).get(agent).cloned()
+        self.agents.read().get(agent).cloned()
     }
 
     fn cell(&self, agent: &AgentId) -> Arc<Mutex<AgentState>> {
         if let Some(cell) = self.known(agent) {
             return cell;
         }
-        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = self.agents.write();
         let made = || Arc::new(Mutex::new(AgentState::new(agent.clone())));
         Arc::clone(agents.entry(agent.clone()).or_insert_with(made))
     }
 
     fn cells(&self) -> Vec<Arc<Mutex<AgentState>>> {
-        self.agents.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.agents.read().values().cloned().collect()
     }
 
     fn context(&self) -> Context<'_> {
@@ -239,7 +236,7 @@ impl Uplink {
         let context = self.context();
         let mut effects = Effects::default();
         let (result, id) = {
-            let mut state = lock(cell);
+            let mut state = cell.lock();
             let before = state.facts(&context);
             let result = step(&mut state, &context, &mut effects);
             state.settle(&context, &mut effects);
@@ -249,7 +246,7 @@ impl Uplink {
             (result, state.id.clone())
         };
         self.follow(&id, effects);
-        lock(&self.pump.dirty).insert(id);
+        self.pump.dirty.lock().insert(id);
         self.pump.more.notify_one();
         result
     }
@@ -271,7 +268,7 @@ impl Uplink {
             });
         }
         if let Some(events) = events
-            && !lock(&self.queues).take(&self.me, agent, events)
+            && !self.queues.lock().take(&self.me, agent, events)
         {
             self.metrics.event("deferred");
         }
@@ -284,12 +281,12 @@ impl Uplink {
 
     /// Sends what is due; says when to look again.
     fn round(&self) -> Instant {
-        let dirty = std::mem::take(&mut *lock(&self.pump.dirty));
+        let dirty = std::mem::take(&mut *self.pump.dirty.lock());
         let context = self.context();
         let mut next = context.now + IDLE;
         for cell in self.cells() {
             let (due, touched) = {
-                let state = lock(&cell);
+                let state = cell.lock();
                 let due = state.due(&context);
                 (due, dirty.contains(&state.id) || due.is_some_and(|at| at <= context.now))
             };
@@ -299,7 +296,7 @@ impl Uplink {
             }
             let mut effects = Effects::default();
             let (id, due) = {
-                let mut state = lock(&cell);
+                let mut state = cell.lock();
                 let before = state.facts(&context);
                 state.settle(&context, &mut effects);
                 state.pump(&context);
@@ -344,10 +341,6 @@ fn hint(term: u64) -> Bytes {
     Bytes::from(serde_json::json!({ "term": term, "online": true }).to_string())
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl AgentLink for Uplink {
     fn want(&self, agent: &AgentId, item: Item) {
         self.act(&self.cell(agent), |state, _, _| state.want(item));
@@ -358,7 +351,7 @@ impl AgentLink for Uplink {
     }
 
     fn holding(&self, agent: &AgentId, uid: &str) -> Holding {
-        self.known(agent).map_or(Holding::Unknown, |cell| lock(&cell).holding(uid))
+        self.known(agent).map_or(Holding::Unknown, |cell| cell.lock().holding(uid))
     }
 
     fn holders(&self, uid: &str) -> Vec<AgentId> {
@@ -366,13 +359,13 @@ impl AgentLink for Uplink {
     }
 
     fn report(&self, agent: &AgentId, uid: &str) -> Option<Arc<ReportedItem>> {
-        lock(&*self.known(agent)?).report(uid)
+        self.known(agent)?.lock().report(uid)
     }
 
     fn facts(&self, agent: &AgentId) -> AgentFacts {
         let context = self.context();
         match self.known(agent) {
-            Some(cell) => lock(&cell).facts(&context),
+            Some(cell) => cell.lock().facts(&context),
             None => AgentState::new(agent.clone()).facts(&context),
         }
     }
@@ -391,12 +384,12 @@ impl AgentLink for Uplink {
     }
 
     fn forget(&self, agent: &AgentId) {
-        let gone = self.agents.write().unwrap_or_else(PoisonError::into_inner).remove(agent);
+        let gone = self.agents.write().remove(agent);
         if let Some(cell) = gone {
-            lock(&cell).shut_out();
+            cell.lock().shut_out();
         }
         self.holders.forget(agent);
-        lock(&self.queues).forget(agent);
+        self.queues.lock().forget(agent);
     }
 
     fn open(&self) {
@@ -412,27 +405,27 @@ impl AgentLink for Uplink {
     }
 }
 
-impl Intake for Uplink {
-    fn entry(&self, agent: &AgentId) -> BoxFuture<'static, Entry> {
+impl SessionHandler for Uplink {
+    fn admission(&self, agent: &AgentId) -> BoxFuture<'static, Admission> {
         let (me, agent) = (Weak::clone(&self.me), agent.clone());
         let mut judged = self.judged.subscribe();
         Box::pin(async move {
             loop {
-                let Some(uplink) = me.upgrade() else { return Entry::Refused };
+                let Some(uplink) = me.upgrade() else { return Admission::Refused };
                 let said = uplink.known(&agent).and_then(|cell| {
-                    let state = lock(&cell);
+                    let state = cell.lock();
                     if state.duplicate { Some(Admittance::Refused) } else { state.admittance }
                 });
                 match said {
-                    Some(Admittance::Admitted) => return Entry::Admitted,
-                    Some(Admittance::Refused) => return Entry::Refused,
-                    None if *uplink.opened.borrow() => return Entry::Refused,
+                    Some(Admittance::Admitted) => return Admission::Admitted,
+                    Some(Admittance::Refused) => return Admission::Refused,
+                    None if *uplink.opened.borrow() => return Admission::Refused,
                     // Its EdgeAgent was not visited yet: to be turned away now would send it into its longest pause.
                     None => {}
                 }
                 drop(uplink);
                 if judged.changed().await.is_err() {
-                    return Entry::Refused;
+                    return Admission::Refused;
                 }
             }
         })
@@ -444,17 +437,17 @@ impl Intake for Uplink {
         }
     }
 
-    fn session_started(&self, agent: &AgentId, session: Session) {
+    fn session_started(&self, agent: &AgentId, session: Arc<dyn Session>) {
         match self.known(agent) {
             Some(cell) => self.act(&cell, |state, context, _| state.session_started(context, session)),
             None => session.end(EndReason::Refused),
         }
     }
 
-    fn frame(&self, agent: &AgentId, topic: Up, payload: Bytes) -> Verdict {
+    fn frame(&self, agent: &AgentId, topic: Up, payload: Bytes) -> FrameResult {
         match self.known(agent) {
             Some(cell) => self.act(&cell, |state, context, effects| state.frame(context, topic, &payload, effects)),
-            None => Verdict::Close,
+            None => FrameResult::Close,
         }
     }
 

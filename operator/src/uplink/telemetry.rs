@@ -10,8 +10,8 @@ use kalong_crds::wire::telemetry::{CLEARANCE_BOUNDS, GATE_BOUNDS, Timing};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::Uplink;
 use super::counters::{IgvSample, LaneSample};
-use super::{Uplink, lock};
 
 /// Where the collector finds the uplink, once there is one.
 pub(super) type Source = Arc<OnceLock<Weak<Uplink>>>;
@@ -91,7 +91,7 @@ fn gather(uplink: &Uplink) -> Samples {
     let context = uplink.context();
     let mut samples = Samples::default();
     for cell in uplink.cells() {
-        let state = lock(&cell);
+        let state = cell.lock();
         let silent = state.is_silent(&context);
         for lane in state.counters.lanes() {
             samples.lanes.insert((lane.namespace.clone(), lane.lane.clone()), lane);

@@ -1,11 +1,12 @@
 //! Whom to wake: a set for each kind, so that a thousand reports of one device are one entry.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt, unfold};
 use kalong_controllers::kit::link::Wake;
 use kalong_crds::wire::desired::ItemKind;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// The sets of all kinds.
@@ -38,7 +39,7 @@ impl Wakes {
     /// Adds an object; says whether it was not waiting already.
     pub fn add(&self, kind: ItemKind, wake: Wake) -> bool {
         let set = self.of(kind);
-        let new = set.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(wake);
+        let new = set.waiting.lock().insert(wake);
         set.more.notify_one();
         new
     }
@@ -49,7 +50,7 @@ impl Wakes {
         unfold(set, |set| async move {
             loop {
                 let next = {
-                    let mut waiting = set.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut waiting = set.waiting.lock();
                     let next = waiting.iter().next().cloned();
                     next.and_then(|wake| waiting.take(&wake))
                 };

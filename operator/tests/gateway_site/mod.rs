@@ -1,6 +1,6 @@
-//! A gateway on loopback with real mTLS, clients of every temper, and an intake that remembers.
+//! A gateway on loopback with real mTLS, clients of every temper, and a session handler that remembers.
 
-#[path = "../../src/uplink/model.rs"]
+#[path = "../../src/uplink/tests/model.rs"]
 pub mod model;
 
 use std::collections::{HashMap, HashSet};
@@ -17,9 +17,8 @@ use kalong_crds::wire::event::Event;
 use kalong_crds::wire::signature::{PublicKey, Signer};
 use kalong_crds::wire::topic::{Down, OPERATOR_STATE, Up};
 use kalong_operator::broker::tls::server_config;
-use kalong_operator::broker::{
-    EndReason, Entry, Gateway, GatewayConfig, GatewayMetrics, Intake, Limits, Session, Verdict,
-};
+use kalong_operator::broker::{Gateway, GatewayConfig, GatewayMetrics, Limits};
+use kalong_operator::transport::{Admission, EndReason, FrameResult, Session, SessionHandler};
 use kalong_operator::uplink::events::EventSink;
 use kalong_operator::uplink::{RenewalError, Renewals, SinkError, Uplink, UplinkConfig, UplinkMetrics};
 use model::Model;
@@ -109,10 +108,10 @@ pub enum Seen {
     TakenOver(AgentId),
 }
 
-/// An intake that remembers.
+/// A session handler that remembers.
 pub struct Recorder {
     pub seen: Mutex<Vec<Seen>>,
-    pub sessions: Mutex<HashMap<AgentId, Session>>,
+    pub sessions: Mutex<HashMap<AgentId, Arc<dyn Session>>>,
     pub refused: Mutex<HashSet<AgentId>>,
     hint: watch::Sender<Bytes>,
 }
@@ -133,7 +132,7 @@ impl Recorder {
         self.seen.lock().unwrap().iter().filter(|seen| matching(seen)).count()
     }
 
-    pub fn session(&self, agent: &AgentId) -> Session {
+    pub fn session(&self, agent: &AgentId) -> Arc<dyn Session> {
         self.sessions.lock().unwrap()[agent].clone()
     }
 
@@ -142,24 +141,24 @@ impl Recorder {
     }
 }
 
-impl Intake for Recorder {
-    fn entry(&self, agent: &AgentId) -> BoxFuture<'static, Entry> {
+impl SessionHandler for Recorder {
+    fn admission(&self, agent: &AgentId) -> BoxFuture<'static, Admission> {
         let refused = self.refused.lock().unwrap().contains(agent);
-        async move { if refused { Entry::Refused } else { Entry::Admitted } }.boxed()
+        async move { if refused { Admission::Refused } else { Admission::Admitted } }.boxed()
     }
 
     fn taken_over(&self, agent: &AgentId) {
         self.note(Seen::TakenOver(agent.clone()));
     }
 
-    fn session_started(&self, agent: &AgentId, session: Session) {
+    fn session_started(&self, agent: &AgentId, session: Arc<dyn Session>) {
         self.sessions.lock().unwrap().insert(agent.clone(), session);
         self.note(Seen::Started(agent.clone()));
     }
 
-    fn frame(&self, agent: &AgentId, topic: Up, payload: Bytes) -> Verdict {
+    fn frame(&self, agent: &AgentId, topic: Up, payload: Bytes) -> FrameResult {
         self.note(Seen::Frame(agent.clone(), topic, payload));
-        Verdict::Carry
+        FrameResult::Continue
     }
 
     fn session_ended(&self, agent: &AgentId, _: u64, reason: EndReason) {
@@ -172,12 +171,12 @@ impl Intake for Recorder {
 }
 
 /// A gateway and what belongs to it.
-pub struct Site<I> {
+pub struct Site<H> {
     pub ca: Ca,
     pub tls: watch::Sender<Arc<ServerConfig>>,
     pub gateway: Gateway,
     pub metrics: Arc<GatewayMetrics>,
-    pub intake: Arc<I>,
+    pub handler: Arc<H>,
 }
 
 impl Site<Recorder> {
@@ -186,17 +185,17 @@ impl Site<Recorder> {
     }
 }
 
-impl<I: Intake> Site<I> {
-    pub async fn over(intake: Arc<I>, limits: Limits, listen: SocketAddr) -> Self {
-        Self::under(Ca::new("ca"), intake, limits, listen).await
+impl<H: SessionHandler> Site<H> {
+    pub async fn over(handler: Arc<H>, limits: Limits, listen: SocketAddr) -> Self {
+        Self::under(Ca::new("ca"), handler, limits, listen).await
     }
 
-    pub async fn under(ca: Ca, intake: Arc<I>, limits: Limits, listen: SocketAddr) -> Self {
+    pub async fn under(ca: Ca, handler: Arc<H>, limits: Limits, listen: SocketAddr) -> Self {
         let (tls, watched) = watch::channel(ca.server(&[&ca]));
         let metrics = Arc::new(GatewayMetrics::register(&Registry::new()).unwrap());
         let config = GatewayConfig { listen, tls: watched, limits, metrics: Arc::clone(&metrics) };
-        let gateway = Gateway::start(config, intake.clone()).await.unwrap();
-        Self { ca, tls, gateway, metrics, intake }
+        let gateway = Gateway::start(config, handler.clone()).await.unwrap();
+        Self { ca, tls, gateway, metrics, handler }
     }
 
     pub async fn dial(&self, name: &str) -> Raw {

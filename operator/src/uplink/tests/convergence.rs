@@ -1,178 +1,18 @@
-//! Both ends of the wire against each other, with a link that loses what it likes: in the end they agree.
+//! Both ends of the wire against each other: whatever is lost, in the end they agree.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use jiff::Timestamp;
-use kalong_controllers::kit::link::{Admittance, Holding, Presence};
-use kalong_crds::units::AgentId;
+use kalong_controllers::kit::link::{Holding, Presence};
 use kalong_crds::wire::desired::Item;
 use kalong_crds::wire::digest::Rev;
 use kalong_crds::wire::envelope::Fence;
-use kalong_crds::wire::signature::Signer;
-use kalong_crds::wire::topic::{Down, Up};
-use prometheus::Registry;
+use kalong_crds::wire::topic::Up;
 use proptest::prelude::*;
-use tokio::time::Instant;
 
-use super::agent::{AgentState, Context, Effects};
-use super::holders::Holders;
-use super::metrics::UplinkMetrics;
 use super::model::{Model, device};
-use super::signer::Sealer;
-use crate::broker::{EndReason, Session};
-
-const GRACE: Duration = Duration::from_secs(90);
-
-struct Pair {
-    state: AgentState,
-    model: Model,
-    session: Session,
-    sealer: Sealer,
-    metrics: UplinkMetrics,
-    holders: Holders,
-    start: Instant,
-    now: Instant,
-    opened: bool,
-    down: VecDeque<(Down, Bytes)>,
-    up: VecDeque<(Up, Bytes)>,
-    sessions: u64,
-    woken: Vec<String>,
-}
-
-impl Pair {
-    fn new() -> Self {
-        let id: AgentId = "mong-cai.a1".parse().unwrap();
-        let signer = Signer::from_pkcs8("k", &Signer::generate().unwrap()).unwrap();
-        let model = Model::new(id.clone(), vec![signer.public()]);
-        let mut state = AgentState::new(id.clone());
-        state.admittance = Some(Admittance::Admitted);
-        let now = Instant::now();
-        let mut pair = Self {
-            state,
-            model,
-            session: Session::unwired(0, id),
-            sealer: Sealer::new(signer, 7),
-            metrics: UplinkMetrics::register(&Registry::new()).unwrap(),
-            holders: Holders::default(),
-            start: now,
-            now,
-            opened: true,
-            down: VecDeque::new(),
-            up: VecDeque::new(),
-            sessions: 0,
-            woken: Vec::new(),
-        };
-        pair.connect();
-        pair
-    }
-
-    fn act<R>(&mut self, step: impl FnOnce(&mut AgentState, &Context<'_>, &mut Effects) -> R) -> R {
-        let context = Context {
-            now: self.now,
-            opened: self.opened,
-            sealer: &self.sealer,
-            metrics: &self.metrics,
-            holders: &self.holders,
-            grace: GRACE,
-            start: self.start,
-            start_wall: Timestamp::UNIX_EPOCH,
-        };
-        let mut effects = Effects::default();
-        let result = step(&mut self.state, &context, &mut effects);
-        self.state.settle(&context, &mut effects);
-        self.state.pump(&context);
-        self.woken.extend(effects.wakes.into_iter().map(|(_, wake)| wake.name));
-        self.down.extend(self.session.take());
-        let image = &self.state.image;
-        let held = image.held().map(|(uid, _, _)| uid).chain(image.orphans().iter().map(|orphan| orphan.uid.as_str()));
-        assert_eq!(self.holders.all(), held.map(str::to_owned).collect(), "who holds what is known at every step");
-        result
-    }
-
-    fn connect(&mut self) {
-        self.down.clear();
-        self.up.clear();
-        self.sessions += 1;
-        self.session = Session::unwired(self.sessions, self.model.id.clone());
-        let session = self.session.clone();
-        self.act(|state, context, _| state.session_started(context, session));
-        self.model.connected();
-        self.report();
-    }
-
-    fn want(&mut self, item: Item) {
-        self.act(|state, _, _| state.want(item));
-    }
-
-    fn remove(&mut self, uid: &str, generation: i64) {
-        self.act(|state, _, _| state.remove(uid, generation));
-    }
-
-    fn report(&mut self) {
-        let messages = self.model.report();
-        self.up.extend(messages.into_iter().map(|m| (Up::Reported, Bytes::from(m))));
-    }
-
-    fn beat(&mut self) {
-        let beat = Bytes::from(self.model.beat());
-        self.up.push_back((Up::Beat, beat));
-    }
-
-    fn deliver_up(&mut self) {
-        if let Some((topic, payload)) = self.up.pop_front() {
-            self.act(|state, context, effects| state.frame(context, topic, &payload, effects));
-        }
-    }
-
-    fn deliver_down(&mut self) {
-        if let Some((topic, message)) = self.down.pop_front()
-            && self.model.receive(topic, &message)
-        {
-            self.report();
-        }
-    }
-
-    fn advance(&mut self, seconds: u64) {
-        self.now += Duration::from_secs(seconds);
-        self.act(|_, _, _| ());
-    }
-
-    /// Delivers everything until nobody has anything to say.
-    fn calm(&mut self) {
-        for _ in 0..200 {
-            if self.up.is_empty() && self.down.is_empty() {
-                return;
-            }
-            self.deliver_up();
-            self.deliver_down();
-        }
-        panic!("the two sides never stop talking");
-    }
-
-    fn agree(&mut self, wanted: &BTreeMap<String, Item>) {
-        for _ in 0..20 {
-            self.beat();
-            self.calm();
-            self.advance(34);
-            self.calm();
-        }
-        assert_eq!(&self.model.items, wanted);
-        for (uid, said) in self.model.reported() {
-            assert_eq!(**self.state.image.item(&uid).unwrap(), said);
-        }
-        assert_eq!(self.state.image.desired(), Some(&kalong_crds::wire::desired::rev_of(wanted.values())));
-    }
-
-    fn presence(&mut self) -> Presence {
-        self.act(|state, context, _| state.facts(context).presence)
-    }
-
-    fn synced(&mut self) -> bool {
-        self.act(|state, context, _| state.facts(context).synced)
-    }
-}
+use super::pair::Pair;
+use crate::transport::{EndReason, Session};
 
 fn items(list: &[Item]) -> BTreeMap<String, Item> {
     list.iter().map(|i| (i.uid.clone(), i.clone())).collect()

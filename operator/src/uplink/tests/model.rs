@@ -1,4 +1,4 @@
-//! An agent as the wire contract describes it, without devices, store or network. For tests on both sides of the gateway.
+//! An agent as the wire contract describes it, without devices, store or network. The gateway's tests include this file too.
 
 use std::collections::BTreeMap;
 
