@@ -1,6 +1,6 @@
-//! Files that are made from the types: CRDs with the policy that guards deletion, and the JSON Schemas of the wire.
+//! Files that are generated from the types: CRDs with the policy that guards deletion, and the JSON Schemas of the wire.
 //!
-//! They are checked in; `--check` ends with 1 when one differs from what the types say.
+//! They are checked in; `--check` exits with 1 if one is not current.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +25,7 @@ use crate::settings::GenerateArguments;
 const CRDS: &str = "charts/kalong-crds/templates";
 const WIRE: &str = "docs/wire";
 
-/// Why files were not written, or are not current.
+/// Why files cannot be written, or are not current.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
     /// A type has no document.
@@ -50,8 +50,8 @@ pub enum GenerateError {
     },
 }
 
-/// What files there are to be, by name.
-type Files = BTreeMap<String, String>;
+/// Contents by file name.
+type GeneratedFiles = BTreeMap<String, String>;
 
 /// Writes or checks the CRDs.
 pub fn crds(arguments: &GenerateArguments) -> Result<(), GenerateError> {
@@ -66,7 +66,7 @@ pub fn schemas(arguments: &GenerateArguments) -> Result<(), GenerateError> {
 }
 
 fn settle(
-    files: &Files,
+    files: &GeneratedFiles,
     arguments: &GenerateArguments,
     default: &Path,
     command: &'static str,
@@ -91,8 +91,8 @@ fn settle(
     Ok(())
 }
 
-fn crd_files() -> Result<Files, GenerateError> {
-    let mut files = Files::new();
+fn crd_files() -> Result<GeneratedFiles, GenerateError> {
+    let mut files = GeneratedFiles::new();
     for document in schema::crd_documents()? {
         let kind = document.pointer("/spec/names/singular").and_then(Value::as_str).unwrap_or_default();
         files.insert(format!("{kind}.yaml"), yaml(kind, std::slice::from_ref(&document))?);
@@ -115,7 +115,7 @@ fn yaml(name: &str, documents: &[Value]) -> Result<String, GenerateError> {
     Ok(text)
 }
 
-fn schema_files() -> Result<Files, GenerateError> {
+fn schema_files() -> Result<GeneratedFiles, GenerateError> {
     fn of<T: JsonSchema>(name: &str) -> Result<(String, String), GenerateError> {
         Ok((format!("{name}.json"), serde_json::to_string_pretty(&schema_for!(T))? + "\n"))
     }

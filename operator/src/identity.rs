@@ -6,8 +6,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Why a certificate names no agent.
 #[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// The client sent none.
+pub enum PeerIdentityError {
     #[error("the connection carries no client certificate")]
     Missing,
     /// Not DER, or not X.509.
@@ -18,7 +17,7 @@ pub enum IdentityError {
     Nameless,
 }
 
-impl IdentityError {
+impl PeerIdentityError {
     /// Log field and metric label.
     pub fn category(&self) -> &'static str {
         match self {
@@ -30,12 +29,12 @@ impl IdentityError {
 }
 
 /// The agent that a verified certificate chain names; `None` stands for a client without certificate.
-pub fn agent_of(chain: Option<&[CertificateDer<'_>]>) -> Result<AgentId, IdentityError> {
-    let leaf = chain.and_then(<[_]>::first).ok_or(IdentityError::Missing)?;
-    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|e| IdentityError::Unreadable(e.to_string()))?;
+pub fn agent_of(chain: Option<&[CertificateDer<'_>]>) -> Result<AgentId, PeerIdentityError> {
+    let leaf = chain.and_then(<[_]>::first).ok_or(PeerIdentityError::Missing)?;
+    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|e| PeerIdentityError::Unreadable(e.to_string()))?;
     let mut names = certificate.subject().iter_common_name();
     let (Some(name), None) = (names.next(), names.next()) else {
-        return Err(IdentityError::Nameless);
+        return Err(PeerIdentityError::Nameless);
     };
-    name.as_str().ok().and_then(|text| text.parse().ok()).ok_or(IdentityError::Nameless)
+    name.as_str().ok().and_then(|text| text.parse().ok()).ok_or(PeerIdentityError::Nameless)
 }

@@ -1,4 +1,4 @@
-//! The log: fields first, a sentence after.
+//! The format of the log: fields first, then the sentence.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -13,18 +13,18 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::settings::{LogFormat, LogSettings};
 
-/// What is wrong with the wanted log.
+/// Why the log cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// The levels cannot be read.
     #[error("--log `{0}` cannot be read: write a level such as `info`, or `info,kalong_operator=debug`")]
     Levels(String),
-    /// Somebody has set up a log before.
+    /// A global subscriber was installed before.
     #[error("the log is already set up")]
     Twice,
 }
 
-/// Sets up the log of this process, on standard error.
+/// Installs the global subscriber, which writes to standard error.
 pub fn start(settings: &LogSettings) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_new(&settings.levels).map_err(|_| LoggingError::Levels(settings.levels.clone()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

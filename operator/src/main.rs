@@ -1,4 +1,4 @@
-//! `kalong-operator`: runs the control plane, or writes the files that are made from its types.
+//! `kalong-operator`: runs the control plane, or generates files from its types.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use clap::Parser;
 use kalong_operator::settings::{Arguments, Command, RunArguments};
 use kalong_operator::{generate, logging, run};
 
-/// Something that was typed, or a file that is not current.
+/// Exit code for wrong arguments, or a generated file that is not current.
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
@@ -33,11 +33,11 @@ fn operate(arguments: RunArguments) -> Result<u8, String> {
     let code = match runtime.block_on(run::run(settings)) {
         Ok(end) => end.code(),
         Err(error) => {
-            tracing::error!(category = error.category(), %error, "the operator cannot run");
+            tracing::error!(category = error.category(), %error, "The operator cannot run.");
             FAILED
         }
     };
-    // What is still there after an ordered end, or after the Lease was lost, must not hold the process.
+    // Tasks that are left after the shutdown must not delay the exit.
     runtime.shutdown_background();
     Ok(code)
 }

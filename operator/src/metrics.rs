@@ -1,4 +1,4 @@
-//! Metrics of this process: one registry, typed methods, labels from enums.
+//! Metrics of the process, with typed methods and labels from enums.
 
 use std::time::Duration;
 
@@ -7,20 +7,17 @@ use prometheus::{
     histogram_opts, opts,
 };
 
-/// What `/metrics` answers with.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A metric that cannot be.
+/// A metric could not be registered or encoded.
 #[derive(Debug, thiserror::Error)]
 #[error("a metric cannot be registered: {0}")]
 pub struct MetricsError(#[from] prometheus::Error);
 
-/// What a certificate was asked for.
+/// Why a certificate was issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Issue {
-    /// With a token.
     Enrolment,
-    /// Over a session.
     Renewal,
 }
 
@@ -52,7 +49,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics, registered once.
     pub fn new() -> Result<Self, MetricsError> {
         let registry = Registry::new_custom(Some("kalong".into()), None)?;
         // Names as they are, without our prefix: those of the process, which common dashboards look for.
@@ -113,7 +109,6 @@ impl Metrics {
         &self.named
     }
 
-    /// All metrics as text.
     pub fn text(&self) -> Result<String, MetricsError> {
         let mut families = self.registry.gather();
         families.extend(self.named.gather());
@@ -129,6 +124,7 @@ impl Metrics {
     }
 
     /// Requests to the API server so far, of this verb and code.
+    #[cfg(test)]
     pub fn api_requests(&self, verb: &str, code: &str) -> u64 {
         self.api_requests.with_label_values(&[verb, code]).get()
     }
@@ -139,8 +135,8 @@ impl Metrics {
         self.term.set(i64::try_from(term).unwrap_or(i64::MAX));
     }
 
-    /// This process leads no more.
-    pub fn leads_no_more(&self) {
+    /// This process stopped leading.
+    pub fn stopped_leading(&self) {
         self.leader.set(0);
     }
 
@@ -149,7 +145,6 @@ impl Metrics {
         self.certificates.with_label_values(&[issue.as_str(), result]).inc();
     }
 
-    /// A request was answered.
     pub fn http_request(&self, route: &'static str, code: http::StatusCode) {
         self.http_requests.with_label_values(&[route, code.as_str()]).inc();
     }
@@ -169,7 +164,6 @@ impl Metrics {
         self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// This certificate ends then.
     pub fn certificate_end(&self, certificate: &'static str, end: jiff::Timestamp) {
         self.certificate_end.with_label_values(&[certificate]).set(end.as_duration().as_secs_f64());
     }

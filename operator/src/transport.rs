@@ -7,7 +7,7 @@
 //!
 //! Once the identity of a connection is proven, the transport calls the handler in this order:
 //!
-//! 1. [`admission`](SessionHandler::admission), and again right before the session begins: the agent may have been shut out while the
+//! 1. [`admittance`](SessionHandler::admittance), and again right before the session begins: the agent may have been shut out while the
 //!    connection waited for an older session to end.
 //! 2. [`taken_over`](SessionHandler::taken_over), if a session of the same identity is alive. The transport ends that session first.
 //! 3. [`session_started`](SessionHandler::session_started), exactly once, before any frame of the session.
@@ -19,7 +19,7 @@
 //!
 //! # What may block
 //!
-//! Only the future of `admission` waits, and the transport bounds that wait. Every other method of both traits returns at once: it is called
+//! Only the future of `admittance` waits, and the transport bounds that wait. Every other method of both traits returns at once: it is called
 //! on an I/O task, and must neither await nor ask the API server. The uplink calls [`Session`] while it holds the agent's lock, so a
 //! session must not call back into the handler: [`Session::end`] asks for the end, and `session_ended` follows from another task.
 //!
@@ -32,18 +32,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use kalong_controllers::kit::link::Admittance;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::topic::Up;
 use tokio::sync::watch;
-
-/// Whether an identity may open a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// The session may begin.
-    Admitted,
-    /// Permanent until an administrator changes something; the client should back off for long.
-    Refused,
-}
 
 /// What happens to the session that a frame came on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +108,7 @@ pub trait Session: Send + Sync + 'static {
 pub trait SessionHandler: Send + Sync + 'static {
     /// Resolves once it is known whether this identity may open a session. That can take until the first reconcile of its EdgeAgent, or
     /// for ever: the caller bounds the wait and turns the connection away when it runs out.
-    fn admission(&self, agent: &AgentId) -> BoxFuture<'static, Admission>;
+    fn admittance(&self, agent: &AgentId) -> BoxFuture<'static, Admittance>;
 
     /// A second connection of this identity came while the first was alive.
     fn taken_over(&self, agent: &AgentId);

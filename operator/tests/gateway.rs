@@ -19,7 +19,7 @@ mod tests {
     use kalong_crds::wire::telemetry::{CLEARANCE_BOUNDS, ClassCount, GATE_BOUNDS, LaneCounters, Telemetry, Timing};
     use kalong_crds::wire::topic::{Down, OPERATOR_STATE, Up};
     use kalong_operator::broker::Limits;
-    use kalong_operator::broker::metrics::{Denied, Handshake};
+    use kalong_operator::broker::metrics::{DeniedAction, Handshake};
     use kalong_operator::transport::EndReason;
     use prometheus::{Encoder, Registry, TextEncoder};
     use rumqttc::{Connect, ConnectReturnCode, LastWill, Packet, Protocol, PubAck, Publish, QoS, SubscribeReasonCode};
@@ -126,7 +126,7 @@ mod tests {
             let mut raw = site.enter(&agent).await;
             raw.publish(topic, payload).await;
             raw.closed().await;
-            until("the denial is counted", || site.metrics.denials(Denied::Publish) == n).await;
+            until("the denial is counted", || site.metrics.denials(DeniedAction::Publish) == n).await;
         }
         assert_eq!(site.handler.count(|seen| matches!(seen, Seen::Frame(..))), 0);
         alive(&site).await;
@@ -141,7 +141,7 @@ mod tests {
         let codes = raw.subscribe(&["#", "kalong/v1/+/desired", "kalong/v1/mong-cai.a2/ctl", &own]).await;
         use SubscribeReasonCode::{Failure, Success};
         assert_eq!(codes, [Failure, Failure, Failure, Success(QoS::AtLeastOnce)]);
-        assert_eq!(site.metrics.denials(Denied::Subscribe), 3);
+        assert_eq!(site.metrics.denials(DeniedAction::Subscribe), 3);
     }
 
     #[tokio::test]
@@ -417,7 +417,7 @@ mod tests {
 
         let (second, _) = uplink(4, &key, GRACE);
         let site = Site::under(ca, second.clone(), Limits::default(), address).await;
-        // Agents that knock before anybody knows them are kept waiting, not turned away.
+        // Agents that connect before their EdgeAgents were reconciled are kept waiting, not turned away.
         prepare(&second);
         until("all hold everything again", || agents.iter().all(|agent| second.facts(agent).synced)).await;
         assert!(agents.iter().all(|agent| second.facts(agent).presence == Presence::Present));
@@ -496,7 +496,7 @@ mod tests {
         let forged = Model::new(other.clone(), keys).report().remove(0);
         raw.publish(&Up::Reported.of(&agent), forged).await;
         raw.closed().await;
-        until("it is counted", || site.metrics.denials(Denied::Payload) == 1).await;
+        until("it is counted", || site.metrics.denials(DeniedAction::Payload) == 1).await;
         assert!(!uplink.facts(&other).reported && !uplink.facts(&agent).reported);
     }
 
@@ -537,7 +537,7 @@ mod tests {
                 .any(|line| line.starts_with("kalong_lane_passages_total{") && line.contains(&lane))
         };
 
-        // In its own name, for a lane of another: believed by nobody.
+        // In its own name, for a lane of another agent: not believed.
         let mut model = Model::new(agent.clone(), keys.clone());
         let mut raw = site.enter(&agent).await;
         let both = [passed(&format!("u-{agent}")), passed(&format!("u-{other}"))].to_vec();
@@ -552,11 +552,11 @@ mod tests {
         let forged = || Model::new(other.clone(), keys.clone()).envelope(Telemetry { lanes: vec![], igvs: vec![] });
         raw.publish(&Up::Telemetry.of(&agent), forged()).await;
         raw.closed().await;
-        until("it is counted", || site.metrics.denials(Denied::Payload) == 1).await;
+        until("it is counted", || site.metrics.denials(DeniedAction::Payload) == 1).await;
         let mut raw = site.enter(&agent).await;
         raw.publish(&Up::Telemetry.of(&other), forged()).await;
         raw.closed().await;
-        until("it is counted", || site.metrics.denials(Denied::Publish) == 1).await;
+        until("it is counted", || site.metrics.denials(DeniedAction::Publish) == 1).await;
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
-//! Files by digest in one folder, bounded in bytes; the one that was used longest ago goes first.
+//! A folder of files named by their digest, bounded in bytes, with least-recently-used eviction.
 //!
-//! The folder is the truth: the index is made of it at every start. What lies there is believed after its digest was computed once.
+//! The folder is the source of truth: the index is built from it at every start. A file is served only after its digest was verified
+//! once by this process.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,27 +19,20 @@ use crate::metrics::Metrics;
 const BLOCK: usize = 256 * 1024;
 const PARTIAL: &str = "part";
 
-/// Why something cannot be cached.
+/// Why an artifact cannot be cached.
 #[derive(Debug, thiserror::Error)]
-pub enum CacheError {
+pub enum ArtifactCacheError {
     /// Larger than the whole cache.
     #[error("{size} bytes do not fit into the cache of {bound} bytes: raise --cache-size")]
-    TooLarge {
-        /// Size of the artifact.
-        size: u64,
-        /// Bound of the cache.
-        bound: u64,
-    },
+    TooLarge { size: u64, bound: u64 },
     /// The folder cannot be used.
     #[error("the folder {0} cannot be used ({1}): give a writable --cache-dir")]
     Folder(PathBuf, #[source] io::Error),
-    /// The disk failed.
     #[error("the cache cannot be read or written: {0}")]
     Disk(#[from] io::Error),
 }
 
-impl CacheError {
-    /// The word for logs.
+impl ArtifactCacheError {
     pub fn category(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "too-large",
@@ -48,28 +42,27 @@ impl CacheError {
     }
 }
 
-/// Whether the bytes of a file were held against its name in this life of the process.
+/// Whether this process has compared the digest of a file with its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// They were.
+pub enum Verification {
     Verified,
     /// They were there at the start.
     Unverified,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CachedFile {
     size: u64,
     used: u64,
-    trust: Trust,
+    trust: Verification,
 }
 
 #[derive(Debug, Default)]
 struct Index {
-    entries: HashMap<Digest, Entry>,
-    /// Bytes of downloads that are under way.
+    entries: HashMap<Digest, CachedFile>,
+    /// Bytes of running downloads.
     reserved: u64,
-    /// A counter in place of a clock: a clock that steps back must not evict what is in use.
+    /// A logical clock: a wall clock that steps back must not evict what is in use.
     uses: u64,
 }
 
@@ -84,35 +77,33 @@ impl Index {
     }
 }
 
-/// The cache of artifacts.
 #[derive(Debug)]
-pub struct Cache {
+pub struct ArtifactCache {
     folder: PathBuf,
     bound: u64,
     index: Mutex<Index>,
     metrics: Arc<Metrics>,
 }
 
-/// Room for a download; given back when dropped.
+/// Space for a download; released, with the partial file, when dropped.
 #[derive(Debug)]
-pub struct Room {
-    cache: Arc<Cache>,
+pub struct ReservedSpace {
+    cache: Arc<ArtifactCache>,
     size: u64,
-    /// Where to download into.
     pub partial: PathBuf,
 }
 
-impl Drop for Room {
+impl Drop for ReservedSpace {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.partial);
         self.cache.with(|index| index.reserved = index.reserved.saturating_sub(self.size));
     }
 }
 
-impl Cache {
-    /// Opens the folder: half downloads of an earlier life go, whole files stay, the newest count as used last.
-    pub fn open(folder: &Path, bound: u64, metrics: Arc<Metrics>) -> Result<Self, CacheError> {
-        let unusable = |e: io::Error| CacheError::Folder(folder.to_owned(), e);
+impl ArtifactCache {
+    /// Opens the folder: partial downloads of an earlier process are deleted, complete files stay and count as used in the order of their age.
+    pub fn open(folder: &Path, bound: u64, metrics: Arc<Metrics>) -> Result<Self, ArtifactCacheError> {
+        let unusable = |e: io::Error| ArtifactCacheError::Folder(folder.to_owned(), e);
         fs::create_dir_all(folder).map_err(unusable)?;
         let mut found = Vec::new();
         for entry in fs::read_dir(folder).map_err(unusable)? {
@@ -129,7 +120,7 @@ impl Cache {
         let mut index = Index::default();
         for (_, digest, size) in found {
             let used = index.next_use();
-            index.entries.insert(digest, Entry { size, used, trust: Trust::Unverified });
+            index.entries.insert(digest, CachedFile { size, used, trust: Verification::Unverified });
         }
         let cache = Self { folder: folder.to_owned(), bound, index: Mutex::new(index), metrics };
         // The bound may be smaller than in an earlier life.
@@ -145,8 +136,8 @@ impl Cache {
         self.folder.join(digest.hex())
     }
 
-    /// Whether the artifact is there, with this size if one is named; counts as a use.
-    pub fn find(&self, digest: &Digest, size: Option<u64>) -> Option<Trust> {
+    /// Whether the artifact is cached, with this size if one is given. Counts as a use.
+    pub fn find(&self, digest: &Digest, size: Option<u64>) -> Option<Verification> {
         self.with(|index| {
             let used = index.next_use();
             let entry = index.entries.get_mut(digest).filter(|e| size.is_none_or(|s| s == e.size))?;
@@ -155,63 +146,67 @@ impl Cache {
         })
     }
 
-    /// The file of a verified artifact and its size; counts as a use.
+    /// Path and size of a verified artifact. Counts as a use.
     pub fn verified(&self, digest: &Digest) -> Option<(PathBuf, u64)> {
         let size = self.with(|index| {
             let used = index.next_use();
-            let entry = index.entries.get_mut(digest).filter(|e| e.trust == Trust::Verified)?;
+            let entry = index.entries.get_mut(digest).filter(|e| e.trust == Verification::Verified)?;
             entry.used = used;
             Some(entry.size)
         })?;
         Some((self.path(digest), size))
     }
 
-    /// Holds a file of an earlier life against its name; one that does not fit goes. Blocks while it reads the whole file.
-    pub fn verify(&self, digest: &Digest) -> Result<bool, CacheError> {
+    /// Verifies a file of an earlier process, and deletes it if its digest is wrong. Blocks while it reads the whole file.
+    pub fn verify(&self, digest: &Digest) -> Result<bool, ArtifactCacheError> {
         let fits = matches!(digest_of(&self.path(digest)), Ok(found) if found == *digest);
         if fits {
             self.with(|index| {
                 if let Some(entry) = index.entries.get_mut(digest) {
-                    entry.trust = Trust::Verified;
+                    entry.trust = Verification::Verified;
                 }
             });
         } else {
-            tracing::warn!(%digest, "a cached file does not fit its digest and is dropped");
+            tracing::warn!(%digest, "A cached file does not match its digest and is deleted.");
             self.drop_file(digest);
         }
         Ok(fits)
     }
 
-    /// Makes room for a download, at the cost of what was used longest ago.
-    pub fn room(self: &Arc<Self>, digest: &Digest, size: u64) -> Result<Room, CacheError> {
+    /// Reserves space for a download, and evicts the least recently used artifacts for it.
+    pub fn room(self: &Arc<Self>, digest: &Digest, size: u64) -> Result<ReservedSpace, ArtifactCacheError> {
         if size > self.bound {
-            return Err(CacheError::TooLarge { size, bound: self.bound });
+            return Err(ArtifactCacheError::TooLarge { size, bound: self.bound });
         }
         self.drop_file(digest);
         self.evict(size);
         self.with(|index| index.reserved = index.reserved.saturating_add(size));
-        Ok(Room { cache: Arc::clone(self), size, partial: self.folder.join(format!("{}.{PARTIAL}", digest.hex())) })
+        Ok(ReservedSpace {
+            cache: Arc::clone(self),
+            size,
+            partial: self.folder.join(format!("{}.{PARTIAL}", digest.hex())),
+        })
     }
 
-    /// Puts a complete, verified download into its place. It is there after a power cut too. Blocks for the disk.
-    pub fn keep(&self, digest: &Digest, room: &Room) -> Result<(), CacheError> {
+    /// Moves a complete, verified download into its place, durably. Blocks for the disk.
+    pub fn keep(&self, digest: &Digest, room: &ReservedSpace) -> Result<(), ArtifactCacheError> {
         fs::rename(&room.partial, self.path(digest))?;
         // A rename is durable only once its folder is.
         fs::File::open(&self.folder)?.sync_all()?;
         self.with(|index| {
             let used = index.next_use();
-            index.entries.insert(digest.clone(), Entry { size: room.size, used, trust: Trust::Verified });
+            index.entries.insert(digest.clone(), CachedFile { size: room.size, used, trust: Verification::Verified });
         });
         self.count();
         Ok(())
     }
 
-    /// Bytes of all cached artifacts.
+    /// Size of all cached artifacts in bytes.
     pub fn bytes(&self) -> u64 {
         self.with(|index| index.entries.values().map(|e| e.size).sum())
     }
 
-    /// Most bytes that it holds.
+    /// Bound of the cache in bytes.
     pub fn bound(&self) -> u64 {
         self.bound
     }
@@ -224,18 +219,18 @@ impl Cache {
                 oldest.filter(|_| over)
             });
             let Some(oldest) = oldest else { break };
-            tracing::info!(digest = %oldest, "an artifact was evicted from the cache");
+            tracing::info!(digest = %oldest, "An artifact was evicted from the cache.");
             self.drop_file(&oldest);
         }
         self.count();
     }
 
-    /// Whoever is reading the file reads on: its bytes go when it is closed.
+    /// Readers that have the file open can finish: its blocks are freed when they close it.
     fn drop_file(&self, digest: &Digest) {
         if self.with(|index| index.entries.remove(digest)).is_some()
             && let Err(error) = fs::remove_file(self.path(digest))
         {
-            tracing::warn!(%digest, %error, "a cached file could not be removed");
+            tracing::warn!(%digest, %error, "A cached file could not be removed.");
         }
     }
 
@@ -261,11 +256,11 @@ fn digest_of(path: &Path) -> io::Result<Digest> {
 mod tests {
     use super::*;
 
-    fn open(folder: &Path, bound: u64) -> Arc<Cache> {
-        Arc::new(Cache::open(folder, bound, Arc::new(Metrics::new().unwrap())).unwrap())
+    fn open(folder: &Path, bound: u64) -> Arc<ArtifactCache> {
+        Arc::new(ArtifactCache::open(folder, bound, Arc::new(Metrics::new().unwrap())).unwrap())
     }
 
-    fn put(cache: &Arc<Cache>, content: &[u8]) -> Digest {
+    fn put(cache: &Arc<ArtifactCache>, content: &[u8]) -> Digest {
         let digest = Digest::of(content);
         let room = cache.room(&digest, u64::try_from(content.len()).unwrap()).unwrap();
         fs::write(&room.partial, content).unwrap();
@@ -294,7 +289,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = open(folder.path(), 30);
         let a = put(&cache, &[1; 10]);
-        assert!(matches!(cache.room(&Digest::of(b"x"), 31), Err(CacheError::TooLarge { size: 31, bound: 30 })));
+        assert!(matches!(cache.room(&Digest::of(b"x"), 31), Err(ArtifactCacheError::TooLarge { size: 31, bound: 30 })));
         assert!(cache.find(&a, None).is_some());
     }
 
@@ -319,7 +314,7 @@ mod tests {
         fs::write(folder.path().join(format!("{}.part", Digest::of(b"half").hex())), b"ha").unwrap();
         fs::write(folder.path().join("README"), b"somebody's").unwrap();
         let cache = open(folder.path(), 100);
-        assert_eq!(cache.find(&a, Some(5)), Some(Trust::Unverified));
+        assert_eq!(cache.find(&a, Some(5)), Some(Verification::Unverified));
         assert!(cache.verified(&a).is_none(), "nothing is served that was not verified in this life");
         assert!(cache.verify(&a).unwrap());
         assert_eq!(cache.verified(&a).unwrap().1, 5);

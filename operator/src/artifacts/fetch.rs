@@ -1,6 +1,6 @@
-//! Fetches an artifact from where its release says it is, and believes nothing but its digest.
+//! Downloads an artifact from the URL of its release, and verifies its digest.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,25 +15,24 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-/// Time to a TCP and TLS connection.
+/// Bounds the TCP and TLS handshake.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// Time without a byte after which a download is given up.
+/// A download fails after this long without a byte.
 const STALL_DEADLINE: Duration = Duration::from_secs(30);
-/// Time for a whole download, whatever its size.
+/// Bounds a whole download, whatever its size.
 const WHOLE_DEADLINE: Duration = Duration::from_secs(3600);
-/// Time for the disk to take a file to its platters.
+/// Bounds fsync of a download.
 const SYNC_DEADLINE: Duration = Duration::from_secs(120);
 const REDIRECTS: usize = 3;
 const HTTPS_PORT: u16 = 443;
 
-/// A host that may be asked for artifacts: `host` means its port 443, `host:port` that port alone.
+/// A host from which artifacts may be fetched: `host` stands for port 443, `host:port` for that port alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedHost {
     host: String,
     port: u16,
 }
 
-/// Not a host.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no host: write host or host:port, without https:// and without a path")]
 pub struct AllowedHostError(String);
@@ -62,13 +61,12 @@ impl AllowedHost {
     }
 }
 
-/// Why an artifact could not be fetched.
+/// Why an artifact cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The address is not one.
     #[error("`{0}` is no address: correct `spec.artifact.url` in a new release")]
     BadUrl(String),
-    /// Nobody allowed this host.
     #[error("`{0}` is not an allowed host: add it to --artifact-hosts, or publish the release with another address")]
     HostNotAllowed(String),
     /// A declared size that no file has.
@@ -76,12 +74,7 @@ pub enum FetchError {
     BadSize(i64),
     /// Larger than the whole cache.
     #[error("{size} bytes do not fit into the cache of {bound} bytes: raise --cache-size")]
-    TooLarge {
-        /// Declared size.
-        size: u64,
-        /// Bound of the cache.
-        bound: u64,
-    },
+    TooLarge { size: u64, bound: u64 },
     /// The server answered with something else.
     #[error("the file server answered {0}: check that the artifact is at `spec.artifact.url`")]
     Status(u16),
@@ -90,17 +83,11 @@ pub enum FetchError {
     WrongSize {
         /// Bytes seen; the download was stopped there.
         found: u64,
-        /// Bytes declared.
         declared: u64,
     },
     /// The body is another one.
     #[error("the file has digest {found} and not {declared}: publish the right file, or a new release")]
-    DigestMismatch {
-        /// Digest of what came.
-        found: Digest,
-        /// Digest declared.
-        declared: Digest,
-    },
+    DigestMismatch { found: Digest, declared: Digest },
     /// Nothing came for too long.
     #[error("the file server sent nothing for {} s: it is tried again", STALL_DEADLINE.as_secs())]
     Stalled,
@@ -112,7 +99,6 @@ pub enum FetchError {
         "the file server cannot be reached ({0}): check its name, its certificate and --artifact-ca; it is tried again"
     )]
     Transport(String),
-    /// The disk failed.
     #[error("the cache cannot be written ({0}): look at the volume of --cache-dir")]
     Disk(#[from] std::io::Error),
     /// The client could not be made.
@@ -121,7 +107,7 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// The word for metrics and logs.
+    /// Log field and metric label.
     pub fn category(&self) -> &'static str {
         match self {
             Self::BadUrl(_) => "bad-url",
@@ -139,7 +125,6 @@ impl FetchError {
         }
     }
 
-    /// The word for conditions.
     pub fn reason(&self) -> Reason {
         match self {
             Self::HostNotAllowed(_) => Reason::HostNotAllowed,
@@ -155,7 +140,7 @@ impl FetchError {
         }
     }
 
-    /// Whether trying again at once cannot help: the file or the release has to change first.
+    /// Whether a retry cannot help before the file, the release or the settings change.
     pub fn is_final(&self) -> bool {
         !matches!(self.reason(), Reason::FetchFailed)
     }
@@ -169,7 +154,7 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher for these hosts; `extra_roots` are trusted beside the system's authorities.
+    /// `extra_roots` is a PEM file of authorities that are trusted beside those of the system.
     pub fn new(hosts: Vec<AllowedHost>, extra_roots: Option<&Path>) -> Result<Self, FetchError> {
         let allowed = hosts.clone();
         let redirects = Policy::custom(move |attempt| redirect(&allowed, attempt));
@@ -191,7 +176,7 @@ impl Fetcher {
         Ok(Self { client, hosts })
     }
 
-    /// The address, if it may be asked.
+    /// The URL of the artifact, if its host is allowed.
     pub fn admit(&self, artifact: &Artifact) -> Result<Url, FetchError> {
         let shown = || artifact.url.chars().take(200).collect::<String>();
         let url: Url = artifact.url.parse().map_err(|_| FetchError::BadUrl(shown()))?;
@@ -202,7 +187,7 @@ impl Fetcher {
         }
     }
 
-    /// Downloads into this file, which is complete, verified and on disk when it returns.
+    /// Downloads into this file, which is complete, verified and synced to disk when it returns.
     pub async fn download(&self, artifact: &Artifact, into: &Path) -> Result<(), FetchError> {
         let url = self.admit(artifact)?;
         let declared = u64::try_from(artifact.size).map_err(|_| FetchError::BadSize(artifact.size))?;
@@ -249,16 +234,11 @@ impl Fetcher {
     }
 }
 
-/// Where a download goes on its way into the cache.
-pub fn partial(folder: &Path, digest: &Digest) -> PathBuf {
-    folder.join(format!("{}.part", digest.hex()))
-}
-
 fn redirect(allowed: &[AllowedHost], attempt: Attempt<'_>) -> Action {
     if attempt.previous().len() > REDIRECTS {
         return attempt.error("too many redirects");
     }
-    // An allowed host must not lead us to one that is not, such as the cloud's metadata service.
+    // An allowed host must not redirect to one that is not, such as the metadata service of a cloud.
     if allowed.iter().any(|host| host.admits(attempt.url())) {
         attempt.follow()
     } else {
@@ -271,7 +251,7 @@ fn transport(error: &reqwest::Error) -> FetchError {
     if error.is_timeout() { FetchError::Stalled } else { FetchError::Transport(words(error)) }
 }
 
-/// The innermost cause; reqwest's own texts say little and repeat the address.
+/// The innermost cause; reqwest's own messages say little and repeat the URL.
 fn words(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

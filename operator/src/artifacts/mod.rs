@@ -1,4 +1,4 @@
-//! Firmware on its way to the gate: fetched once by digest, kept on a bounded volume, served to agents by range.
+//! Firmware artifacts: fetched once by digest, kept on a bounded volume, served to agents by range.
 
 pub mod cache;
 pub mod fetch;
@@ -6,6 +6,6 @@ pub mod mirror;
 pub mod range;
 pub mod serve;
 
-pub use cache::Cache;
+pub use cache::ArtifactCache;
 pub use fetch::Fetcher;
 pub use mirror::ArtifactMirror;

@@ -1,37 +1,36 @@
-//! Which bytes a request asks for (RFC 9110 section 14). Pure.
+//! Range requests (RFC 9110 section 14). Pure.
 
-/// What to answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// All bytes.
     Whole,
     /// These bytes, both ends included.
     Part {
         /// First byte.
         first: u64,
-        /// Last byte.
         last: u64,
     },
-    /// None of the bytes that are asked for exist.
+    /// The range lies outside of the file.
     Unsatisfiable,
 }
 
-/// Which bytes of `length` the header `Range` selects, given `If-Range` and our `ETag`.
+/// The bytes of a file of `length` that the headers `Range` and `If-Range` select, given its `ETag`.
 ///
 /// A header that is not understood, several ranges included, is ignored, as the RFC allows.
 pub fn select(range: Option<&str>, if_range: Option<&str>, etag: &str, length: u64) -> Selection {
-    // A half file of other bytes must not be continued with ours.
+    // A partial download of another file must not be continued with this one.
     if if_range.is_some_and(|condition| condition.trim() != etag) {
         return Selection::Whole;
     }
     let Some(wanted) = range.and_then(|r| r.trim().strip_prefix("bytes=")) else { return Selection::Whole };
     let Some((from, to)) = wanted.trim().split_once('-') else { return Selection::Whole };
     match (number(from), number(to)) {
-        (Number::Some(first), Number::None) => part(first, length.saturating_sub(1), length),
-        (Number::Some(first), Number::Some(last)) if last < first => Selection::Whole,
-        (Number::Some(first), Number::Some(last)) => part(first, last.min(length.saturating_sub(1)), length),
-        (Number::None, Number::Some(0)) => Selection::Unsatisfiable,
-        (Number::None, Number::Some(suffix)) => part(length.saturating_sub(suffix), length.saturating_sub(1), length),
+        (RangeBound::Some(first), RangeBound::None) => part(first, length.saturating_sub(1), length),
+        (RangeBound::Some(first), RangeBound::Some(last)) if last < first => Selection::Whole,
+        (RangeBound::Some(first), RangeBound::Some(last)) => part(first, last.min(length.saturating_sub(1)), length),
+        (RangeBound::None, RangeBound::Some(0)) => Selection::Unsatisfiable,
+        (RangeBound::None, RangeBound::Some(suffix)) => {
+            part(length.saturating_sub(suffix), length.saturating_sub(1), length)
+        }
         _ => Selection::Whole,
     }
 }
@@ -40,21 +39,21 @@ fn part(first: u64, last: u64, length: u64) -> Selection {
     if first >= length { Selection::Unsatisfiable } else { Selection::Part { first, last } }
 }
 
-enum Number {
+enum RangeBound {
     None,
     Some(u64),
     Bad,
 }
 
-fn number(text: &str) -> Number {
+fn number(text: &str) -> RangeBound {
     let text = text.trim();
     if text.is_empty() {
-        Number::None
+        RangeBound::None
     } else if text.bytes().all(|b| b.is_ascii_digit()) {
         // More digits than fit are beyond the end of any file.
-        Number::Some(text.parse().unwrap_or(u64::MAX))
+        RangeBound::Some(text.parse().unwrap_or(u64::MAX))
     } else {
-        Number::Bad
+        RangeBound::Bad
     }
 }
 

@@ -1,4 +1,4 @@
-//! `GET /artifacts/<digest>`: to agents that may talk, whole or by range, from the cache alone.
+//! `GET /artifacts/<digest>`: for admitted agents, whole or by range, from the cache only.
 
 use std::io::SeekFrom;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 use warp::Reply;
 
-use super::cache::Cache;
+use super::cache::ArtifactCache;
 use super::range::{Selection, select};
 
-/// Time for the disk to open a file and find a place in it.
+/// Bounds opening a file and seeking in it.
 const DISK_DEADLINE: Duration = Duration::from_secs(10);
 const BLOCK: usize = 64 * 1024;
 
-/// Time in which it must be known whether an agent may talk.
+/// Bounds the wait for the admittance of an agent.
 const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Whether an agent may talk; waits while nobody can know yet.
-pub type Admitted = Arc<dyn Fn(&AgentId) -> BoxFuture<'static, bool> + Send + Sync>;
+/// Whether an agent may talk; pends until that is decided.
+pub type AdmissionCheck = Arc<dyn Fn(&AgentId) -> BoxFuture<'static, bool> + Send + Sync>;
 
-/// Why a request is not answered with bytes.
+/// Why a request gets no artifact.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// No certificate, or one that names no agent.
@@ -39,19 +39,16 @@ pub enum ServeError {
     /// The agent may not talk.
     #[error("agent `{0}` is suspended or not declared: artifacts are not for it")]
     NotAdmitted(AgentId),
-    /// Not a digest.
     #[error("this is no artifact: ask for /artifacts/ and 64 lower-case hexadecimal digits")]
     NoDigest,
     /// Not in the cache, or not verified yet.
     #[error("artifact {0} is not cached now: try again in a minute")]
     NotCached(Digest),
-    /// The disk failed.
     #[error("the cache cannot be read now: try again in a minute")]
     Disk,
 }
 
 impl ServeError {
-    /// The word for logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::NoIdentity => "no-identity",
@@ -62,7 +59,7 @@ impl ServeError {
         }
     }
 
-    /// What HTTP says of it.
+    /// Status code of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NoIdentity => StatusCode::UNAUTHORIZED,
@@ -73,20 +70,17 @@ impl ServeError {
     }
 }
 
-/// Serves artifacts.
 #[derive(Clone)]
 pub struct ArtifactServer {
-    cache: Arc<Cache>,
-    admitted: Admitted,
+    cache: Arc<ArtifactCache>,
+    admitted: AdmissionCheck,
 }
 
 impl ArtifactServer {
-    /// Serves from this cache to these agents.
-    pub fn new(cache: Arc<Cache>, admitted: Admitted) -> Self {
+    pub fn new(cache: Arc<ArtifactCache>, admitted: AdmissionCheck) -> Self {
         Self { cache, admitted }
     }
 
-    /// Answers one request.
     pub async fn answer(
         &self,
         peer: Option<AgentId>,

@@ -12,7 +12,6 @@ use super::limits::{MAX_BEAT, MAX_TOPIC};
 /// Why a packet is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// Not MQTT 3.1.1.
     #[error("only MQTT 3.1.1 is spoken here")]
     Version,
     /// Without keep-alive a dead agent is never noticed.
@@ -30,13 +29,11 @@ pub enum Denial {
     /// Empty, or larger than its topic allows.
     #[error("the payload is empty or too large for its topic")]
     Payload,
-    /// Quality of service 2.
     #[error("quality of service 2 is not offered")]
     Qos,
 }
 
 impl Denial {
-    /// Return code for CONNACK.
     pub fn code(self) -> ConnectReturnCode {
         match self {
             Self::Version => ConnectReturnCode::RefusedProtocolVersion,

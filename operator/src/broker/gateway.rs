@@ -1,4 +1,4 @@
-//! The listener: one task a connection, a deadline at every step, a stop that ends in time.
+//! The listener: one task for each connection, a deadline at every step, and a stop that ends in time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,20 +11,19 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, Limits};
 use super::metrics::{GatewayMetrics, Handshake};
-use super::router::{Fatal, Router, RouterError, RouterSettings};
+use super::router::{Router, RouterError, RouterFailure, RouterSettings};
 use super::session;
-use super::shared::Shared;
-use crate::identity::{self, IdentityError};
+use super::shared::GatewayShared;
+use crate::identity::{self, PeerIdentityError};
 use crate::transport::SessionHandler;
 
 /// Where and how a gateway serves.
 pub struct GatewayConfig {
-    /// Where it listens; port 0 picks a free one.
+    /// Address; port 0 picks a free one.
     pub listen: SocketAddr,
     /// The TLS configuration; new connections use the newest.
     pub tls: watch::Receiver<Arc<ServerConfig>>,
@@ -61,7 +60,7 @@ impl GatewayError {
 
 /// A running gateway.
 pub struct Gateway {
-    shared: Arc<Shared>,
+    shared: Arc<GatewayShared>,
     local: SocketAddr,
     tasks: TaskTracker,
 }
@@ -74,20 +73,20 @@ impl Gateway {
         let router = Router::start(settings, limits.sessions, limits.watchdog, handler.operator_state()).await?;
         let listener = bind(listen).map_err(|e| GatewayError::Listen(listen, e))?;
         let local = listener.local_addr().map_err(|e| GatewayError::Listen(listen, e))?;
-        let shared = Arc::new(Shared::new(handler, router, limits, metrics, tls));
+        let shared = Arc::new(GatewayShared::new(handler, router, limits, metrics, tls));
         let tasks = TaskTracker::new();
         tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
-        tracing::info!(address = %local, "the gateway listens");
+        tracing::info!(address = %local, "The gateway listens.");
         Ok(Self { shared, local, tasks })
     }
 
-    /// The address that it listens on.
+    /// The bound address, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Resolves when the router is dead; the process must end then.
-    pub fn fatal(&self) -> impl Future<Output = Fatal> + Send + use<> {
+    /// Resolves when the router fails; the process must end then.
+    pub fn fatal(&self) -> impl Future<Output = RouterFailure> + Send + use<> {
         self.shared.router.fatal()
     }
 
@@ -108,7 +107,7 @@ fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(LISTEN_BACKLOG)
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+async fn accept(listener: TcpListener, shared: Arc<GatewayShared>, tasks: TaskTracker) {
     let pending = Arc::new(Semaphore::new(shared.limits.pending));
     loop {
         let next = async {
@@ -133,25 +132,25 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                 });
             }
             (_, Err(error)) => {
-                tracing::warn!(%error, "a connection could not be accepted; is the limit of open files too low?");
+                tracing::warn!(%error, "A connection could not be accepted; is the limit of open files too low?");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// TLS and identity.
-async fn open(stream: TcpStream, shared: &Shared) -> Option<(TlsStream<TcpStream>, AgentId)> {
+/// TLS handshake and identity; a connection that fails is counted and dropped.
+async fn open(stream: TcpStream, shared: &GatewayShared) -> Option<(TlsStream<TcpStream>, AgentId)> {
     let result = match timeout(shared.limits.handshake, handshake(stream, shared)).await {
         Err(_) => Handshake::Timeout,
         Ok(Err(error)) => {
-            tracing::debug!(%error, "a handshake failed");
+            tracing::debug!(%error, "A handshake failed.");
             Handshake::Tls
         }
-        Ok(Ok(stream)) => match named(&stream) {
+        Ok(Ok(stream)) => match agent_of(&stream) {
             Ok(agent) => return Some((stream, agent)),
             Err(error) => {
-                tracing::warn!(category = error.category(), "a connection was closed: {error}");
+                tracing::warn!(category = error.category(), "A connection was closed: {error}.");
                 Handshake::Identity
             }
         },
@@ -160,15 +159,15 @@ async fn open(stream: TcpStream, shared: &Shared) -> Option<(TlsStream<TcpStream
     None
 }
 
-async fn handshake(stream: TcpStream, shared: &Shared) -> std::io::Result<TlsStream<TcpStream>> {
+async fn handshake(stream: TcpStream, shared: &GatewayShared) -> std::io::Result<TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-    // Only now: a socket that never says anything must not hold what others wait for.
+    // Only after ClientHello: silent sockets must not hold permits that others wait for.
     let _permit = shared.handshakes.acquire().await;
     let config = Arc::clone(&shared.tls.borrow());
     hello.into_stream(config).await
 }
 
-fn named(stream: &TlsStream<TcpStream>) -> Result<AgentId, IdentityError> {
+fn agent_of(stream: &TlsStream<TcpStream>) -> Result<AgentId, PeerIdentityError> {
     identity::agent_of(stream.get_ref().1.peer_certificates())
 }

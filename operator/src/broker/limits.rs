@@ -1,4 +1,4 @@
-//! Every bound of the gateway, and the token bucket that smooths what comes in.
+//! Every bound of the gateway, and the token bucket that limits what agents send.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use tokio::time::Instant;
 pub const LISTEN_BACKLOG: u32 = 4096;
 /// TLS handshake, ClientHello included.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
-/// From the end of the handshake to CONNECT, and for the answer whether the identity may enter.
+/// From the end of the handshake to CONNECT, and for the decision on admittance.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-/// One packet to the agent.
+/// Write of one packet to the agent.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// From a message to its acknowledgement.
 pub const ACKNOWLEDGE_DEADLINE: Duration = Duration::from_secs(30);
-/// The goodbye of TLS.
+/// Close of a TLS connection that was turned away.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
-/// Round trip through the router.
+/// Interval of the watchdog's round trips through the router.
 pub const WATCHDOG_PERIOD: Duration = Duration::from_secs(10);
-/// Rounds without an answer after which the router counts as dead.
+/// Round trips without an answer after which the router counts as dead.
 pub const WATCHDOG_MISSES: u32 = 3;
 /// Pause after a failed accept, so that an exhausted file table does not spin.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -29,27 +29,27 @@ pub const MAX_TOPIC: usize = 200;
 /// Largest heartbeat, in bytes.
 pub const MAX_BEAT: usize = 80;
 
-/// How many messages a second, and how many at once.
+/// Rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Messages a second.
     pub per_second: u32,
-    /// Messages that may come at once.
+    /// Messages that are not delayed after a pause.
     pub burst: u32,
 }
 
-/// What a gateway grants; the defaults are the design's.
+/// Bounds of a gateway; tests shorten them.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Sessions at once.
+    /// Simultaneous sessions.
     pub sessions: usize,
-    /// Handshakes computed at once; the permit is taken after ClientHello, so that silent sockets hold none.
+    /// Simultaneous TLS handshakes. Counted from ClientHello on, so that silent sockets block none.
     pub handshakes: usize,
-    /// Connections at once that are no session yet.
+    /// Simultaneous connections that are no session yet.
     pub pending: usize,
     /// Deadline of the TLS handshake.
     pub handshake: Duration,
-    /// Deadline of CONNECT.
+    /// Deadline of CONNECT and of the admittance.
     pub connect: Duration,
     /// Deadline of one write.
     pub write: Duration,
@@ -57,9 +57,9 @@ pub struct Limits {
     pub acknowledge: Duration,
     /// Period of the router's watchdog.
     pub watchdog: Duration,
-    /// What one agent may send.
+    /// Messages from one agent.
     pub agent: Rate,
-    /// What all agents of one site may send together.
+    /// Messages from all agents of one site.
     pub site: Rate,
 }
 
@@ -80,22 +80,22 @@ impl Default for Limits {
     }
 }
 
-/// A token bucket that says how long to wait instead of refusing: what is slowed down is not lost.
+/// A token bucket that delays instead of refusing, so nothing is lost.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     interval: Duration,
     tolerance: Duration,
     due: Instant,
 }
 
-impl Bucket {
-    /// A full bucket.
+impl TokenBucket {
+    /// Starts full.
     pub fn new(rate: Rate, now: Instant) -> Self {
         let interval = Duration::from_secs(1) / rate.per_second.max(1);
         Self { interval, tolerance: interval * rate.burst, due: now }
     }
 
-    /// Takes one token, and says for how long the taker must pause first.
+    /// Takes one token, and returns how long the caller must wait before it proceeds.
     pub fn take(&mut self, now: Instant) -> Duration {
         self.due = self.due.max(now) + self.interval;
         self.due.saturating_duration_since(now).saturating_sub(self.tolerance)
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn burst_is_free_and_then_the_rate_holds() {
         let now = Instant::now();
-        let mut bucket = Bucket::new(Rate { per_second: 100, burst: 200 }, now);
+        let mut bucket = TokenBucket::new(Rate { per_second: 100, burst: 200 }, now);
         assert!((0..200).all(|_| bucket.take(now).is_zero()));
         assert_eq!(bucket.take(now), Duration::from_millis(10));
         assert_eq!(bucket.take(now), Duration::from_millis(20));

@@ -19,7 +19,7 @@ pub enum Handshake {
     Connect,
     /// The identity may not talk.
     Refused,
-    /// Nobody could say yet whether it may.
+    /// The admittance was not decided in time.
     Undecided,
     /// All places are taken.
     Full,
@@ -42,7 +42,7 @@ impl Handshake {
 
 /// What access control turned down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum DeniedAction {
     /// A publish.
     Publish,
     /// A filter of a SUBSCRIBE.
@@ -53,7 +53,7 @@ pub enum Denied {
     Payload,
 }
 
-impl Denied {
+impl DeniedAction {
     fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -104,7 +104,7 @@ impl GatewayMetrics {
         self.handshakes.with_label_values(&[result.as_str()]).inc();
     }
 
-    pub(super) fn denied(&self, what: Denied) {
+    pub(super) fn denied(&self, what: DeniedAction) {
         self.denials.with_label_values(&[what.as_str()]).inc();
     }
 
@@ -136,7 +136,7 @@ impl GatewayMetrics {
     }
 
     /// Denials of this kind so far.
-    pub fn denials(&self, what: Denied) -> u64 {
+    pub fn denials(&self, what: DeniedAction) -> u64 {
         self.denials.with_label_values(&[what.as_str()]).get()
     }
 

@@ -23,4 +23,4 @@ mod shared;
 pub use gateway::{Gateway, GatewayConfig, GatewayError};
 pub use limits::Limits;
 pub use metrics::GatewayMetrics;
-pub use router::Fatal;
+pub use router::RouterFailure;

@@ -34,18 +34,14 @@ struct Holder {
 pub(super) struct Reservation {
     registry: Arc<Registry>,
     agent: AgentId,
-    /// Number of the session.
     pub number: u64,
-    /// Ends this session.
     pub kill: SessionKill,
     /// Changes when `kill` was used, here or by a newer connection.
     pub killed: watch::Receiver<Option<EndReason>>,
     _here: watch::Sender<()>,
 }
 
-/// Result of [`Registry::reserve`].
 pub(super) enum Reserve {
-    /// The identity was free.
     Granted(Reservation),
     /// An older session was asked to end; the channel closes when it is gone.
     Occupied(watch::Receiver<()>),

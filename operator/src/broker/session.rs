@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
+use kalong_controllers::kit::link::Admittance;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::MAX_MESSAGE;
 use kalong_crds::wire::topic::{Down, OPERATOR_STATE};
@@ -22,13 +23,13 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::codec::Framed;
 
 use super::access::{self, Grant};
-use super::limits::{Bucket, CLOSE_DEADLINE, IN_FLIGHT, MAX_TOPIC};
-use super::metrics::{Denied, Handshake};
+use super::limits::{CLOSE_DEADLINE, IN_FLIGHT, MAX_TOPIC, TokenBucket};
+use super::metrics::{DeniedAction, Handshake};
 use super::outbox::Outbox;
 use super::registry::{Reservation, Reserve};
-use super::router::{Delivery, Link};
-use super::shared::Shared;
-use crate::transport::{Admission, EndReason, FrameResult};
+use super::router::{LinkEvent, RouterLink};
+use super::shared::GatewayShared;
+use crate::transport::{EndReason, FrameResult};
 
 /// Largest MQTT packet, in bytes: the payload with its topic, packet identifier and header.
 const FRAME: usize = MAX_MESSAGE + MAX_TOPIC + 16;
@@ -43,7 +44,7 @@ type Wire = Framed<TlsStream<TcpStream>, Codec>;
 pub(super) async fn serve(
     stream: TlsStream<TcpStream>,
     agent: AgentId,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayShared>,
     permit: Option<OwnedSemaphorePermit>,
 ) {
     let codec = Codec { max_incoming_size: FRAME, max_outgoing_size: FRAME };
@@ -74,13 +75,17 @@ const UNDECIDED: TurnedAway = (Handshake::Undecided, Some(ConnectReturnCode::Ser
 const REFUSED: TurnedAway = (Handshake::Refused, Some(ConnectReturnCode::NotAuthorized));
 
 /// CONNECT, admission, and the reservation of the identity; with the time after which silence ends the session.
-async fn admit(wire: &mut Wire, agent: &AgentId, shared: &Arc<Shared>) -> Result<(Reservation, Duration), TurnedAway> {
+async fn admit(
+    wire: &mut Wire,
+    agent: &AgentId,
+    shared: &Arc<GatewayShared>,
+) -> Result<(Reservation, Duration), TurnedAway> {
     let first = timeout(shared.limits.connect, wire.next()).await.map_err(|_| (Handshake::Timeout, None))?;
     let Some(Ok(Packet::Connect(packet))) = first else {
         return Err((Handshake::Connect, None));
     };
     let silence = access::connect(agent, &packet).map_err(|denial| {
-        shared.metrics.denied(Denied::Connect);
+        shared.metrics.denied(DeniedAction::Connect);
         tracing::info!(%agent, "CONNECT was refused: {denial}.");
         (Handshake::Connect, Some(denial.code()))
     })?;
@@ -91,15 +96,15 @@ async fn admit(wire: &mut Wire, agent: &AgentId, shared: &Arc<Shared>) -> Result
     Ok((reservation, silence))
 }
 
-async fn admission(agent: &AgentId, shared: &Shared) -> Result<(), TurnedAway> {
-    match timeout(shared.limits.connect, shared.handler.admission(agent)).await {
-        Ok(Admission::Admitted) => Ok(()),
-        Ok(Admission::Refused) => Err(REFUSED),
+async fn admission(agent: &AgentId, shared: &GatewayShared) -> Result<(), TurnedAway> {
+    match timeout(shared.limits.connect, shared.handler.admittance(agent)).await {
+        Ok(Admittance::Admitted) => Ok(()),
+        Ok(Admittance::Refused) => Err(REFUSED),
         Err(_) => Err(UNDECIDED),
     }
 }
 
-async fn reserve(agent: &AgentId, shared: &Shared) -> Result<Reservation, TurnedAway> {
+async fn reserve(agent: &AgentId, shared: &GatewayShared) -> Result<Reservation, TurnedAway> {
     let mut first = true;
     loop {
         match shared.registry.reserve(agent, shared.limits.sessions) {
@@ -118,7 +123,7 @@ async fn reserve(agent: &AgentId, shared: &Shared) -> Result<Reservation, Turned
 }
 
 /// Runs a session and reports its end, whatever ended it. The link is gone before the reservation is dropped.
-async fn run(wire: Wire, agent: AgentId, shared: Arc<Shared>, reservation: Reservation, silence: Duration) {
+async fn run(wire: Wire, agent: AgentId, shared: Arc<GatewayShared>, reservation: Reservation, silence: Duration) {
     let Ok(link) = shared.router.link(agent.as_str()).await else { return };
     let number = reservation.number;
     let outbox = Outbox::new(number, agent.clone(), reservation.kill.clone(), shared.router.clone());
@@ -131,8 +136,8 @@ async fn run(wire: Wire, agent: AgentId, shared: Arc<Shared>, reservation: Reser
     let (sink, stream) = wire.split();
     let (out, packets) = mpsc::channel(WRITE_QUEUE);
     let write_deadline = shared.limits.write;
-    let connection = Connection {
-        buckets: (Bucket::new(shared.limits.agent, Instant::now()), shared.site_bucket(&agent)),
+    let connection = ActiveSession {
+        buckets: (TokenBucket::new(shared.limits.agent, Instant::now()), shared.site_bucket(&agent)),
         agent,
         shared,
         outbox,
@@ -171,7 +176,7 @@ async fn end_of(killed: &mut watch::Receiver<Option<EndReason>>) -> EndReason {
 /// Reports the end of the session when it is dropped, even if its task is cancelled.
 struct EndGuard {
     agent: AgentId,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayShared>,
     number: u64,
     reason: EndReason,
 }
@@ -210,14 +215,14 @@ struct Granted {
 }
 
 /// The reading half of a session, and the window of what was sent and not acknowledged.
-struct Connection {
+struct ActiveSession {
     agent: AgentId,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayShared>,
     outbox: Arc<Outbox>,
-    link: Link,
+    link: RouterLink,
     out: mpsc::Sender<Packet>,
     /// Rate limits of the agent and of its site.
-    buckets: (Bucket, Arc<Mutex<Bucket>>),
+    buckets: (TokenBucket, Arc<Mutex<TokenBucket>>),
     /// Packet identifiers that await PUBACK, oldest first.
     in_flight: VecDeque<(u16, Instant)>,
     /// Messages that came through the router while the window was full.
@@ -230,7 +235,7 @@ struct Connection {
     hint: Option<Bytes>,
 }
 
-impl Connection {
+impl ActiveSession {
     async fn run(mut self, mut stream: SplitStream<Wire>, silence: Duration) -> EndReason {
         let welcome = Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false));
         if self.out.send(welcome).await.is_err() {
@@ -252,8 +257,8 @@ impl Connection {
                     Some(Err(_)) => Err(EndReason::Protocol),
                 },
                 delivery = self.link.next() => match delivery {
-                    Ok(Delivery::Message { topic, payload }) => self.deliver(&topic, payload).await,
-                    Ok(Delivery::Subscribed) => {
+                    Ok(LinkEvent::Message { topic, payload }) => self.deliver(&topic, payload).await,
+                    Ok(LinkEvent::Subscribed) => {
                         // Only now may anything be published to the agent.
                         if let Some(Grant::Own(down)) = self.subscribing.pop_front() {
                             self.outbox.subscribed(down);
@@ -287,13 +292,13 @@ impl Connection {
 
     async fn publish(&mut self, packet: Publish) -> Result<(), EndReason> {
         let up = access::publish(&self.agent, &packet).map_err(|denial| {
-            self.shared.metrics.denied(Denied::Publish);
+            self.shared.metrics.denied(DeniedAction::Publish);
             tracing::warn!(agent = %self.agent, "A publish was refused and its session ended: {denial}.");
             EndReason::Denied
         })?;
         self.throttle().await;
         if self.shared.handler.frame(&self.agent, up, packet.payload) == FrameResult::Close {
-            self.shared.metrics.denied(Denied::Payload);
+            self.shared.metrics.denied(DeniedAction::Payload);
             return Err(EndReason::Denied);
         }
         if packet.qos == QoS::AtLeastOnce { self.send(Packet::PubAck(PubAck::new(packet.pkid))).await } else { Ok(()) }
@@ -324,7 +329,7 @@ impl Connection {
             .map(|(grant, qos)| match grant {
                 Some(_) => SubscribeReasonCode::Success(at_most_once_acked(*qos)),
                 None => {
-                    self.shared.metrics.denied(Denied::Subscribe);
+                    self.shared.metrics.denied(DeniedAction::Subscribe);
                     SubscribeReasonCode::Failure
                 }
             })

@@ -10,14 +10,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::limits::{Bucket, Limits};
+use super::limits::{Limits, TokenBucket};
 use super::metrics::GatewayMetrics;
 use super::registry::Registry;
 use super::router::Router;
 use crate::transport::SessionHandler;
 
-/// State of one gateway.
-pub(super) struct Shared {
+pub(super) struct GatewayShared {
     pub handler: Arc<dyn SessionHandler>,
     pub router: Router,
     pub registry: Arc<Registry>,
@@ -27,10 +26,10 @@ pub(super) struct Shared {
     pub tls: watch::Receiver<Arc<ServerConfig>>,
     /// Bounds the handshakes that are computed at once.
     pub handshakes: Semaphore,
-    sites: Mutex<HashMap<String, Arc<Mutex<Bucket>>>>,
+    sites: Mutex<HashMap<String, Arc<Mutex<TokenBucket>>>>,
 }
 
-impl Shared {
+impl GatewayShared {
     pub fn new(
         handler: Arc<dyn SessionHandler>,
         router: Router,
@@ -52,9 +51,9 @@ impl Shared {
     }
 
     /// The rate limit that all agents of this agent's site share.
-    pub fn site_bucket(&self, agent: &AgentId) -> Arc<Mutex<Bucket>> {
+    pub fn site_bucket(&self, agent: &AgentId) -> Arc<Mutex<TokenBucket>> {
         let mut sites = self.sites.lock();
-        let new = || Arc::new(Mutex::new(Bucket::new(self.limits.site, Instant::now())));
+        let new = || Arc::new(Mutex::new(TokenBucket::new(self.limits.site, Instant::now())));
         Arc::clone(sites.entry(agent.namespace().to_owned()).or_insert_with(new))
     }
 }

@@ -1,5 +1,5 @@
-//! The server side of mutual TLS. Whoever holds a new certificate or bundle makes a new configuration and sends it on the watch
-//! channel; running sessions stay, new ones use it.
+//! The server side of mutual TLS. A renewed certificate or bundle means a new configuration on the watch channel of the gateway: running
+//! sessions stay, new ones use it.
 
 use std::sync::Arc;
 
@@ -8,25 +8,25 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
-/// What is wrong with the material.
+/// Why no TLS configuration can be made.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The PEM cannot be read.
+pub enum GatewayTlsError {
+    /// Not PEM.
     #[error("the {0} cannot be read as PEM: {1}")]
     Pem(&'static str, String),
-    /// Nothing was found in it.
+    /// PEM without any certificate.
     #[error("the {0} holds no certificate")]
     Empty(&'static str),
-    /// rustls refuses it.
+    /// rustls refuses certificate, key or bundle.
     #[error("the certificate, key or bundle is not usable for TLS: {0}")]
     Unusable(#[from] rustls::Error),
-    /// The bundle of authorities is not usable.
+    /// No verifier can be made of the authorities.
     #[error("the bundle of authorities is not usable: {0}")]
     Bundle(#[from] rustls::server::VerifierBuilderError),
 }
 
-impl TlsError {
-    /// The word for logs.
+impl GatewayTlsError {
+    /// Log field and metric label.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Pem(..) => "unreadable-pem",
@@ -37,17 +37,21 @@ impl TlsError {
     }
 }
 
-/// A configuration that presents this chain and believes client certificates of any authority in the bundle.
+/// A configuration that presents this chain and accepts client certificates of any authority in the bundle.
 ///
-/// Sessions are never resumed: a resumed one would not look at the client's certificate again.
-pub fn server_config(chain_pem: &[u8], key_pem: &[u8], authorities_pem: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+/// TLS sessions are never resumed, since a resumed one does not verify the client's certificate again.
+pub fn server_config(
+    chain_pem: &[u8],
+    key_pem: &[u8],
+    authorities_pem: &[u8],
+) -> Result<Arc<ServerConfig>, GatewayTlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     for authority in certificates("bundle of authorities", authorities_pem)? {
         roots.add(authority)?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|e| TlsError::Pem("server key", e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|e| GatewayTlsError::Pem("server key", e.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
@@ -57,9 +61,9 @@ pub fn server_config(chain_pem: &[u8], key_pem: &[u8], authorities_pem: &[u8]) -
     Ok(Arc::new(config))
 }
 
-fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, GatewayTlsError> {
     let found = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| TlsError::Pem(what, e.to_string()))?;
-    if found.is_empty() { Err(TlsError::Empty(what)) } else { Ok(found) }
+        .map_err(|e| GatewayTlsError::Pem(what, e.to_string()))?;
+    if found.is_empty() { Err(GatewayTlsError::Empty(what)) } else { Ok(found) }
 }

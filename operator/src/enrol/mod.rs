@@ -1,7 +1,7 @@
-//! How a box becomes an agent: a single-use token once, and the certificate that it renews over its session.
+//! Enrolment: a box trades a single-use token for a client certificate, which it later renews over its session.
 //!
-//! The name in a certificate comes from the token or the session, never from the request. A token is burnt before anything is
-//! signed, by a delete that only one of two concurrent requests can win.
+//! The name in a certificate comes from the token or the session, never from the request. A token is used up before anything is
+//! signed, by a conditional delete that only one of two concurrent requests can win.
 
 pub mod certificate;
 mod record;
@@ -31,29 +31,25 @@ use crate::client::{ApiError, call};
 use crate::keys::Keys;
 use crate::metrics::{Issue, Metrics};
 use crate::settings::{Advertise, Sites};
-use certificate::{Issued, RequestError};
-use request::Record;
+use certificate::{IssuedCertificate, RequestError};
+use request::CsrRecord;
 use token::{StoredToken, TokenError};
 
-pub use request::SIGNER;
-
-/// Requests that are worked on at once; each costs the API server about six calls.
+/// Concurrent requests; each costs the API server about six calls.
 const AT_ONCE: usize = 8;
-/// Time that a request waits for its turn.
+/// How long a request may wait for a slot.
 const TURN_DEADLINE: Duration = Duration::from_secs(20);
 /// Bytes of an X25519 public key.
 const SEALING_KEY: usize = 32;
 
-/// Why no certificate is given.
+/// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
     /// The certificate request is refused.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// Not an X25519 key.
     #[error("the sealing key is no X25519 public key: send 32 bytes in base64")]
     SealingKey,
     /// Two requests came with one token, and the other was first.
@@ -64,16 +60,14 @@ pub enum EnrolError {
     /// This operator does not serve the site.
     #[error("site `{0}` is not served by this operator: use the address of the one that serves it")]
     ForeignSite(String),
-    /// Nobody declared this agent. Said after the token was right, or by a session.
+    /// No EdgeAgent of this name. Revealed only to the owner of a valid token or session.
     #[error("there is no EdgeAgent `{0}`: declare it first")]
     Undeclared(AgentId),
     /// The agent is shut out.
     #[error("EdgeAgent `{0}` is suspended or on its way out: end that before it can get a certificate")]
     ShutOut(AgentId),
-    /// Too many at once.
     #[error("too many requests at once: try again in a minute")]
     Busy,
-    /// The API server failed.
     #[error("the control plane cannot be reached now: try again in a minute ({0})")]
     Api(#[from] ApiError),
     /// The API server failed after the token was used up.
@@ -85,7 +79,7 @@ pub enum EnrolError {
 }
 
 impl EnrolError {
-    /// The word for logs and metrics.
+    /// Log field and metric label.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Request(error) => error.category(),
@@ -102,7 +96,7 @@ impl EnrolError {
         }
     }
 
-    /// What HTTP says of it.
+    /// Status code of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Request(RequestError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -115,44 +109,35 @@ impl EnrolError {
     }
 }
 
-/// A renewed certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Renewed {
-    /// In PEM.
+pub struct RenewedCertificate {
     pub certificate: String,
     /// The authorities to trust from now on, in PEM.
     pub authorities: String,
 }
 
-/// What enrolment needs.
-pub struct Parts {
-    /// The API server.
+pub struct EnrollerConfig {
     pub client: Client,
     /// The keys, as they are now.
     pub keys: watch::Receiver<Arc<Keys>>,
     /// What agents judge releases by.
     pub release_keys: ReleaseKeys,
-    /// How agents reach us.
     pub advertise: Advertise,
-    /// Which sites are ours.
     pub sites: Sites,
-    /// Where Events go.
     pub recorder: Recorder,
-    /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Told of every agent that enrolled with a token: a fight over its identity is settled by that.
+    /// Called for each agent that enrolled with a token, which ends a conflict over its identity.
     pub enrolled: Box<dyn Fn(&AgentId) + Send + Sync>,
 }
 
-/// Gives certificates.
 pub struct Enroller {
-    parts: Parts,
+    parts: EnrollerConfig,
     turns: Semaphore,
 }
 
 impl Enroller {
     /// An enroller of these parts.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: EnrollerConfig) -> Self {
         Self { parts, turns: Semaphore::new(AT_ONCE) }
     }
 
@@ -163,20 +148,20 @@ impl Enroller {
         let word = result.as_ref().map_or_else(EnrolError::category, |_| "issued");
         self.parts.metrics.certificate(Issue::Enrolment, word);
         match &result {
-            Ok(_) => tracing::info!(%agent, "an agent enrolled"),
-            Err(error) => tracing::warn!(%agent, category = word, %error, "an enrolment was refused"),
+            Ok(_) => tracing::info!(%agent, "An agent enrolled."),
+            Err(error) => tracing::warn!(%agent, category = word, %error, "An enrolment was refused."),
         }
         result
     }
 
     /// Renews the certificate of the agent whose session asks. The session proves the current key, the request the new one.
-    pub async fn renew(&self, agent: &AgentId, csr_pem: &str) -> Result<Renewed, EnrolError> {
+    pub async fn renew(&self, agent: &AgentId, csr_pem: &str) -> Result<RenewedCertificate, EnrolError> {
         let result = self.over_session(agent, csr_pem).await;
         let word = result.as_ref().map_or_else(EnrolError::category, |_| "issued");
         self.parts.metrics.certificate(Issue::Renewal, word);
         match &result {
-            Ok(_) => tracing::info!(%agent, "a certificate was renewed"),
-            Err(error) => tracing::warn!(%agent, category = word, %error, "a renewal was refused"),
+            Ok(_) => tracing::info!(%agent, "A certificate was renewed."),
+            Err(error) => tracing::warn!(%agent, category = word, %error, "A renewal was refused."),
         }
         result
     }
@@ -194,11 +179,11 @@ impl Enroller {
 
         let requester =
             format!("Secret {}/{} uid {}", agent.namespace(), secret.name_any(), secret.uid().unwrap_or_default());
-        let record = Record::create(&self.parts.client, &agent, &csr, validity, &requester).await?;
+        let record = CsrRecord::create(&self.parts.client, &agent, &csr, validity, &requester).await?;
         if let Err(error) = self.burn(&agent, &secret).await {
             // The record of a refused request would otherwise stand open for a day.
             if let Err(error) = record.deny("The token could not be used up; another request may have used it.").await {
-                tracing::warn!(%agent, category = error.category(), %error, "a refused request could not be denied");
+                tracing::warn!(%agent, category = error.category(), %error, "A refused request could not be denied.");
             }
             return Err(error);
         }
@@ -218,14 +203,14 @@ impl Enroller {
         })
     }
 
-    async fn over_session(&self, agent: &AgentId, csr_pem: &str) -> Result<Renewed, EnrolError> {
+    async fn over_session(&self, agent: &AgentId, csr_pem: &str) -> Result<RenewedCertificate, EnrolError> {
         let checked = certificate::check(csr_pem, agent)?;
         let _turn = self.turn().await?;
         let object = self.declared(agent).await?;
         let keys = Arc::clone(&self.parts.keys.borrow());
         let issued = certificate::issue(&keys.authority, &checked, agent, validity(&object), Timestamp::now())?;
         self.remember(&object, agent, &issued, None).await?;
-        Ok(Renewed { certificate: issued.pem, authorities: keys.authority.bundle_pem().to_owned() })
+        Ok(RenewedCertificate { certificate: issued.pem, authorities: keys.authority.bundle_pem().to_owned() })
     }
 
     async fn turn(&self) -> Result<SemaphorePermit<'_>, EnrolError> {
@@ -241,7 +226,7 @@ impl Enroller {
             return Err(EnrolError::ForeignSite(agent.namespace().to_owned()));
         }
         let name = token_secret_name(agent.name());
-        // No token, a wrong one and no such agent sound alike: names of a site are nobody's business.
+        // No token, a wrong one and an unknown agent get the same answer, so that names of a site are not revealed.
         let secret =
             call("read the enrolment token", self.secrets(agent).get_opt(&name)).await?.ok_or(TokenError::Wrong)?;
         StoredToken::read(secret.data.as_ref())?.check(presented, Timestamp::now())?;
@@ -255,7 +240,7 @@ impl Enroller {
         if shut_out(&object) { Err(EnrolError::ShutOut(agent.clone())) } else { Ok(object) }
     }
 
-    /// Deletes the Secret as it was checked. Of two requests with one token one gets a conflict or finds nothing.
+    /// Deletes the Secret if it is still the one that was checked. Of two requests with one token, one fails here.
     async fn burn(&self, agent: &AgentId, secret: &Secret) -> Result<(), EnrolError> {
         let parameters = DeleteParams {
             preconditions: Some(Preconditions { uid: secret.uid(), resource_version: secret.resource_version() }),
@@ -272,7 +257,7 @@ impl Enroller {
         &self,
         object: &EdgeAgent,
         agent: &AgentId,
-        issued: &Issued,
+        issued: &IssuedCertificate,
         sealing_key: Option<&str>,
     ) -> Result<(), ApiError> {
         record::status(&self.agents(agent), agent, issued, sealing_key).await?;
@@ -290,7 +275,7 @@ impl Enroller {
     }
 }
 
-/// A box that is suspended, given up or on its way out gets nothing new.
+/// An agent that is suspended, abandoned or being deleted gets no certificate.
 fn shut_out(object: &EdgeAgent) -> bool {
     object.spec.suspend
         || object.metadata.deletion_timestamp.is_some()

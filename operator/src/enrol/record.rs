@@ -1,4 +1,4 @@
-//! What is remembered of an enrolment: in the status of the EdgeAgent, and as an Event for people.
+//! The record of an enrolment: in the status of the EdgeAgent, and as an Event.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Resource};
 use tokio::time::{sleep, timeout};
 
-use super::certificate::Issued;
+use super::certificate::IssuedCertificate;
 use crate::client::{ApiError, call};
 
-/// The controller of EdgeAgents writes the same status: somebody is always a moment late.
+/// Retries of a status write: the controller of EdgeAgents writes the same object.
 const CONFLICTS: u32 = 8;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 const EVENT_DEADLINE: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ const EVENT_DEADLINE: Duration = Duration::from_secs(10);
 pub async fn status(
     api: &Api<EdgeAgent>,
     agent: &AgentId,
-    issued: &Issued,
+    issued: &IssuedCertificate,
     sealing_key: Option<&str>,
 ) -> Result<(), ApiError> {
     let by_us = PostParams { field_manager: Some(field_manager::STATUS.to_owned()), ..PostParams::default() };
@@ -49,7 +49,7 @@ pub async fn status(
 fn with_certificate(
     status: Option<EdgeAgentStatus>,
     agent: &AgentId,
-    issued: &Issued,
+    issued: &IssuedCertificate,
     sealing_key: Option<&str>,
 ) -> EdgeAgentStatus {
     let mut status =
@@ -63,8 +63,8 @@ fn with_certificate(
     status
 }
 
-/// Tells people. An Event that cannot be written is logged; the certificate is good all the same.
-pub async fn event(recorder: &Recorder, object: &EdgeAgent, reason: Reason, issued: &Issued) {
+/// Publishes an Event. A failure is only logged: the certificate is valid all the same.
+pub async fn event(recorder: &Recorder, object: &EdgeAgent, reason: Reason, issued: &IssuedCertificate) {
     let what = if reason == Reason::Enrolled { "enrolled and was given" } else { "was given" };
     let event = Event {
         type_: EventType::Normal,
@@ -75,8 +75,8 @@ pub async fn event(recorder: &Recorder, object: &EdgeAgent, reason: Reason, issu
     };
     match timeout(EVENT_DEADLINE, recorder.publish(&event, &object.object_ref(&()))).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(reason = reason.as_str(), %error, "an Event could not be written"),
-        Err(_) => tracing::warn!(reason = reason.as_str(), "an Event could not be written in time"),
+        Ok(Err(error)) => tracing::warn!(reason = reason.as_str(), %error, "An Event could not be written."),
+        Err(_) => tracing::warn!(reason = reason.as_str(), "An Event could not be written in time."),
     }
 }
 
@@ -87,8 +87,11 @@ mod tests {
     #[test]
     fn only_the_certificate_changes_and_the_sealing_key_stays_at_a_renewal() {
         let agent: AgentId = "mong-cai.a".parse().unwrap();
-        let issued =
-            Issued { pem: String::new(), serial: "0a".into(), not_after: "2026-09-08T00:00:00Z".parse().unwrap() };
+        let issued = IssuedCertificate {
+            pem: String::new(),
+            serial: "0a".into(),
+            not_after: "2026-09-08T00:00:00Z".parse().unwrap(),
+        };
         let first = with_certificate(None, &agent, &issued, Some("key"));
         assert_eq!(first.observed_generation, -1);
         let mut known = first.clone();

@@ -1,4 +1,4 @@
-//! The CertificateSigningRequest of an enrolment: the record, for whoever asks later, of which key got which name and why.
+//! The CertificateSigningRequest of an enrolment: an audit record of which key got which name and why.
 //!
 //! Its `spec.username` is the operator's own service account, so approval rests on the token check that is noted in it.
 
@@ -15,23 +15,22 @@ use kube::{Api, Client};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 
-use super::certificate::Issued;
+use super::certificate::IssuedCertificate;
 use crate::client::{ApiError, call};
 
-/// Our own signer. Never `kubernetes.io/kube-apiserver-client`: such a certificate logs in to the API server.
+/// A signer of Kalong's own. Never `kubernetes.io/kube-apiserver-client`: such a certificate would log in to the API server.
 pub const SIGNER: &str = "kalong.dev/edge-agent";
-/// On the request: who it is for.
+/// Annotation: the agent that the request is for.
 const AGENT: &str = "kalong.dev/agent";
-/// On the request: on what the approval rests.
+/// Annotation: the token that justified the approval.
 const REQUESTER: &str = "kalong.dev/requester";
 
-/// A recorded request.
-pub struct Record {
+pub struct CsrRecord {
     api: Api<CertificateSigningRequest>,
     name: String,
 }
 
-impl Record {
+impl CsrRecord {
     /// Creates the record; nothing is granted by it.
     pub async fn create(
         client: &Client,
@@ -48,12 +47,12 @@ impl Record {
         Ok(Self { api, name })
     }
 
-    /// Says that the token was good.
+    /// Approves the request: the token was valid.
     pub async fn approve(&self) -> Result<(), ApiError> {
         self.decide("Approved", "TokenVerified", "The enrolment token was verified and is used up.").await
     }
 
-    /// Says that it was not.
+    /// Denies the request.
     pub async fn deny(&self, message: &str) -> Result<(), ApiError> {
         self.decide("Denied", "TokenUsed", message).await
     }
@@ -66,8 +65,8 @@ impl Record {
             .map(|_| ())
     }
 
-    /// Puts the signed certificate into the record.
-    pub async fn complete(&self, issued: &Issued) -> Result<(), ApiError> {
+    /// Stores the signed certificate in the record.
+    pub async fn complete(&self, issued: &IssuedCertificate) -> Result<(), ApiError> {
         let patch = Patch::Merge(json!({"status": {"certificate": STANDARD.encode(&issued.pem)}}));
         call("record the certificate", self.api.patch_status(&self.name, &by_us(), &patch)).await.map(|_| ())
     }

@@ -11,8 +11,9 @@ use kube::runtime::events::Reporter;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
+use super::request::SIGNER;
 use super::*;
-use crate::keys::{Authority, Pair, ServerCertificate, SigningKey};
+use crate::keys::{CertificateAuthority, CertificatePair, ServerCertificate, SigningKey};
 
 const TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const SEALING: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -138,15 +139,15 @@ fn refusal(code: u16, reason: &str) -> Response<Body> {
 
 fn enroller(server: &Server, sites: Sites) -> Enroller {
     let now = Timestamp::now();
-    let authority = Authority::read(&Authority::generate(now).unwrap(), "").unwrap();
-    let Pair { certificate_pem, key_pem } = authority.server(&["localhost".to_owned()], now).unwrap();
+    let authority = CertificateAuthority::read(&CertificateAuthority::generate(now).unwrap(), "").unwrap();
+    let CertificatePair { certificate_pem, key_pem } = authority.server(&["localhost".to_owned()], now).unwrap();
     let pkcs8 = kalong_crds::wire::signature::Signer::generate().unwrap();
     let keys = Keys {
         server: Arc::new(ServerCertificate { chain_pem: certificate_pem, key_pem, not_after: now }),
         authority: Arc::new(authority),
         signing: Arc::new(SigningKey::read("op-1", pkcs8).unwrap()),
     };
-    Enroller::new(Parts {
+    Enroller::new(EnrollerConfig {
         client: server.client(),
         keys: watch::channel(Arc::new(keys)).1,
         release_keys: ReleaseKeys::default(),

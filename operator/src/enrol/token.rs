@@ -1,4 +1,4 @@
-//! The single-use token: what is stored of it, and whether a presented one is it. Pure.
+//! The single-use token: its stored form, and the check of a presented one. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use ring::rand::SystemRandom;
 
 /// 32 random bytes in unpadded base64url.
 const TOKEN_LENGTH: usize = 43;
-/// The clock of whoever made the token may be ahead of ours.
+/// The clock of the machine that made the token may be ahead.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(60);
 
-/// Why a token does not open the door.
+/// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not the form of a token.
@@ -25,7 +25,6 @@ pub enum TokenError {
         "the token is not valid for this agent: it was used, or is for another agent; make a new one with `kubectl kalong enrol`"
     )]
     Wrong,
-    /// Its time is over.
     #[error("the token has expired: make a new one with `kubectl kalong enrol`")]
     Expired,
     /// It would live longer than any token may.
@@ -37,7 +36,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// The word for logs and metrics.
+    /// Log field and metric label.
     pub fn category(self) -> &'static str {
         match self {
             Self::Malformed => "token-malformed",
@@ -92,7 +91,7 @@ pub fn check_form(presented: &str) -> Result<(), TokenError> {
     if good { Ok(()) } else { Err(TokenError::Malformed) }
 }
 
-/// Equality in constant time, by comparing tags under a key that nobody knows.
+/// Equality in constant time, by comparing tags under a random key.
 fn equal(stored: &str, presented: &str) -> bool {
     let Ok(key) = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()) else { return false };
     let tag = hmac::sign(&key, stored.as_bytes());

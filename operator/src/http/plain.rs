@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`, without TLS: for the kubelet and Prometheus, not for the outside.
+//! `/livez`, `/readyz` and `/metrics`, without TLS: for the kubelet and Prometheus only.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -12,21 +12,20 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use warp::{Filter, Reply};
 
-use crate::health::Health;
+use crate::health::ProcessHealth;
 use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Metrics};
 
-/// Time for open requests at the end.
+/// Bounds open requests at the shutdown.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Serves until the end.
-pub async fn serve(listener: TcpListener, health: Health, metrics: Arc<Metrics>, end: CancellationToken) {
+pub async fn serve(listener: TcpListener, health: ProcessHealth, metrics: Arc<Metrics>, end: CancellationToken) {
     let ended = end.clone();
     let server =
         warp::serve(routes(health, metrics)).incoming(listener).graceful(async move { ended.cancelled().await }).run();
     // `graceful` has no deadline of its own.
     tokio::select! {
         () = server => {}
-        () = after(&end) => tracing::debug!("open requests for health or metrics were cut"),
+        () = after(&end) => tracing::debug!("Open requests for health or metrics were cut."),
     }
 }
 
@@ -36,7 +35,7 @@ async fn after(end: &CancellationToken) {
 }
 
 fn routes(
-    health: Health,
+    health: ProcessHealth,
     metrics: Arc<Metrics>,
 ) -> impl Filter<Extract = (impl Reply,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
     let live = health.clone();
@@ -46,7 +45,7 @@ fn routes(
     warp::get().and(livez.or(readyz).unify().or(metrics).unify())
 }
 
-fn livez(health: &Health) -> warp::reply::Response {
+fn livez(health: &ProcessHealth) -> warp::reply::Response {
     let complaints = health.complaints();
     if complaints.is_empty() {
         return answer(StatusCode::OK, "ok\n".to_owned());
@@ -54,7 +53,7 @@ fn livez(health: &Health) -> warp::reply::Response {
     answer(StatusCode::SERVICE_UNAVAILABLE, complaints.join("\n") + "\n")
 }
 
-fn readyz(health: &Health) -> warp::reply::Response {
+fn readyz(health: &ProcessHealth) -> warp::reply::Response {
     let stage = health.stage();
     let code = if stage.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     answer(code, format!("{}\n", stage.as_str()))
@@ -78,7 +77,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::health::Stage;
+    use crate::health::ProcessStage;
 
     async fn get(address: std::net::SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -95,18 +94,18 @@ mod tests {
     async fn health_and_metrics_say_what_is() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (health, metrics, end) = (Health::new(), Arc::new(Metrics::new().unwrap()), CancellationToken::new());
+        let (health, metrics, end) =
+            (ProcessHealth::new(), Arc::new(Metrics::new().unwrap()), CancellationToken::new());
         let server = tokio::spawn(serve(listener, health.clone(), metrics.clone(), end.clone()));
 
         assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
         let starting = get(address, "/readyz").await;
         assert!(starting.starts_with("HTTP/1.1 503") && starting.ends_with("starting\n"), "{starting}");
-        health.set(Stage::Standby);
+        health.set(ProcessStage::Standby);
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
-        let watchdog = health.watch("router", Duration::from_secs(30));
-        watchdog.fail("its thread ended");
+        let _never_beats = health.watch("lease", Duration::ZERO);
         let sick = get(address, "/livez").await;
-        assert!(sick.starts_with("HTTP/1.1 503") && sick.contains("router: its thread ended"), "{sick}");
+        assert!(sick.starts_with("HTTP/1.1 503") && sick.contains("lease: stands still for 0 s"), "{sick}");
         metrics.leads(3);
         let scraped = get(address, "/metrics").await;
         assert!(scraped.contains("content-type: text/plain; version=0.0.4") && scraped.contains("kalong_lease_term 3"));

@@ -9,12 +9,10 @@ use tokio::time::Instant;
 
 /// Requests at once: a whole site may stand behind one address.
 const BURST: u32 = 200;
-/// Time for one more.
 const REFILL: Duration = Duration::from_millis(100);
 /// Addresses that are remembered; those that have not asked for long go first.
 const ADDRESSES: usize = 4096;
 
-/// Counts requests by address.
 #[derive(Debug, Default)]
 pub struct RateLimit {
     /// When the whole burst is there again.

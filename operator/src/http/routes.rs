@@ -1,4 +1,4 @@
-//! The routes over TLS: `POST /enrol` for whoever has a token, `GET /artifacts/<digest>` for agents.
+//! The routes over TLS: `POST /enrol` for boxes with a token, `GET /artifacts/<digest>` for agents.
 
 use std::sync::Arc;
 
@@ -11,30 +11,26 @@ use warp::reject::{LengthRequired, MethodNotAllowed, PayloadTooLarge};
 use warp::{Filter, Rejection, Reply};
 
 use super::rate::RateLimit;
-use super::tls::Peer;
+use super::tls::HttpsPeer;
 use crate::artifacts::serve::ArtifactServer;
 use crate::enrol::Enroller;
 use crate::metrics::Metrics;
 
-/// Largest body of an enrolment: a request for a P-256 key and a token are about 1 kB.
+/// Largest enrolment request in bytes; one with a P-256 key and a token has about 1 kB.
 const BODY: u64 = 16 * 1024;
 
 const ENROL: &str = "enrol";
 const ARTIFACTS: &str = "artifacts";
 const OTHER: &str = "other";
 
-/// What the routes need.
 #[derive(Clone)]
 pub struct Routes {
-    /// Gives certificates.
     pub enroller: Arc<Enroller>,
-    /// Gives artifacts.
     pub artifacts: ArtifactServer,
-    /// Counts answers.
     pub metrics: Arc<Metrics>,
 }
 
-/// All routes. Whatever is refused is answered with a sentence.
+/// All routes. Every refusal has a sentence as its body.
 pub fn routes(
     parts: Routes,
 ) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone + Send + Sync + 'static {
@@ -44,10 +40,10 @@ pub fn routes(
     let enrol = warp::path(ENROL_PATH)
         .and(warp::path::end())
         .and(warp::post())
-        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<HttpsPeer>())
         .and(content_length_limit(BODY))
         .and(bytes())
-        .then(move |peer: Peer, body: Bytes| {
+        .then(move |peer: HttpsPeer, body: Bytes| {
             let (enroller, limit, metrics) = (Arc::clone(&enroller), Arc::clone(&limit), Arc::clone(&counted));
             async move { count(&metrics, ENROL, enrol(&enroller, &limit, &peer, &body).await) }
         });
@@ -56,9 +52,9 @@ pub fn routes(
         .and(warp::path::param::<String>())
         .and(warp::path::end())
         .and(warp::get().map(|| Method::GET).or(warp::head().map(|| Method::HEAD)).unify())
-        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<HttpsPeer>())
         .and(warp::header::headers_cloned())
-        .then(move |hex: String, method: Method, peer: Peer, headers: HeaderMap| {
+        .then(move |hex: String, method: Method, peer: HttpsPeer, headers: HeaderMap| {
             let (artifacts, metrics) = (artifacts.clone(), Arc::clone(&counted));
             async move { count(&metrics, ARTIFACTS, artifact(&artifacts, peer, method, &hex, &headers).await) }
         });
@@ -68,7 +64,7 @@ pub fn routes(
     })
 }
 
-async fn enrol(enroller: &Enroller, limit: &RateLimit, peer: &Peer, body: &[u8]) -> warp::reply::Response {
+async fn enrol(enroller: &Enroller, limit: &RateLimit, peer: &HttpsPeer, body: &[u8]) -> warp::reply::Response {
     if !limit.admit(peer.address) {
         return refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address: try again in a minute");
     }
@@ -95,7 +91,7 @@ async fn enrol(enroller: &Enroller, limit: &RateLimit, peer: &Peer, body: &[u8])
 
 async fn artifact(
     artifacts: &ArtifactServer,
-    peer: Peer,
+    peer: HttpsPeer,
     method: Method,
     hex: &str,
     headers: &HeaderMap,
@@ -103,7 +99,7 @@ async fn artifact(
     match artifacts.answer(peer.agent, &method, hex, headers).await {
         Ok(response) => response,
         Err(error) => {
-            tracing::debug!(category = error.category(), %error, "an artifact was not served");
+            tracing::debug!(category = error.category(), %error, "An artifact was not served.");
             refuse(error.status(), &error.to_string())
         }
     }

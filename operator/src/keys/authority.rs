@@ -15,31 +15,29 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Life of an authority: agents pin it.
+/// Validity of an authority; long, since agents pin it.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3653 * 24 * 3600);
-/// Life of a server certificate; a new one is made when a third of it is left.
+/// Validity of a server certificate, which is replaced when a third of it is left.
 const SERVER_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Other clocks may be behind ours.
+/// `notBefore` lies this far in the past, since other clocks may be behind.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// A certificate and its key in PEM.
-pub struct Pair {
+pub struct CertificatePair {
     /// Certificate, or chain with the leaf first.
     pub certificate_pem: String,
-    /// Key in PKCS#8.
     pub key_pem: String,
 }
 
-impl fmt::Debug for Pair {
+impl fmt::Debug for CertificatePair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pair").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
+        f.debug_struct("CertificatePair").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
     }
 }
 
 /// Why a pair cannot be an authority.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// Not a certificate.
     #[error("no certificate in PEM")]
     NoCertificate,
     /// Not a key that we sign with.
@@ -48,32 +46,28 @@ pub enum AuthorityError {
     /// The key belongs to another certificate.
     #[error("key and certificate do not belong together")]
     Mismatch,
-    /// Not an authority.
     #[error("the certificate is not one of an authority")]
     NotAuthority,
-    /// rcgen cannot use it.
     #[error("{0}")]
     Unusable(rcgen::Error),
 }
 
 /// Signs certificates of agents and of our servers.
-pub struct Authority {
+pub struct CertificateAuthority {
     certificate_pem: String,
     bundle_pem: String,
     issuer: Issuer<'static, KeyPair>,
-    /// End of its life.
     pub not_after: Timestamp,
 }
 
-impl fmt::Debug for Authority {
+impl fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("not_after", &self.not_after).finish_non_exhaustive()
+        f.debug_struct("CertificateAuthority").field("not_after", &self.not_after).finish_non_exhaustive()
     }
 }
 
-impl Authority {
-    /// Makes a new authority.
-    pub fn generate(now: Timestamp) -> Result<Pair, rcgen::Error> {
+impl CertificateAuthority {
+    pub fn generate(now: Timestamp) -> Result<CertificatePair, rcgen::Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = lived(now, AUTHORITY_LIFE)?;
         params.distinguished_name = DistinguishedName::new();
@@ -82,16 +76,16 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?;
-        Ok(Pair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+        Ok(CertificatePair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
     /// Reads an authority: the first certificate is the one that signs, all of them and `further` are trusted.
-    pub fn read(pair: &Pair, further: &str) -> Result<Self, AuthorityError> {
+    pub fn read(pair: &CertificatePair, further: &str) -> Result<Self, AuthorityError> {
         let first = CertificateDer::from_pem_slice(pair.certificate_pem.as_bytes())
             .map_err(|_| AuthorityError::NoCertificate)?;
         let key = KeyPair::from_pkcs8_pem_and_sign_algo(&pair.key_pem, &PKCS_ECDSA_P256_SHA256)
             .map_err(AuthorityError::NoKey)?;
-        let facts = Facts::of(&first).ok_or(AuthorityError::NoCertificate)?;
+        let facts = CertificateFacts::of(&first).ok_or(AuthorityError::NoCertificate)?;
         if facts.public_key != key.public_key_raw() {
             return Err(AuthorityError::Mismatch);
         }
@@ -112,13 +106,12 @@ impl Authority {
         &self.bundle_pem
     }
 
-    /// What signs.
     pub fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
     }
 
-    /// Makes a server certificate for these names.
-    pub fn server(&self, names: &[String], now: Timestamp) -> Result<Pair, rcgen::Error> {
+    /// Issues a server certificate for these DNS names and addresses.
+    pub fn server(&self, names: &[String], now: Timestamp) -> Result<CertificatePair, rcgen::Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let life = remaining(now, self.not_after).min(SERVER_LIFE);
         let mut params = lived(now, life)?;
@@ -129,17 +122,17 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Pair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+        Ok(CertificatePair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
-    /// Whether a server certificate of ours has to be made anew: it ends soon, lacks a name, or another authority signed it.
-    pub fn outdated(&self, server: &Facts, names: &[String], now: Timestamp) -> bool {
+    /// Whether a generated server certificate has to be replaced: it expires soon, lacks a name, or another authority signed it.
+    pub fn outdated(&self, server: &CertificateFacts, names: &[String], now: Timestamp) -> bool {
         let life = server.not_after.duration_since(server.not_before);
         let left = server.not_after.duration_since(now);
         let complete = names.len() == server.names.len() && names.iter().all(|n| server.names.contains(n));
         let signed = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes())
             .ok()
-            .and_then(|ca| Facts::of(&ca))
+            .and_then(|ca| CertificateFacts::of(&ca))
             .is_some_and(|ca| ca.subject == server.issuer && server.authority_key == ca.own_key);
         left.saturating_mul(3) < life || !complete || !signed
     }
@@ -166,12 +159,9 @@ pub fn lived(now: Timestamp, life: Duration) -> Result<CertificateParams, rcgen:
     Ok(params)
 }
 
-/// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Begin of its life.
+pub struct CertificateFacts {
     pub not_before: Timestamp,
-    /// End of its life.
     pub not_after: Timestamp,
     /// Serial number in lower-case hexadecimal digits.
     pub serial: String,
@@ -185,7 +175,7 @@ pub struct Facts {
     authority_key: Option<Vec<u8>>,
 }
 
-impl Facts {
+impl CertificateFacts {
     /// Reads a certificate; none if it cannot be read.
     pub fn of(der: &[u8]) -> Option<Self> {
         use x509_parser::extensions::ParsedExtension::{AuthorityKeyIdentifier, SubjectKeyIdentifier};
@@ -249,20 +239,20 @@ mod tests {
 
     #[test]
     fn an_authority_lives_ten_years_and_signs_for_names_and_addresses() {
-        let ca = Authority::read(&Authority::generate(now()).unwrap(), "").unwrap();
+        let ca = CertificateAuthority::read(&CertificateAuthority::generate(now()).unwrap(), "").unwrap();
         assert!(ca.not_after.duration_since(now()) > days(3650));
         let wanted = names(&["kalong.kalong-system.svc", "127.0.0.1", "::1"]);
-        let server = Facts::of_pem(&ca.server(&wanted, now()).unwrap().certificate_pem).unwrap();
+        let server = CertificateFacts::of_pem(&ca.server(&wanted, now()).unwrap().certificate_pem).unwrap();
         assert_eq!(server.names, wanted);
         assert!(!ca.outdated(&server, &wanted, now()));
     }
 
     #[test]
     fn a_server_certificate_is_made_anew_before_it_ends_or_when_names_or_the_authority_change() {
-        let ca = Authority::read(&Authority::generate(now()).unwrap(), "").unwrap();
-        let other = Authority::read(&Authority::generate(now()).unwrap(), "").unwrap();
+        let ca = CertificateAuthority::read(&CertificateAuthority::generate(now()).unwrap(), "").unwrap();
+        let other = CertificateAuthority::read(&CertificateAuthority::generate(now()).unwrap(), "").unwrap();
         let wanted = names(&["a.example", "b.example"]);
-        let server = Facts::of_pem(&ca.server(&wanted, now()).unwrap().certificate_pem).unwrap();
+        let server = CertificateFacts::of_pem(&ca.server(&wanted, now()).unwrap().certificate_pem).unwrap();
         assert!(!ca.outdated(&server, &wanted, now() + days(59)));
         assert!(ca.outdated(&server, &wanted, now() + days(61)));
         assert!(ca.outdated(&server, &names(&["a.example"]), now()));
@@ -272,24 +262,25 @@ mod tests {
 
     #[test]
     fn what_does_not_belong_together_is_no_authority() {
-        let (a, b) = (Authority::generate(now()).unwrap(), Authority::generate(now()).unwrap());
-        let mixed = Pair { certificate_pem: a.certificate_pem.clone(), key_pem: b.key_pem };
-        assert!(matches!(Authority::read(&mixed, ""), Err(AuthorityError::Mismatch)));
-        let ca = Authority::read(&a, "").unwrap();
+        let (a, b) = (CertificateAuthority::generate(now()).unwrap(), CertificateAuthority::generate(now()).unwrap());
+        let mixed = CertificatePair { certificate_pem: a.certificate_pem.clone(), key_pem: b.key_pem };
+        assert!(matches!(CertificateAuthority::read(&mixed, ""), Err(AuthorityError::Mismatch)));
+        let ca = CertificateAuthority::read(&a, "").unwrap();
         let leaf = ca.server(&names(&["a.example"]), now()).unwrap();
-        assert!(matches!(Authority::read(&leaf, ""), Err(AuthorityError::NotAuthority)));
+        assert!(matches!(CertificateAuthority::read(&leaf, ""), Err(AuthorityError::NotAuthority)));
     }
 
     #[test]
     fn during_a_rotation_both_authorities_are_trusted() {
-        let (old, new) = (Authority::generate(now()).unwrap(), Authority::generate(now()).unwrap());
-        let ca = Authority::read(&new, &old.certificate_pem).unwrap();
+        let (old, new) =
+            (CertificateAuthority::generate(now()).unwrap(), CertificateAuthority::generate(now()).unwrap());
+        let ca = CertificateAuthority::read(&new, &old.certificate_pem).unwrap();
         assert_eq!(ca.bundle_pem().matches("BEGIN CERTIFICATE").count(), 2);
     }
 
     #[test]
     fn nothing_that_is_printed_shows_a_key() {
-        let pair = Authority::generate(now()).unwrap();
+        let pair = CertificateAuthority::generate(now()).unwrap();
         assert!(!format!("{pair:?}").contains("PRIVATE"));
     }
 }

@@ -1,4 +1,4 @@
-//! The release key document: whose signatures on firmware count.
+//! The release key document: the authors whose signatures on firmware are accepted.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use kalong_crds::wire::release::ReleaseKeys;
 
 use super::KeysError;
 
-/// A key document is a few hundred bytes a key.
+/// Bytes; a key document has a few hundred for each key.
 const LONGEST: u64 = 64 * 1024;
 
-/// Reads the document; without a file no author is trusted and no release is usable.
+/// Reads the document. Without a file no author is trusted, so no release is usable.
 pub fn read_release_keys(file: Option<&Path>) -> Result<ReleaseKeys, KeysError> {
     let Some(path) = file else { return Ok(ReleaseKeys::default()) };
     let bad = |why: String| KeysError::Document { file: path.display().to_string(), why };

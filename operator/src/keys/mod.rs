@@ -1,6 +1,6 @@
-//! The keys of the control plane: the authority of agents' certificates, the server certificate, and the key that signs orders.
+//! The keys of the control plane: the authority for agents' certificates, the server certificate, and the key that signs messages.
 //!
-//! The leader makes them at its first start and never overwrites the authority or the signing key: every agent pins both.
+//! The leader generates them at its first start and never overwrites the authority or the signing key, since every agent pins both.
 //! Given ones, from cert-manager or a backup, are used as they are.
 
 pub mod authority;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use authority::{Authority, Pair};
+pub use authority::{CertificateAuthority, CertificatePair};
 pub use document::read_release_keys;
 pub use signing::SigningKey;
 pub use store::KeyStore;
@@ -29,11 +29,10 @@ pub const SERVER_SECRET: &str = "kalong-server";
 /// Secret with the signing key (`key.pk8` in PKCS#8 DER, `keyId`).
 pub const SIGNING_SECRET: &str = "kalong-signing";
 
-/// The certificate that our servers show.
+/// The certificate of the HTTPS server and of the gateway.
 pub struct ServerCertificate {
     /// Chain in PEM, leaf first.
     pub chain_pem: String,
-    /// Key in PEM.
     pub key_pem: String,
     /// End of the leaf's life.
     pub not_after: Timestamp,
@@ -45,43 +44,28 @@ impl fmt::Debug for ServerCertificate {
     }
 }
 
-/// All keys, as read together.
+/// All keys, from one read of the Secrets.
 #[derive(Debug)]
 pub struct Keys {
-    /// Signs agents' certificates.
-    pub authority: Arc<Authority>,
-    /// What servers show.
+    pub authority: Arc<CertificateAuthority>,
     pub server: Arc<ServerCertificate>,
-    /// Signs what agents are told.
+    /// Signs messages to agents.
     pub signing: Arc<SigningKey>,
 }
 
-/// Why keys cannot be used.
+/// Why keys cannot be read, made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// The API server failed.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// A Secret lacks a key.
     #[error(
         "Secret `{secret}` has no `{key}`: restore it from the backup, or delete the Secret to have a new one made"
     )]
-    Missing {
-        /// Name of the Secret.
-        secret: &'static str,
-        /// Key inside.
-        key: &'static str,
-    },
+    Missing { secret: &'static str, key: &'static str },
     /// A Secret holds something else.
     #[error("`{key}` of Secret `{secret}` cannot be used ({why}): restore it from the backup, or put in one that fits")]
-    Unusable {
-        /// Name of the Secret.
-        secret: &'static str,
-        /// Key inside.
-        key: &'static str,
-        /// What is wrong.
-        why: String,
-    },
+    Unusable { secret: &'static str, key: &'static str, why: String },
     /// A key or certificate could not be made.
     #[error("a certificate could not be made: {0}")]
     Generate(#[from] rcgen::Error),
@@ -90,19 +74,14 @@ pub enum KeysError {
     Signing(#[from] kalong_crds::wire::signature::SignatureError),
     /// The release key document cannot be used.
     #[error("the release key document {file} cannot be used ({why}): make one with `kubectl kalong release keygen`")]
-    Document {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        why: String,
-    },
+    Document { file: String, why: String },
     /// A document could not be written down.
     #[error("a key document could not be written: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 impl KeysError {
-    /// The word for logs and metrics.
+    /// Log field and metric label.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Api(error) => error.category(),

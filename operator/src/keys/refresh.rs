@@ -1,4 +1,4 @@
-//! Reads keys again from time to time: a renewed server certificate or a second authority is served without a restart.
+//! Reads keys periodically: a renewed server certificate or a second authority is used without a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,27 +13,23 @@ use super::{KeyStore, Keys, trust};
 use crate::metrics::Metrics;
 use crate::settings::Advertise;
 
-/// How often keys are read again; two small reads.
+/// Interval between reads of the keys; each is two small requests.
 const EVERY: Duration = Duration::from_secs(600);
 
-/// What the refresh needs beside the keys.
+/// The periodic refresh of keys.
 pub struct Refresh {
-    /// Where keys are.
     pub store: KeyStore,
-    /// To publish what agents pin.
+    /// Writes the ConfigMap of trust.
     pub client: Client,
-    /// The operator's namespace.
     pub namespace: String,
-    /// What agents pin for releases.
+    /// Release keys that agents pin.
     pub release_keys: ReleaseKeys,
-    /// How agents reach us.
     pub advertise: Advertise,
-    /// Counts failures.
     pub metrics: Arc<Metrics>,
 }
 
 impl Refresh {
-    /// Keeps the keys of this channel current until the end.
+    /// Keeps the keys in this channel current until `end`.
     pub async fn run(self, keys: watch::Sender<Arc<Keys>>, end: CancellationToken) {
         loop {
             tokio::select! {
@@ -44,13 +40,13 @@ impl Refresh {
             match self.once(&current).await {
                 Ok(fresh) if same(&current, &fresh) => {}
                 Ok(fresh) => {
-                    tracing::info!(end = %fresh.server.not_after, "keys changed and are in use");
+                    tracing::info!(end = %fresh.server.not_after, "Keys changed; the new ones are in use.");
                     announce(&self.metrics, &fresh);
                     keys.send_replace(Arc::new(fresh));
                 }
                 Err(error) => {
                     self.metrics.key_refresh_failed(error.category());
-                    tracing::warn!(category = error.category(), %error, "keys could not be read again; the old ones stay in use");
+                    tracing::warn!(category = error.category(), %error, "Keys could not be read again; the old ones stay in use.");
                 }
             }
         }
@@ -63,7 +59,7 @@ impl Refresh {
     }
 }
 
-/// Says when the certificates end.
+/// Publishes the expiry of the certificates as metrics.
 pub fn announce(metrics: &Metrics, keys: &Keys) {
     metrics.certificate_end("server", keys.server.not_after);
     metrics.certificate_end("authority", keys.authority.not_after);

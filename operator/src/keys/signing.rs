@@ -1,4 +1,4 @@
-//! The key that signs orders, and what is derived from it.
+//! The key that signs messages to agents, and what is derived from it.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use ring::hmac;
 
 const SEALING_SEED: &[u8] = b"kalong.dev/sealing-seed/v1";
 
-/// The signing key as stored; every part that signs makes its own signer of it.
+/// The signing key as stored; each part that signs makes its own signer of it.
 pub struct SigningKey {
     id: String,
     pkcs8: Vec<u8>,
@@ -27,7 +27,6 @@ impl SigningKey {
         Ok(Self { id: id.to_owned(), pkcs8, public })
     }
 
-    /// What signs.
     pub fn signer(&self) -> Result<Signer, SignatureError> {
         Signer::from_pkcs8(&self.id, &self.pkcs8)
     }
@@ -37,7 +36,7 @@ impl SigningKey {
         &self.public
     }
 
-    /// Seed of the ephemeral keys of sealing: the same over restarts, so that an order's hash stays the same.
+    /// Seed of the ephemeral HPKE keys: stable over restarts, so that the hash of an order with a sealed credential stays the same.
     pub fn sealing_seed(&self) -> [u8; 32] {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.pkcs8), SEALING_SEED);
         <[u8; 32]>::try_from(tag.as_ref()).unwrap_or_default()

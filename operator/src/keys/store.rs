@@ -1,4 +1,4 @@
-//! Keys in Secrets: read through the API, made once when absent, never overwritten where agents pin them.
+//! Keys in Secrets: generated once if absent, never overwritten where agents pin them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use kalong_crds::wire::signature::Signer;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::authority::Facts;
+use super::authority::CertificateFacts;
 use super::{
-    Authority, CA_SECRET, Keys, KeysError, Pair, SERVER_SECRET, SIGNING_SECRET, ServerCertificate, SigningKey,
+    CA_SECRET, CertificateAuthority, CertificatePair, Keys, KeysError, SERVER_SECRET, SIGNING_SECRET,
+    ServerCertificate, SigningKey,
 };
 use crate::client::call;
 
@@ -28,7 +29,7 @@ const FURTHER: &str = "ca.crt";
 const SIGNING_KEY: &str = "key.pk8";
 const SIGNING_KEY_ID: &str = "keyId";
 
-type Data = BTreeMap<String, ByteString>;
+type SecretData = BTreeMap<String, ByteString>;
 
 /// The Secrets of the operator's namespace.
 #[derive(Clone)]
@@ -39,12 +40,12 @@ pub struct KeyStore {
 }
 
 impl KeyStore {
-    /// The Secrets of this namespace, and the names that a server certificate of ours must carry.
+    /// `server_names` are the names that a generated server certificate must carry.
     pub fn new(client: Client, namespace: &str, server_names: Vec<String>) -> Self {
         Self { secrets: Api::namespaced(client, namespace), namespace: namespace.to_owned(), server_names }
     }
 
-    /// Reads all keys; makes those that are absent. Only the leader may call this.
+    /// Reads all keys and generates those that are absent. Only the leader may call this.
     pub async fn load(&self) -> Result<Keys, KeysError> {
         let authority = self.authority().await?;
         let server = self.server(&authority).await?;
@@ -52,26 +53,28 @@ impl KeyStore {
         Ok(Keys { authority: Arc::new(authority), server: Arc::new(server), signing: Arc::new(signing) })
     }
 
-    /// Reads authority and server certificate again. The signing key stays: agents pinned it, a new one needs a restart.
+    /// Reads authority and server certificate again. The signing key stays, since agents pinned it; a new one needs a restart.
     pub async fn reload(&self, keys: &Keys) -> Result<Keys, KeysError> {
         let authority = self.authority().await?;
         let server = self.server(&authority).await?;
         Ok(Keys { authority: Arc::new(authority), server: Arc::new(server), signing: Arc::clone(&keys.signing) })
     }
 
-    async fn authority(&self) -> Result<Authority, KeysError> {
+    async fn authority(&self) -> Result<CertificateAuthority, KeysError> {
         let secret = self.get_or_make(CA_SECRET, || {
-            let pair = Authority::generate(Timestamp::now())?;
+            let pair = CertificateAuthority::generate(Timestamp::now())?;
             Ok(self.secret(CA_SECRET, TLS, pair_data(pair)))
         });
         let secret = secret.await?;
-        let pair =
-            Pair { certificate_pem: text(&secret, CA_SECRET, CERTIFICATE)?, key_pem: text(&secret, CA_SECRET, KEY)? };
+        let pair = CertificatePair {
+            certificate_pem: text(&secret, CA_SECRET, CERTIFICATE)?,
+            key_pem: text(&secret, CA_SECRET, KEY)?,
+        };
         let further = text(&secret, CA_SECRET, FURTHER).unwrap_or_default();
-        Authority::read(&pair, &further).map_err(|e| unusable(CA_SECRET, CERTIFICATE, &e))
+        CertificateAuthority::read(&pair, &further).map_err(|e| unusable(CA_SECRET, CERTIFICATE, &e))
     }
 
-    async fn server(&self, authority: &Authority) -> Result<ServerCertificate, KeysError> {
+    async fn server(&self, authority: &CertificateAuthority) -> Result<ServerCertificate, KeysError> {
         let now = Timestamp::now();
         let make = || Ok(self.secret(SERVER_SECRET, TLS, pair_data(authority.server(&self.server_names, now)?)));
         let secret = self.get_or_make(SERVER_SECRET, make).await?;
@@ -79,12 +82,12 @@ impl KeyStore {
         if !authority.outdated(&facts, &self.server_names, now) {
             return Ok(server);
         }
-        // A given certificate is somebody else's to renew.
+        // A given certificate is renewed by its owner.
         if secret.labels().get(MANAGED_BY).map(String::as_str) != Some(OURS) {
             tracing::warn!(
                 secret = SERVER_SECRET,
                 end = %facts.not_after,
-                "the given server certificate ends soon or does not fit --server-names and the authority; renew it"
+                "The given server certificate expires soon, or does not match --server-names or the authority; renew it."
             );
             return Ok(server);
         }
@@ -95,7 +98,7 @@ impl KeyStore {
         let written = self.secrets.replace(SERVER_SECRET, &by_us, &renewed);
         let renewed = call("renew the server certificate", written).await?;
         let (server, facts) = read_server(&renewed)?;
-        tracing::info!(secret = SERVER_SECRET, end = %facts.not_after, "the server certificate was renewed");
+        tracing::info!(secret = SERVER_SECRET, end = %facts.not_after, "The server certificate was renewed.");
         Ok(server)
     }
 
@@ -128,10 +131,10 @@ impl KeyStore {
         }
         match call("create the operator's Secrets", self.secrets.create(&parameters(), &make()?)).await {
             Ok(secret) => {
-                tracing::info!(secret = name, "a key was made; put this Secret into the backup");
+                tracing::info!(secret = name, "A key was generated; put this Secret into the backup.");
                 Ok(secret)
             }
-            // Somebody restored it in this very moment: theirs counts.
+            // It was restored at this very moment; the restored one counts.
             Err(error) if error.is_already_exists() => {
                 Ok(call("read the operator's Secrets", self.secrets.get(name)).await?)
             }
@@ -139,7 +142,7 @@ impl KeyStore {
         }
     }
 
-    fn secret(&self, name: &str, kind: &str, data: Data) -> Secret {
+    fn secret(&self, name: &str, kind: &str, data: SecretData) -> Secret {
         Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
@@ -154,16 +157,16 @@ impl KeyStore {
     }
 }
 
-fn read_server(secret: &Secret) -> Result<(ServerCertificate, Facts), KeysError> {
+fn read_server(secret: &Secret) -> Result<(ServerCertificate, CertificateFacts), KeysError> {
     let chain_pem = text(secret, SERVER_SECRET, CERTIFICATE)?;
     let key_pem = text(secret, SERVER_SECRET, KEY)?;
-    let facts =
-        Facts::of_pem(&chain_pem).ok_or_else(|| unusable(SERVER_SECRET, CERTIFICATE, &"no certificate in PEM"))?;
+    let facts = CertificateFacts::of_pem(&chain_pem)
+        .ok_or_else(|| unusable(SERVER_SECRET, CERTIFICATE, &"no certificate in PEM"))?;
     Ok((ServerCertificate { chain_pem, key_pem, not_after: facts.not_after }, facts))
 }
 
-fn pair_data(pair: Pair) -> Data {
-    let Pair { certificate_pem, key_pem } = pair;
+fn pair_data(pair: CertificatePair) -> SecretData {
+    let CertificatePair { certificate_pem, key_pem } = pair;
     [
         (CERTIFICATE.to_owned(), ByteString(certificate_pem.into_bytes())),
         (KEY.to_owned(), ByteString(key_pem.into_bytes())),

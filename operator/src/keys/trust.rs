@@ -1,4 +1,4 @@
-//! What `kubectl kalong enrol` prints: everything that an agent has to pin, in one ConfigMap without any secret in it.
+//! The ConfigMap that `kubectl kalong enrol` reads: everything that an agent has to pin, and no secret.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{Keys, KeysError};
 use crate::client::call;
 use crate::settings::Advertise;
 
-/// Writes the ConfigMap, if it says something else.
+/// Writes the ConfigMap if it differs.
 pub async fn publish(
     client: &Client,
     namespace: &str,
@@ -36,7 +36,7 @@ pub async fn publish(
     });
     let parameters = PatchParams::apply(field_manager::OPERATOR).force();
     call("write the ConfigMap of trust", maps.patch(TRUST_CONFIG_MAP, &parameters, &Patch::Apply(&body))).await?;
-    tracing::info!(configmap = TRUST_CONFIG_MAP, "what agents pin was published");
+    tracing::info!(configmap = TRUST_CONFIG_MAP, "The trust that agents pin was published.");
     Ok(())
 }
 

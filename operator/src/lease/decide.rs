@@ -1,4 +1,4 @@
-//! Whether to take, keep or wait for the Lease: pure, and by our own clock alone.
+//! Whether to take, keep or wait for the Lease. Pure, and by this process's clock alone.
 
 use std::time::{Duration, Instant};
 
@@ -9,23 +9,22 @@ use k8s_openapi::api::coordination::v1::Lease;
 pub const DURATION: Duration = Duration::from_secs(30);
 /// Terms count from here in seconds, so that a deleted Lease never begins below an old term; fits until 2094.
 const FIRST_SECOND: i64 = 1_767_225_600;
-/// A claimed term further ahead than a year cannot be true.
+/// A claimed term more than a year ahead cannot be true; in seconds.
 const PLAUSIBLE_JUMP: u64 = 366 * 24 * 3600;
 
-/// Who a process is to the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct HolderIdentity {
     owner: String,
     process: String,
 }
 
-impl Identity {
-    /// This process of this Pod or instance; `process` is random, so that a restart is another holder.
+impl HolderIdentity {
+    /// `owner` is the Pod's UID or the instance's name; `process` is random, so that a restart is another holder.
     pub fn new(owner: &str, process: &str) -> Self {
         Self { owner: owner.to_owned(), process: process.to_owned() }
     }
 
-    /// As it stands in the Lease.
+    /// As the Lease has it: `<owner>/<process>`.
     pub fn text(&self) -> String {
         format!("{}/{}", self.owner, self.process)
     }
@@ -34,29 +33,29 @@ impl Identity {
         holder.split_once('/') == Some((&self.owner, &self.process))
     }
 
-    /// Whether the holder was an earlier process of this same Pod or instance, which cannot live any more.
+    /// Whether the holder is an earlier process of this same Pod or instance, which is certainly dead.
     fn was(&self, holder: &str) -> bool {
         holder.split_once('/').is_some_and(|(owner, process)| owner == self.owner && process != self.process)
     }
 }
 
-/// The Lease as last seen, and since when by our clock nobody has renewed it.
+/// The Lease as last read, and since when it was not renewed, by this process's clock.
 #[derive(Clone, Debug)]
-pub struct Observed {
+pub struct ObservedLease {
     /// The object, with its resourceVersion.
     pub lease: Lease,
-    /// When we saw its holder or its renew time change.
+    /// When its holder or its renew time was last seen to change.
     pub since: Instant,
 }
 
-impl Observed {
-    /// What is known now that this Lease was read at this moment. Expiry never rests on another node's clock.
+impl ObservedLease {
+    /// Takes a read of the Lease. Expiry never depends on the clock of another node.
     pub fn next(previous: Option<&Self>, lease: Lease, now: Instant) -> Self {
         let since = previous.filter(|p| mark(&p.lease) == mark(&lease)).map_or(now, |p| p.since);
         Self { lease, since }
     }
 
-    /// Who holds it, if anybody does.
+    /// The holder; none if it was given back.
     pub fn holder(&self) -> Option<&str> {
         self.lease.spec.as_ref()?.holder_identity.as_deref().filter(|h| !h.is_empty())
     }
@@ -79,55 +78,54 @@ fn mark(lease: &Lease) -> (Option<&str>, Option<Timestamp>) {
 
 /// What to do about the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Another holds it; look again, at the latest then.
+pub enum LeaseDecision {
+    /// Another process holds it; read it again, at the latest then.
     Wait(Instant),
     /// Take it under this term.
     Acquire(u64),
-    /// It is ours.
     Renew,
 }
 
-/// What to do, given what was last seen.
-pub fn decide(now: Instant, observed: Option<&Observed>, me: &Identity, wall: Timestamp) -> Decision {
-    let Some(seen) = observed else { return Decision::Acquire(first_term(wall)) };
+/// Decides from the last read; `wall` is used only for the first term.
+pub fn decide(now: Instant, observed: Option<&ObservedLease>, me: &HolderIdentity, wall: Timestamp) -> LeaseDecision {
+    let Some(seen) = observed else { return LeaseDecision::Acquire(first_term(wall)) };
     let next = seen.term().map_or_else(|| first_term(wall), |term| term.saturating_add(1));
     match seen.holder() {
-        None => Decision::Acquire(next),
-        Some(holder) if me.is(holder) => Decision::Renew,
-        Some(holder) if me.was(holder) => Decision::Acquire(next),
+        None => LeaseDecision::Acquire(next),
+        Some(holder) if me.is(holder) => LeaseDecision::Renew,
+        Some(holder) if me.was(holder) => LeaseDecision::Acquire(next),
         Some(_) => {
             let free = seen.since + seen.duration();
-            if now >= free { Decision::Acquire(next) } else { Decision::Wait(free) }
+            if now >= free { LeaseDecision::Acquire(next) } else { LeaseDecision::Wait(free) }
         }
     }
 }
 
-/// The term of a Lease that is created anew: seconds since 2026-01-01T00:00Z.
+/// The term of a new Lease: seconds since 2026-01-01T00:00Z.
 fn first_term(wall: Timestamp) -> u64 {
     u64::try_from(wall.as_second().saturating_sub(FIRST_SECOND)).unwrap_or(0)
 }
 
-/// What an agent's claim of a verified term means for ours.
+/// What follows from the term that an agent claims to have verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Raise {
-    /// Ours is higher, or the same.
+pub enum TermRaise {
+    /// The term of the Lease is at least as high.
     Unneeded,
-    /// The Lease was lost once: ours has to become this.
+    /// The Lease was lost once: its term has to become this.
     To(u64),
-    /// The claim cannot be true.
+    /// Too far ahead to be true.
     Implausible,
 }
 
-/// Whether and how far to raise our term above one that an agent has verified.
-pub fn raise(current: u64, claimed: u64) -> Raise {
+/// Whether, and how far, to raise the current term above a claimed one.
+pub fn raise(current: u64, claimed: u64) -> TermRaise {
     let target = claimed.saturating_add(1);
     if claimed <= current {
-        Raise::Unneeded
+        TermRaise::Unneeded
     } else if target - current >= PLAUSIBLE_JUMP || i32::try_from(target).is_err() {
-        Raise::Implausible
+        TermRaise::Implausible
     } else {
-        Raise::To(target)
+        TermRaise::To(target)
     }
 }
 
@@ -157,38 +155,38 @@ mod tests {
 
     #[test]
     fn every_state_of_the_lease_has_one_decision() {
-        let me = Identity::new("pod-a", "x");
+        let me = HolderIdentity::new("pod-a", "x");
         let start = Instant::now();
         let (soon, late) = (start + Duration::from_secs(29), start + Duration::from_secs(30));
-        let free = Decision::Wait(start + DURATION);
+        let free = LeaseDecision::Wait(start + DURATION);
         // Holder, renew time (another node's clock may be anywhere), term, now, decision.
         for (holder, renewed, term, now, expected) in [
-            (None, 0, Some(4), start, Decision::Acquire(5)),
-            (Some(""), 0, Some(4), start, Decision::Acquire(5)),
-            (Some("pod-a/x"), 0, Some(4), late, Decision::Renew),
+            (None, 0, Some(4), start, LeaseDecision::Acquire(5)),
+            (Some(""), 0, Some(4), start, LeaseDecision::Acquire(5)),
+            (Some("pod-a/x"), 0, Some(4), late, LeaseDecision::Renew),
             (Some("pod-b/y"), 0, Some(4), soon, free),
-            (Some("pod-b/y"), 0, Some(4), late, Decision::Acquire(5)),
+            (Some("pod-b/y"), 0, Some(4), late, LeaseDecision::Acquire(5)),
             (Some("pod-b/y"), 32_503_680_000, Some(4), soon, free),
-            (Some("pod-b/y"), 32_503_680_000, Some(4), late, Decision::Acquire(5)),
+            (Some("pod-b/y"), 32_503_680_000, Some(4), late, LeaseDecision::Acquire(5)),
             (Some("pod-b/x"), 0, Some(4), soon, free),
-            (Some("pod-a/old"), 32_503_680_000, Some(4), start, Decision::Acquire(5)),
+            (Some("pod-a/old"), 32_503_680_000, Some(4), start, LeaseDecision::Acquire(5)),
             (Some("pod-a"), 0, Some(4), soon, free),
-            (None, 0, None, start, Decision::Acquire(100)),
+            (None, 0, None, start, LeaseDecision::Acquire(100)),
         ] {
-            let seen = Observed { lease: lease(holder, renewed, term), since: start };
+            let seen = ObservedLease { lease: lease(holder, renewed, term), since: start };
             assert_eq!(decide(now, Some(&seen), &me, wall()), expected, "{holder:?} {renewed} {term:?}");
         }
-        assert_eq!(decide(start, None, &me, wall()), Decision::Acquire(100));
+        assert_eq!(decide(start, None, &me, wall()), LeaseDecision::Acquire(100));
     }
 
     #[test]
     fn waiting_begins_anew_only_when_the_holder_renewed() {
         let start = Instant::now();
         let later = start + Duration::from_secs(20);
-        let first = Observed::next(None, lease(Some("b/y"), 1, Some(1)), start);
-        assert_eq!(Observed::next(Some(&first), lease(Some("b/y"), 1, Some(1)), later).since, start);
-        assert_eq!(Observed::next(Some(&first), lease(Some("b/y"), 2, Some(1)), later).since, later);
-        assert_eq!(Observed::next(Some(&first), lease(Some("c/y"), 1, Some(1)), later).since, later);
+        let first = ObservedLease::next(None, lease(Some("b/y"), 1, Some(1)), start);
+        assert_eq!(ObservedLease::next(Some(&first), lease(Some("b/y"), 1, Some(1)), later).since, start);
+        assert_eq!(ObservedLease::next(Some(&first), lease(Some("b/y"), 2, Some(1)), later).since, later);
+        assert_eq!(ObservedLease::next(Some(&first), lease(Some("c/y"), 1, Some(1)), later).since, later);
     }
 
     #[test]
@@ -196,20 +194,23 @@ mod tests {
         let start = Instant::now();
         let mut long = lease(Some("b/y"), 1, Some(1));
         long.spec.as_mut().unwrap().lease_duration_seconds = Some(60);
-        let seen = Observed { lease: long, since: start };
-        let me = Identity::new("a", "x");
+        let seen = ObservedLease { lease: long, since: start };
+        let me = HolderIdentity::new("a", "x");
         let at = |s| decide(start + Duration::from_secs(s), Some(&seen), &me, wall());
-        assert!(matches!(at(59), Decision::Wait(_)));
-        assert_eq!(at(60), Decision::Acquire(2));
+        assert!(matches!(at(59), LeaseDecision::Wait(_)));
+        assert_eq!(at(60), LeaseDecision::Acquire(2));
     }
 
     #[test]
     fn the_term_is_raised_above_a_plausible_claim_only() {
-        assert_eq!(raise(100, 100), Raise::Unneeded);
-        assert_eq!(raise(100, 7), Raise::Unneeded);
-        assert_eq!(raise(100, 101), Raise::To(102));
-        assert_eq!(raise(100, 100 + PLAUSIBLE_JUMP), Raise::Implausible);
-        assert_eq!(raise(100, u64::MAX), Raise::Implausible);
-        assert_eq!(raise(u64::try_from(i32::MAX).unwrap(), 1 + u64::try_from(i32::MAX).unwrap()), Raise::Implausible);
+        assert_eq!(raise(100, 100), TermRaise::Unneeded);
+        assert_eq!(raise(100, 7), TermRaise::Unneeded);
+        assert_eq!(raise(100, 101), TermRaise::To(102));
+        assert_eq!(raise(100, 100 + PLAUSIBLE_JUMP), TermRaise::Implausible);
+        assert_eq!(raise(100, u64::MAX), TermRaise::Implausible);
+        assert_eq!(
+            raise(u64::try_from(i32::MAX).unwrap(), 1 + u64::try_from(i32::MAX).unwrap()),
+            TermRaise::Implausible
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Who this process is to the Lease, and the lock that keeps two processes of one name apart outside Kubernetes.
+//! The identity of this process in the Lease, and the lock that keeps two processes of one name apart outside Kubernetes.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -7,33 +7,31 @@ use std::path::PathBuf;
 use kalong_crds::units::hex;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::decide::Identity;
+use super::decide::HolderIdentity;
 use crate::settings::Instance;
 
 /// Why this process has no identity.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
-    /// The folder or file of the lock cannot be used.
+    /// The lock file or its folder cannot be used.
     #[error("the lock {path} cannot be opened ({source}): give a writable --state-dir")]
     Lock {
-        /// The file.
+        /// Path of the lock file.
         path: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
     /// Another process holds the lock.
     #[error("another process runs as --instance {0}: end it, or choose another name")]
     Taken(String),
-    /// No randomness.
+    /// The system's random source failed.
     #[error("the system gave no random number")]
     Random,
 }
 
-/// An identity, and the lock that makes it ours for as long as this lives.
+/// An identity, and the lock that guards it until this is dropped.
 #[derive(Debug)]
-pub struct Claim {
-    /// Who we are.
-    pub identity: Identity,
+pub struct ClaimedIdentity {
+    pub identity: HolderIdentity,
     _lock: Option<File>,
 }
 
@@ -41,7 +39,7 @@ pub struct Claim {
 ///
 /// A Pod's UID is never shared by two living processes. A name outside Kubernetes could be, hence the lock: an earlier
 /// process of the same name is taken over at once, which is safe only when it is dead.
-pub fn claim(instance: &Instance) -> Result<Claim, InstanceError> {
+pub fn claim(instance: &Instance) -> Result<ClaimedIdentity, InstanceError> {
     let mut random = [0_u8; 8];
     SystemRandom::new().fill(&mut random).map_err(|_| InstanceError::Random)?;
     let (owner, lock) = match instance {
@@ -59,7 +57,7 @@ pub fn claim(instance: &Instance) -> Result<Claim, InstanceError> {
             (name, Some(file))
         }
     };
-    Ok(Claim { identity: Identity::new(owner, &hex(&random)), _lock: lock })
+    Ok(ClaimedIdentity { identity: HolderIdentity::new(owner, &hex(&random)), _lock: lock })
 }
 
 #[cfg(test)]

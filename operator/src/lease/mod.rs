@@ -1,13 +1,16 @@
-//! Who leads: one Lease, taken and kept by compare-and-swap. Its `leaseTransitions` is the term that fences all that agents are told.
+//! Leader election over one Lease, taken and kept by compare-and-swap. Its `leaseTransitions` is the term that fences every message to agents.
 //!
-//! Loss of the Lease ends the process; a restart is the clean-up. See kube#485 for why this is our own.
+//! `election` is the loop that seeks and renews the Lease, `decide` its pure rules, `handle` what the rest of the process sees. Loss of the
+//! Lease ends the process; a restart is the clean-up. kube#485 is why this is our own code.
 
 pub mod decide;
+pub mod election;
 pub mod instance;
-pub mod keeper;
 pub mod pod;
 
-pub use keeper::{LeaseError, LeaseHandle, Standing};
+mod handle;
+
+pub use handle::LeaseHandle;
 
 /// Name of the Lease in the operator's namespace.
 pub const LEASE: &str = "kalong-operator";

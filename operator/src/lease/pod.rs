@@ -11,16 +11,16 @@ use crate::client::{ApiError, call};
 /// `true` on the Pod that leads.
 pub const LEADER_LABEL: &str = "kalong.dev/leader";
 
-/// What a Pod is.
+/// Role of a Pod, as its label says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Agents go to it.
+    /// The Services for agents select it.
     Leader,
-    /// They do not.
+    /// They do not select it.
     Standby,
 }
 
-/// Labels the Pod. A container that was restarted in its Pod may still carry the label of its earlier life.
+/// Labels the Pod. A Pod whose container was restarted may still carry the label of the earlier process.
 pub async fn label(client: &Client, namespace: &str, pod: &str, role: Role) -> Result<(), ApiError> {
     let value = match role {
         Role::Leader => Some("true"),

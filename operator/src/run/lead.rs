@@ -1,4 +1,4 @@
-//! What the leader does: keys, uplink, gateway, controllers, HTTPS, in this order; and the reverse at the end.
+//! The leader: starts keys, uplink, gateway, controllers and HTTPS in this order, and stops them in reverse.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use kalong_controllers::kit::clock::SystemClock;
 use kalong_controllers::kit::context::Settings as ControllerSettings;
+use kalong_controllers::kit::link::Admittance;
 use kalong_controllers::kit::metrics::Metrics as ControllerMetrics;
 use kalong_controllers::{Controllers, WarmCaches};
 use kalong_crds::units::AgentId;
@@ -19,45 +20,45 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{END_DEADLINE, End, Process, RunError, Signals, listen, lost};
+use super::{END_DEADLINE, Exit, Process, RunError, Signals, listen, lost};
 use crate::artifacts::serve::ArtifactServer;
-use crate::artifacts::{ArtifactMirror, Cache, Fetcher};
+use crate::artifacts::{ArtifactCache, ArtifactMirror, Fetcher};
 use crate::broker::{Gateway, GatewayConfig, GatewayMetrics, Limits, tls as gateway_tls};
 use crate::enrol::{self, Enroller};
-use crate::health::Stage;
+use crate::health::ProcessStage;
 use crate::http::routes::{Routes, routes};
 use crate::http::tls::{self, CONNECTIONS, TlsServer};
 use crate::keys::refresh::{Refresh, announce};
 use crate::keys::{KeyStore, Keys, trust};
 use crate::lease::LeaseHandle;
 use crate::lease::pod::Role;
-use crate::transport::{Admission, SessionHandler};
+use crate::transport::SessionHandler;
 use crate::uplink::{KubeEvents, RenewalError, Renewals, Uplink, UplinkConfig, UplinkMetrics};
 
-/// Beats that may be missed before an agent counts as silent.
+/// Heartbeats without which an agent counts as silent.
 const GRACE_BEATS: u32 = 3;
-/// Time for the gateway's sessions to end.
+/// Bounds the end of the gateway's sessions.
 const GATEWAY_DEADLINE: Duration = Duration::from_secs(5);
-/// Time for reconciles under way.
+/// Bounds running reconciles at the shutdown.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Waits for the Lease with warm caches, then leads.
+/// Fills the caches, waits for the Lease, then leads until a signal, the loss of the Lease, or a failure.
 pub async fn stand_by(
     process: &Process,
     lease: &LeaseHandle,
     release_keys: ReleaseKeys,
     signals: &mut Signals,
-) -> Result<End, RunError> {
+) -> Result<Exit, RunError> {
     let warm = tokio::select! {
         () = signals.received() => return Ok(asked(process)),
         warm = async {
-            // A container that was restarted in its Pod may carry the label of its earlier life.
+            // A Pod whose container was restarted may still carry the label of the earlier process.
             process.label(Role::Standby).await;
             kalong_controllers::warm(&process.client, process.namespaces()).await
         } => warm?,
     };
     process.watch_conditions(warm.caches.clone())?;
-    process.health.set(Stage::Standby);
+    process.health.set(ProcessStage::Standby);
     let term = tokio::select! {
         () = signals.received() => return Ok(asked(process)),
         acquired = lease.acquired() => match acquired {
@@ -66,33 +67,33 @@ pub async fn stand_by(
         },
     };
     process.metrics.leads(term);
-    process.health.set(Stage::Leading);
+    process.health.set(ProcessStage::Leading);
     let mut leader = tokio::select! {
         () = signals.received() => return Ok(asked(process)),
         leader = Leader::start(process, lease, warm, release_keys, term) => leader?,
     };
     process.label(Role::Leader).await;
-    process.health.set(Stage::Serving);
-    tracing::info!(term, "the operator serves");
+    process.health.set(ProcessStage::Serving);
+    tracing::info!(term, "The operator serves agents.");
     let ended = tokio::select! {
         () = signals.received() => asked(process),
         why = lease.lost() => return Ok(lost(process, &why)),
-        () = leader.broken() => End::Broken,
+        () = leader.broken() => Exit::Broken,
     };
-    process.health.set(Stage::Stopping);
+    process.health.set(ProcessStage::Stopping);
     if timeout(END_DEADLINE, leader.stop(process)).await.is_err() {
-        tracing::warn!("the end took longer than {} s and is cut short", END_DEADLINE.as_secs());
+        tracing::warn!("The shutdown took longer than {} s and is cut short.", END_DEADLINE.as_secs());
     }
     Ok(ended)
 }
 
-fn asked(process: &Process) -> End {
-    process.health.set(Stage::Stopping);
-    tracing::info!("the operator was asked to end");
-    End::Asked
+fn asked(process: &Process) -> Exit {
+    process.health.set(ProcessStage::Stopping);
+    tracing::info!("The operator was asked to stop.");
+    Exit::Asked
 }
 
-/// Everything that only the leader runs.
+/// The parts that only the leader runs.
 struct Leader {
     gateway: Gateway,
     fatal: BoxFuture<'static, String>,
@@ -119,7 +120,7 @@ impl Leader {
         let (https_tls, gateway_tls) = follow(keys.clone(), process, end.clone())?;
 
         let enrolled: Arc<OnceLock<Weak<Uplink>>> = Arc::default();
-        let enroller = Arc::new(Enroller::new(enrol::Parts {
+        let enroller = Arc::new(Enroller::new(enrol::EnrollerConfig {
             client: client.clone(),
             keys: keys.clone(),
             release_keys: release_keys.clone(),
@@ -139,7 +140,7 @@ impl Leader {
             metrics: Arc::new(UplinkMetrics::register(metrics.named())?),
         };
         let events = Arc::new(KubeEvents::new(client.clone(), identity.clone()));
-        let uplink = Uplink::new(config, events, Arc::new(OverSession(Arc::clone(&enroller))));
+        let uplink = Uplink::new(config, events, Arc::new(SessionRenewals(Arc::clone(&enroller))));
         let _ = enrolled.set(Arc::downgrade(&uplink));
         tokio::spawn(raise(Arc::downgrade(&uplink), lease.clone(), end.clone()));
 
@@ -154,7 +155,7 @@ impl Leader {
 
         let artifacts = &settings.artifacts;
         let fetcher = Fetcher::new(artifacts.hosts.clone(), artifacts.extra_roots.as_deref())?;
-        let cache = Arc::new(Cache::open(&artifacts.dir, artifacts.bytes, Arc::clone(metrics))?);
+        let cache = Arc::new(ArtifactCache::open(&artifacts.dir, artifacts.bytes, Arc::clone(metrics))?);
         let mirror = ArtifactMirror::new(Arc::clone(&cache), fetcher, Arc::clone(metrics));
         let parts = kalong_controllers::Parts {
             client: client.clone(),
@@ -180,31 +181,31 @@ impl Leader {
         let artifacts = ArtifactServer::new(cache, admitted(&uplink));
         let filter = routes(Routes { enroller, artifacts, metrics: Arc::clone(metrics) });
         let https = tokio::spawn(server.run(filter, end.clone()));
-        // Last: whoever reads it may enrol at once.
+        // Last, since boxes may enrol as soon as they can read it.
         let trusted = keys.borrow().clone();
         trust::publish(client, &settings.namespace, &trusted, &release_keys, &settings.advertise).await?;
         Ok(Self { gateway, fatal, controllers, mirror, https, end, _uplink: uplink })
     }
 
-    /// Ends when a part that must not end did.
+    /// Resolves when a part ended that must not.
     async fn broken(&mut self) {
         tokio::select! {
-            fatal = &mut self.fatal => tracing::error!(category = "router", fatal, "the gateway's router is dead: the process ends"),
-            () = self.controllers.failed() => tracing::error!(category = "controller", "a controller ended by itself: the process ends"),
-            _ = &mut self.https => tracing::error!(category = "https", "the HTTPS server ended by itself: the process ends"),
+            fatal = &mut self.fatal => tracing::error!(category = "router", fatal, "The gateway's router is dead; the process ends."),
+            () = self.controllers.failed() => tracing::error!(category = "controller", "A controller ended by itself; the process ends."),
+            _ = &mut self.https => tracing::error!(category = "https", "The HTTPS server ended by itself; the process ends."),
         }
     }
 
-    /// First no more intake, then what is under way; the Lease is given back by the caller, last.
+    /// Stops taking sessions first, then finishes what runs. The caller gives the Lease back, last.
     async fn stop(self, process: &Process) {
         let Self { gateway, fatal: _, controllers, mirror, https, end, _uplink } = self;
         process.label(Role::Standby).await;
         end.cancel();
         if let Err(error) = gateway.stop(GATEWAY_DEADLINE).await {
-            tracing::warn!(category = error.category(), %error, "sessions of agents were cut");
+            tracing::warn!(category = error.category(), %error, "Sessions of agents were cut.");
         }
         if timeout(DRAIN_DEADLINE, controllers.stop()).await.is_err() {
-            tracing::warn!("reconciles under way were cut; the next leader does them again");
+            tracing::warn!("Running reconciles were cut; the next leader repeats them.");
         }
         mirror.stop().await;
         if !https.is_finished() {
@@ -237,7 +238,7 @@ async fn keys(
 
 type TlsConfigs = (watch::Receiver<Arc<ServerConfig>>, watch::Receiver<Arc<ServerConfig>>);
 
-/// The TLS configurations of both servers, made anew whenever keys change. A pair that cannot be used keeps the old one.
+/// The TLS configurations of both servers, rebuilt whenever keys change. Keys that cannot be used leave the old ones in place.
 fn follow(
     mut keys: watch::Receiver<Arc<Keys>>,
     process: &Process,
@@ -267,17 +268,17 @@ fn follow(
     Ok((for_https, for_gateway))
 }
 
-fn gateway_configuration(keys: &Keys) -> Result<Arc<ServerConfig>, gateway_tls::TlsError> {
+fn gateway_configuration(keys: &Keys) -> Result<Arc<ServerConfig>, gateway_tls::GatewayTlsError> {
     let authorities = keys.authority.bundle_pem().as_bytes();
     gateway_tls::server_config(keys.server.chain_pem.as_bytes(), keys.server.key_pem.as_bytes(), authorities)
 }
 
 fn refused(metrics: &crate::metrics::Metrics, category: &'static str, error: &dyn std::error::Error) {
     metrics.key_refresh_failed(category);
-    tracing::warn!(category, %error, "the new certificate cannot be used; the old one stays in use");
+    tracing::warn!(category, %error, "The new certificate cannot be used; the old one stays in use.");
 }
 
-/// Agents come and say that they have verified a higher term, after the Lease was lost once: ours is raised above it.
+/// Raises the term of the Lease above one that agents have verified, as happens after the Lease was deleted.
 async fn raise(uplink: Weak<Uplink>, lease: LeaseHandle, end: CancellationToken) {
     let Some(mut higher) = uplink.upgrade().map(|uplink| uplink.higher_term()) else { return };
     loop {
@@ -288,7 +289,7 @@ async fn raise(uplink: Weak<Uplink>, lease: LeaseHandle, end: CancellationToken)
                     Some(uplink) => uplink.raise_term(term),
                     None => return,
                 },
-                Err(error) => tracing::warn!(claimed, category = error.category(), %error, "the term was not raised"),
+                Err(error) => tracing::warn!(claimed, category = error.category(), %error, "The term was not raised."),
             }
         }
         tokio::select! {
@@ -306,19 +307,19 @@ fn tell(uplink: Arc<OnceLock<Weak<Uplink>>>) -> Box<dyn Fn(&AgentId) + Send + Sy
     })
 }
 
-fn admitted(uplink: &Arc<Uplink>) -> crate::artifacts::serve::Admitted {
+fn admitted(uplink: &Arc<Uplink>) -> crate::artifacts::serve::AdmissionCheck {
     let uplink = Arc::clone(uplink);
-    Arc::new(move |agent| uplink.admission(agent).map(|admission| admission == Admission::Admitted).boxed())
+    Arc::new(move |agent| uplink.admittance(agent).map(|admittance| admittance == Admittance::Admitted).boxed())
 }
 
-/// Renewals that come over a session.
-struct OverSession(Arc<Enroller>);
+/// Renews certificates for agents that ask over their session.
+struct SessionRenewals(Arc<Enroller>);
 
-impl Renewals for OverSession {
+impl Renewals for SessionRenewals {
     fn renew<'a>(&'a self, agent: &'a AgentId, request: Renewal) -> BoxFuture<'a, Result<Control, RenewalError>> {
         async move {
             let renewed = self.0.renew(agent, &request.csr).await.map_err(|e| RenewalError(e.to_string()))?;
-            let enrol::Renewed { certificate, authorities } = renewed;
+            let enrol::RenewedCertificate { certificate, authorities } = renewed;
             Ok(Control::Certificate { certificate, authorities })
         }
         .boxed()

@@ -1,6 +1,6 @@
-//! What one agent counted: the last word on each of its own lanes and vehicles, within bounds. Pure.
+//! The newest counters of each lane and vehicle of one agent, within bounds. Pure.
 //!
-//! What is counted belongs to what was wanted: labels come from the orders, never from the agent, and what nobody ordered is dropped.
+//! Labels come from the orders, never from the agent; counters of objects that were not ordered from it are dropped.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,30 @@ use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::order::{IgvOrder, LaneOrder};
 use kalong_crds::wire::telemetry::{CLEARANCE_BOUNDS, GATE_BOUNDS, IgvCounters, LaneCounters, Telemetry, Timing};
 
-/// Lanes of one message that are looked at.
-pub const MAX_LANES: usize = 64;
-/// Vehicles of one message that are looked at.
-pub const MAX_IGVS: usize = 64;
-/// Highest number that is believed: every whole number up to it is exact in a scrape.
+/// Lanes of one message beyond these are dropped.
+const MAX_LANES: usize = 64;
+/// Vehicles of one message beyond these are dropped.
+const MAX_IGVS: usize = 64;
+/// Larger counts are cut to this: every whole number up to it is exact as a float.
 const MOST: u64 = 1 << 53;
-/// Fullest battery, in percent.
+/// In percent.
 const FULL: u8 = 100;
 
-/// What is counted where.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Place {
-    /// A lane.
+pub(super) enum CounterScope {
     Lane { crossing: String, direction: Direction, service: Service },
-    /// A vehicle.
     Igv { crossing: String },
 }
 
-/// One lane or vehicle, by the names under which people know it.
+/// A lane or vehicle as its order names it.
 #[derive(Clone, Debug, PartialEq)]
-struct Source {
+struct CountedObject {
     namespace: String,
     name: String,
-    place: Place,
+    scope: CounterScope,
 }
 
-/// A lane and what passed it.
+/// Labels and counters of a lane.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LaneSample {
     pub namespace: String,
@@ -46,7 +43,7 @@ pub(super) struct LaneSample {
     pub counters: LaneCounters,
 }
 
-/// A vehicle and what it used.
+/// Labels and counters of a vehicle.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct IgvSample {
     pub namespace: String,
@@ -55,10 +52,10 @@ pub(super) struct IgvSample {
     pub counters: IgvCounters,
 }
 
-/// How much of a message was not believed.
+/// How many counters of a message were dropped, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Dropped {
-    /// Of objects that are not this agent's.
+pub(super) struct DroppedCounters {
+    /// Of objects that this agent does not realise.
     pub unbound: u64,
     /// Beyond the bounds of a message.
     pub beyond: u64,
@@ -66,41 +63,40 @@ pub(super) struct Dropped {
     pub unsound: u64,
 }
 
-/// The counters of one agent.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    sources: BTreeMap<String, Source>,
+pub(super) struct AgentCounters {
+    objects: BTreeMap<String, CountedObject>,
     lanes: BTreeMap<String, LaneCounters>,
     igvs: BTreeMap<String, IgvCounters>,
 }
 
-impl Counters {
-    /// This is wanted of the agent, so it may count for it.
+impl AgentCounters {
+    /// The item is wanted of the agent, which may count for it from now on.
     pub fn wanted(&mut self, item: &Item) {
-        match place(item) {
-            Some(place) => {
-                let source = Source { namespace: item.namespace.clone(), name: item.name.clone(), place };
-                self.sources.insert(item.uid.clone(), source);
+        match scope(item) {
+            Some(scope) => {
+                let object = CountedObject { namespace: item.namespace.clone(), name: item.name.clone(), scope };
+                self.objects.insert(item.uid.clone(), object);
             }
             None => self.gone(&item.uid),
         }
     }
 
-    /// This is not wanted of the agent any more.
+    /// The item is not wanted of the agent any more.
     pub fn gone(&mut self, uid: &str) {
-        self.sources.remove(uid);
+        self.objects.remove(uid);
         self.lanes.remove(uid);
         self.igvs.remove(uid);
     }
 
-    /// Takes a message in. It stands for itself: what it does not name stays as it was.
-    pub fn take(&mut self, said: Telemetry) -> Dropped {
-        let mut dropped = Dropped {
+    /// Takes a message; objects that it does not name keep their counters.
+    pub fn take(&mut self, said: Telemetry) -> DroppedCounters {
+        let mut dropped = DroppedCounters {
             beyond: beyond(said.lanes.len(), MAX_LANES) + beyond(said.igvs.len(), MAX_IGVS),
-            ..Dropped::default()
+            ..DroppedCounters::default()
         };
         for lane in said.lanes.into_iter().take(MAX_LANES) {
-            if !matches!(self.sources.get(&lane.uid), Some(Source { place: Place::Lane { .. }, .. })) {
+            if !matches!(self.objects.get(&lane.uid), Some(CountedObject { scope: CounterScope::Lane { .. }, .. })) {
                 dropped.unbound += 1;
                 continue;
             }
@@ -112,7 +108,7 @@ impl Counters {
             }
         }
         for igv in said.igvs.into_iter().take(MAX_IGVS) {
-            if matches!(self.sources.get(&igv.uid), Some(Source { place: Place::Igv { .. }, .. })) {
+            if matches!(self.objects.get(&igv.uid), Some(CountedObject { scope: CounterScope::Igv { .. }, .. })) {
                 self.igvs.insert(igv.uid.clone(), bounded_igv(igv));
             } else {
                 dropped.unbound += 1;
@@ -121,35 +117,35 @@ impl Counters {
         dropped
     }
 
-    /// Every lane that was counted.
+    /// One sample for each lane with counters.
     pub fn lanes(&self) -> impl Iterator<Item = LaneSample> {
         self.lanes.iter().filter_map(|(uid, counters)| {
-            let Source { namespace, name, place } = self.sources.get(uid)?.clone();
-            let Place::Lane { crossing, direction, service } = place else { return None };
+            let CountedObject { namespace, name, scope } = self.objects.get(uid)?.clone();
+            let CounterScope::Lane { crossing, direction, service } = scope else { return None };
             Some(LaneSample { namespace, lane: name, crossing, direction, service, counters: counters.clone() })
         })
     }
 
-    /// Every vehicle that was counted.
+    /// One sample for each vehicle with counters.
     pub fn igvs(&self) -> impl Iterator<Item = IgvSample> {
         self.igvs.iter().filter_map(|(uid, counters)| {
-            let Source { namespace, name, place } = self.sources.get(uid)?.clone();
-            let Place::Igv { crossing } = place else { return None };
+            let CountedObject { namespace, name, scope } = self.objects.get(uid)?.clone();
+            let CounterScope::Igv { crossing } = scope else { return None };
             Some(IgvSample { namespace, igv: name, crossing, counters: counters.clone() })
         })
     }
 }
 
-fn place(item: &Item) -> Option<Place> {
+fn scope(item: &Item) -> Option<CounterScope> {
     match item.kind {
-        ItemKind::Lane => serde_json::from_value::<LaneOrder>(item.spec.clone()).ok().map(|order| Place::Lane {
+        ItemKind::Lane => serde_json::from_value::<LaneOrder>(item.spec.clone()).ok().map(|order| CounterScope::Lane {
             crossing: order.crossing,
             direction: order.direction,
             service: order.service,
         }),
         ItemKind::Igv => serde_json::from_value::<IgvOrder>(item.spec.clone())
             .ok()
-            .map(|order| Place::Igv { crossing: order.crossing }),
+            .map(|order| CounterScope::Igv { crossing: order.crossing }),
         ItemKind::Agent | ItemKind::Device | ItemKind::Link => None,
     }
 }
@@ -158,7 +154,7 @@ fn beyond(said: usize, most: usize) -> u64 {
     u64::try_from(said.saturating_sub(most)).unwrap_or(u64::MAX)
 }
 
-/// The lane within its bounds: one number a class, and times whose buckets fit each other. Nothing if they do not.
+/// The counters within bounds, one for each class of cargo. Nothing if the buckets of a histogram contradict each other.
 fn bounded_lane(said: LaneCounters) -> Option<LaneCounters> {
     let LaneCounters { uid, mut passages, gate, clearance } = said;
     passages.sort_by_key(|count| count.class);
@@ -220,10 +216,10 @@ mod tests {
 
     #[test]
     fn only_lanes_that_are_wanted_of_the_agent_are_counted_and_under_the_orders_names() {
-        let mut counters = Counters::default();
+        let mut counters = AgentCounters::default();
         counters.wanted(&lane("u1"));
         let dropped = counters.take(said(vec![passed("u1", 5), passed("u2", 7)]));
-        assert_eq!(dropped, Dropped { unbound: 1, ..Dropped::default() });
+        assert_eq!(dropped, DroppedCounters { unbound: 1, ..DroppedCounters::default() });
         let samples: Vec<_> = counters.lanes().collect();
         assert_eq!(samples.len(), 1);
         assert_eq!((samples[0].lane.as_str(), samples[0].crossing.as_str()), ("l1", "bac-luan-2"));
@@ -233,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_lane_cannot_be_counted_as_a_vehicle() {
-        let mut counters = Counters::default();
+        let mut counters = AgentCounters::default();
         counters.wanted(&lane("u1"));
         let igv = IgvCounters { uid: "u1".into(), ..IgvCounters::default() };
         assert_eq!(counters.take(Telemetry { lanes: vec![], igvs: vec![igv] }).unbound, 1);
@@ -241,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_a_later_message_does_not_name_stays_and_what_it_names_is_replaced() {
-        let mut counters = Counters::default();
+        let mut counters = AgentCounters::default();
         counters.wanted(&lane("u1"));
         counters.wanted(&lane("u2"));
         counters.take(said(vec![passed("u1", 5), passed("u2", 1)]));
@@ -252,7 +248,7 @@ mod tests {
 
     #[test]
     fn numbers_that_contradict_each_other_are_dropped_and_huge_ones_are_cut() {
-        let mut counters = Counters::default();
+        let mut counters = AgentCounters::default();
         counters.wanted(&lane("u1"));
         let falling = LaneCounters {
             gate: Timing { count: 5, sum_millis: 1, buckets: vec![5, 4, 5, 5, 5, 5, 5, 5] },
@@ -264,7 +260,7 @@ mod tests {
             ..passed("u1", 5)
         };
         assert_eq!(counters.take(said(vec![falling, short, over])).unsound, 3);
-        assert_eq!(counters.take(said(vec![passed("u1", 1 << 50)])), Dropped::default());
+        assert_eq!(counters.take(said(vec![passed("u1", 1 << 50)])), DroppedCounters::default());
         let huge = LaneCounters {
             passages: vec![ClassCount { class: CargoClass::General, count: u64::MAX }; 3],
             ..passed("u1", 1)
@@ -276,9 +272,9 @@ mod tests {
 
     #[test]
     fn no_more_lanes_are_looked_at_than_an_agent_may_have() {
-        let mut counters = Counters::default();
+        let mut counters = AgentCounters::default();
         counters.wanted(&lane("u1"));
         let many = (0..MAX_LANES + 9).map(|n| passed(&format!("x{n}"), 1)).collect();
-        assert_eq!(counters.take(said(many)), Dropped { unbound: 64, beyond: 9, unsound: 0 });
+        assert_eq!(counters.take(said(many)), DroppedCounters { unbound: 64, beyond: 9, unsound: 0 });
     }
 }

@@ -1,4 +1,4 @@
-//! Getting `desired` across: one unconfirmed message an agent, computed anew when it is not confirmed in time; and asking for the whole.
+//! Delivery of `desired`: one unconfirmed message at a time, computed again if it is not confirmed; and requests for the agent's whole.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -11,26 +11,25 @@ use kalong_crds::wire::envelope::Fence;
 use kalong_crds::wire::topic::Down;
 use tokio::time::Instant;
 
-use super::outbound::{Form, Message};
-use super::signer::Sealer;
+use super::outbound::{DesiredMessage, SendMode};
+use super::signer::MessageSigner;
 
-/// After this long without confirmation the next message is computed anew.
-pub const DESIRED_RETRY: Duration = Duration::from_secs(10);
-/// Longest pause between messages that an agent does not come to agree with.
+/// The next message is computed after this long without confirmation.
+pub(super) const DESIRED_RETRY: Duration = Duration::from_secs(10);
+/// Longest pause between messages that an agent does not confirm.
 const DESIRED_RETRY_MOST: Duration = Duration::from_secs(300);
-/// An agent that asks for the whole again and again gets it this often.
+/// Shortest time between two wholes that an agent asks for.
 const WHOLE_PERIOD: Duration = Duration::from_secs(10);
-/// An agent is asked for its whole at most this often, and a little less, so that a site does not answer in step.
-pub const RESYNC_PERIOD: Duration = Duration::from_secs(30);
+/// Shortest time between two requests for an agent's whole, before jitter: the agents of a site must not answer in step.
+const RESYNC_PERIOD: Duration = Duration::from_secs(30);
 const RESYNC_JITTER_MILLIS: u64 = 3_000;
 
-/// The way down to one agent.
+/// What was sent to one agent and is not confirmed.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    /// Sent and never confirmed: the agent may hold these without having said so.
+    /// UIDs that were sent and never confirmed: the agent may hold them without having reported them.
     pub exposed: BTreeSet<String>,
-    /// How the next message has to be.
-    pub form: Form,
+    pub mode: SendMode,
     unconfirmed: Option<Unconfirmed>,
     tries: u32,
     whole_sent: Option<Instant>,
@@ -48,27 +47,34 @@ struct Unconfirmed {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { exposed: BTreeSet::new(), form: Form::Shortest, unconfirmed: None, tries: 0, whole_sent: None, seq: 0 }
+        Self {
+            exposed: BTreeSet::new(),
+            mode: SendMode::Shortest,
+            unconfirmed: None,
+            tries: 0,
+            whole_sent: None,
+            seq: 0,
+        }
     }
 }
 
 impl Delivery {
-    /// A new session began: what was on its way is lost.
+    /// A new session began, or a new term: what was on its way is lost.
     pub fn restart(&mut self) {
         self.unconfirmed = None;
-        self.form = Form::Shortest;
+        self.mode = SendMode::Shortest;
         self.tries = 0;
         self.whole_sent = None;
     }
 
-    /// The agent said what it holds before anything was sent to it in this session.
+    /// The agent reported its whole before anything was sent to it in this session.
     pub fn greeted(&mut self) {
         if self.unconfirmed.is_none() {
             self.exposed.clear();
         }
     }
 
-    /// Something else is wanted now: no need to wait out a long pause.
+    /// The wanted items changed: the longest pauses do not apply any more.
     pub fn hurry(&mut self) {
         self.tries = 0;
         if let Some(unconfirmed) = &mut self.unconfirmed {
@@ -76,7 +82,7 @@ impl Delivery {
         }
     }
 
-    /// Something is wanted that must not wait for the confirmation of what is on its way.
+    /// An urgent item is wanted: the next message does not wait for the confirmation of the last one.
     pub fn overtake(&mut self) {
         self.tries = 0;
         if let Some(unconfirmed) = &mut self.unconfirmed {
@@ -84,7 +90,7 @@ impl Delivery {
         }
     }
 
-    /// The agent says that it holds this set; `fence` is the highest message that it verified, if it said so.
+    /// The agent says that it holds this set; `fence` is that of the newest message that it verified, if known.
     pub fn confirm(&mut self, said: &Rev, fence: Option<Fence>) {
         let confirmed = self.unconfirmed.as_ref().is_some_and(|sent| {
             sent.rev == *said
@@ -101,54 +107,60 @@ impl Delivery {
         }
     }
 
-    /// The agent asks for the whole. While one is on its way, that is the answer.
+    /// The agent asks for the whole; one that is on its way already is the answer.
     pub fn want_whole(&mut self) {
         if self.unconfirmed.as_ref().is_none_or(|sent| sent.base.is_some()) {
-            self.form = Form::Whole;
+            self.mode = SendMode::Whole;
             self.unconfirmed = None;
         }
     }
 
-    /// When the next message may go; nothing while there is no reason to wait.
+    /// The earliest time for the next message; none if it may go at once.
     pub fn not_before(&self) -> Option<Instant> {
-        match (&self.unconfirmed, self.form) {
+        match (&self.unconfirmed, self.mode) {
             (Some(unconfirmed), _) => Some(unconfirmed.retry),
-            (None, Form::Whole) => self.whole_sent.map(|sent| sent + WHOLE_PERIOD),
-            (None, Form::Shortest) => None,
+            (None, SendMode::Whole) => self.whole_sent.map(|sent| sent + WHOLE_PERIOD),
+            (None, SendMode::Shortest) => None,
         }
     }
 
-    /// The signed parts of a message, which is unconfirmed from now on.
-    pub fn seal(&mut self, agent: &AgentId, sealer: &Sealer, now: Instant, message: Message) -> Vec<Bytes> {
-        let Message { base, rev, uids, parts } = message;
-        let mut sealed = Vec::with_capacity(parts.len());
+    /// The signed parts of a message, which counts as unconfirmed from now on.
+    pub fn sign(
+        &mut self,
+        agent: &AgentId,
+        signer: &MessageSigner,
+        now: Instant,
+        message: DesiredMessage,
+    ) -> Vec<Bytes> {
+        let DesiredMessage { base, rev, uids, parts } = message;
+        let mut signed = Vec::with_capacity(parts.len());
         for part in parts {
             self.seq += 1;
-            match sealer.seal(agent, Down::Desired, self.seq, part) {
-                Ok(bytes) => sealed.push(bytes),
-                Err(error) => tracing::error!(%agent, %error, "a desired message cannot be written as JSON"),
+            match signer.sign(agent, Down::Desired, self.seq, part) {
+                Ok(bytes) => signed.push(bytes),
+                Err(error) => tracing::error!(%agent, %error, "A desired message cannot be written as JSON."),
             }
         }
         if base.is_none() {
             self.whole_sent = Some(now);
         }
         self.exposed.extend(uids);
-        self.form = Form::Shortest;
+        self.mode = SendMode::Shortest;
         let pause = DESIRED_RETRY.saturating_mul(1 << self.tries.min(5)).min(DESIRED_RETRY_MOST);
         self.tries = self.tries.saturating_add(1);
-        let fence = Fence { term: sealer.term(), seq: self.seq };
+        let fence = Fence { term: signer.term(), seq: self.seq };
         self.unconfirmed = Some(Unconfirmed { base, rev, fence, sent: now, retry: now + pause });
-        sealed
+        signed
     }
 
-    /// The number of the next control message.
+    /// Sequence number of the next control message: `desired` and `ctl` share one sequence.
     pub fn next_seq(&mut self) -> u64 {
         self.seq += 1;
         self.seq
     }
 }
 
-/// When to ask the agent for its whole: at once the first time, then at most every 30 s.
+/// When to ask the agent for its whole: at once the first time, then at most once in [`RESYNC_PERIOD`].
 #[derive(Debug, Default)]
 pub(super) struct Resync {
     asked: Option<Instant>,
@@ -156,18 +168,16 @@ pub(super) struct Resync {
 }
 
 impl Resync {
-    /// The whole is needed.
     pub fn need(&mut self, now: Instant) {
         let earliest = self.asked.map_or(now, |asked| asked + RESYNC_PERIOD + jitter());
         self.due.get_or_insert(earliest.max(now));
     }
 
-    /// The whole came.
     pub fn answered(&mut self) {
         self.due = None;
     }
 
-    /// Whether to ask now.
+    /// Whether to ask now; the caller then does.
     pub fn take(&mut self, now: Instant) -> bool {
         let ask = self.due.is_some_and(|due| due <= now);
         if ask {
@@ -177,7 +187,6 @@ impl Resync {
         ask
     }
 
-    /// When to ask.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }

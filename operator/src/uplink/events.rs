@@ -1,6 +1,6 @@
-//! The ordered stream of what happened at the gates: each event once, in order, acknowledged only when it is safe.
+//! The ordered event stream of each agent: each event is recorded once, in order, and acknowledged only after that.
 //!
-//! One task an agent, with a bounded queue: what does not fit is not acknowledged, and the agent sends it again.
+//! One task for each agent, with a bounded queue: what does not fit is not acknowledged, and the agent sends it again.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
@@ -19,33 +19,33 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Uplink, admission};
+use super::{Uplink, sanitize};
 
-/// Messages of one agent that wait.
+/// Queued messages of one agent.
 const QUEUE: usize = 16;
-/// One event to its sink.
-pub const DELIVER_DEADLINE: Duration = Duration::from_secs(15);
-/// Pause after a failed delivery; doubled up to the longest.
+/// Bounds one delivery to the sink.
+const DELIVER_DEADLINE: Duration = Duration::from_secs(15);
+/// Pause after a failed delivery; it doubles up to [`RETRY_MOST`].
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 /// An agent that still has the same gap after so many messages has lost those events for good.
-const GAP_PATIENCE: u32 = 3;
+const MAX_GAP_REPORTS: u32 = 3;
 /// Longest note of a Kubernetes Event, in bytes.
 const MAX_NOTE: usize = 1024;
 
 /// Why an event was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// It may work later.
+    /// Worth another try.
     #[error("the event could not be recorded and is tried again: {0}")]
     Later(String),
-    /// It never will.
+    /// The API server will never accept it.
     #[error("the event cannot be recorded: {0}")]
     Never(String),
 }
 
 impl SinkError {
-    /// The word for logs and metrics.
+    /// Log field and metric label.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Later(_) => "later",
@@ -54,46 +54,45 @@ impl SinkError {
     }
 }
 
-/// Where events go. Delivering one again is a success.
+/// Where events are recorded. Must be idempotent: delivering an event again is a success.
 pub trait EventSink: Send + Sync + 'static {
     /// Records the event so that it survives this process.
     fn deliver<'a>(&'a self, agent: &'a AgentId, event: &'a Event) -> BoxFuture<'a, Result<(), SinkError>>;
 }
 
-/// What the number of an event says.
+/// Where an event stands in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// It is the next one.
+enum EventPosition {
     Next,
-    /// It was handled before.
+    /// Handled before.
     Old,
     /// Events before it are missing.
     Gap,
 }
 
-/// Where one agent's stream stands. The first event after a start of the operator is the baseline.
+/// Position of one agent's stream. The first event after a start of the operator is the baseline.
 #[derive(Debug, Default)]
-struct Stream {
+struct EventSequencer {
     last: Option<(u64, u64)>,
     gap: Option<((u64, u64), u32)>,
 }
 
-impl Stream {
-    fn judge(&mut self, epoch: u64, seq: u64) -> Step {
-        let Some((last_epoch, last)) = self.last else { return Step::Next };
+impl EventSequencer {
+    fn position(&mut self, epoch: u64, seq: u64) -> EventPosition {
+        let Some((last_epoch, last)) = self.last else { return EventPosition::Next };
         if (epoch, seq) <= (last_epoch, last) {
-            return Step::Old;
+            return EventPosition::Old;
         }
         let next = if epoch == last_epoch { last.saturating_add(1) } else { 1 };
         if seq == next {
-            return Step::Next;
+            return EventPosition::Next;
         }
         let seen = match self.gap {
-            Some((place, seen)) if place == (epoch, seq) => seen + 1,
+            Some((at, seen)) if at == (epoch, seq) => seen + 1,
             _ => 1,
         };
         self.gap = Some(((epoch, seq), seen));
-        if seen < GAP_PATIENCE { Step::Gap } else { Step::Next }
+        if seen < MAX_GAP_REPORTS { EventPosition::Gap } else { EventPosition::Next }
     }
 
     fn done(&mut self, epoch: u64, seq: u64) {
@@ -102,67 +101,67 @@ impl Stream {
     }
 }
 
-enum Job {
+enum EventJob {
     Take(Events),
     Reset,
 }
 
-/// The queues of all agents.
+/// The queue of each agent; dropping it ends the agent's task.
 #[derive(Default)]
-pub(super) struct Queues {
-    of: BTreeMap<AgentId, mpsc::Sender<Job>>,
+pub(super) struct EventQueues {
+    of: BTreeMap<AgentId, mpsc::Sender<EventJob>>,
 }
 
-impl Queues {
-    /// Queues a message; starts the agent's task with its first one.
+impl EventQueues {
+    /// Queues a message; says whether there was room. The first message of an agent starts its task.
     pub fn take(&mut self, uplink: &Weak<Uplink>, agent: &AgentId, events: Events) -> bool {
         let queue = self.of.entry(agent.clone()).or_insert_with(|| {
             let (tx, rx) = mpsc::channel(QUEUE);
             tokio::spawn(work(Weak::clone(uplink), agent.clone(), rx));
             tx
         });
-        queue.try_send(Job::Take(events)).is_ok()
+        queue.try_send(EventJob::Take(events)).is_ok()
     }
 
-    /// The agent's numbers begin anew.
+    /// The agent was enrolled again: its numbers start over.
     pub fn reset(&mut self, agent: &AgentId) {
         if let Some(queue) = self.of.get(agent)
-            && queue.try_send(Job::Reset).is_err()
+            && queue.try_send(EventJob::Reset).is_err()
         {
             self.of.remove(agent);
         }
     }
 
-    /// The agent is gone; its task ends after what it is doing.
+    /// Ends the agent's task after the message that it works on.
     pub fn forget(&mut self, agent: &AgentId) {
         self.of.remove(agent);
     }
 }
 
-async fn work(uplink: Weak<Uplink>, agent: AgentId, mut jobs: mpsc::Receiver<Job>) {
-    let mut stream = Stream::default();
+async fn work(uplink: Weak<Uplink>, agent: AgentId, mut jobs: mpsc::Receiver<EventJob>) {
+    let mut sequencer = EventSequencer::default();
     while let Some(job) = jobs.recv().await {
         let Some(uplink) = uplink.upgrade() else { return };
-        // Whose object an event speaks of is known only when every object was visited once.
+        // Which agent realises an object is known only once every object was reconciled.
         uplink.until_open().await;
         match job {
-            Job::Reset => stream = Stream::default(),
-            Job::Take(events) => {
+            EventJob::Reset => sequencer = EventSequencer::default(),
+            EventJob::Take(events) => {
                 for event in &events.events {
-                    match stream.judge(event.origin_epoch, event.origin_seq) {
-                        Step::Old => uplink.metrics().event("repeated"),
-                        Step::Gap => {
+                    match sequencer.position(event.origin_epoch, event.origin_seq) {
+                        EventPosition::Old => uplink.metrics().event("repeated"),
+                        EventPosition::Gap => {
                             uplink.metrics().event("gap");
-                            tracing::warn!(%agent, seq = event.origin_seq, "events are missing before this one; it is not acknowledged");
+                            tracing::warn!(%agent, seq = event.origin_seq, "Events are missing before this one; it is not acknowledged.");
                             break;
                         }
-                        Step::Next => {
+                        EventPosition::Next => {
                             handle(&uplink, &agent, event, events.historical).await;
-                            stream.done(event.origin_epoch, event.origin_seq);
+                            sequencer.done(event.origin_epoch, event.origin_seq);
                         }
                     }
                 }
-                if let Some((epoch, upto)) = stream.last {
+                if let Some((epoch, upto)) = sequencer.last {
                     uplink.acknowledge(&agent, epoch, upto);
                 }
             }
@@ -173,10 +172,10 @@ async fn work(uplink: Weak<Uplink>, agent: AgentId, mut jobs: mpsc::Receiver<Job
 /// One log line and, for documented kinds about this agent's own objects, one Kubernetes Event.
 async fn handle(uplink: &Uplink, agent: &AgentId, event: &Event, historical: bool) {
     let mut event = event.clone();
-    event.note = admission::text(&event.note, admission::MAX_TEXT);
-    let (reason, name) = (admission::text(&event.reason, 63), admission::text(&event.name, 253));
-    tracing::info!(%agent, kind = ?event.kind, %name, %reason, historical, at = %admission::text(&event.at, 35), "{}", event.note);
-    if !(admission::admit_event(agent, &event) && uplink.speaks_of(agent, &event)) {
+    event.note = sanitize::text(&event.note, sanitize::MAX_TEXT);
+    let (reason, name) = (sanitize::text(&event.reason, 63), sanitize::text(&event.name, 253));
+    tracing::info!(%agent, kind = ?event.kind, %name, %reason, historical, at = %sanitize::text(&event.at, 35), "{}", event.note);
+    if !(sanitize::is_recordable(agent, &event) && uplink.concerns(agent, &event)) {
         uplink.metrics().event("logged");
         uplink.metrics().refused("event");
         return;
@@ -190,11 +189,11 @@ async fn handle(uplink: &Uplink, agent: &AgentId, event: &Event, historical: boo
         match result {
             Ok(()) => return uplink.metrics().event("delivered"),
             Err(error @ SinkError::Never(_)) => {
-                tracing::error!(%agent, category = error.category(), "{error}");
+                tracing::error!(%agent, category = error.category(), %error, "An event is not recorded.");
                 return uplink.metrics().event("refused");
             }
             Err(error @ SinkError::Later(_)) => {
-                tracing::warn!(%agent, category = error.category(), "{error}");
+                tracing::warn!(%agent, category = error.category(), %error, "An event could not be recorded yet.");
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2).min(RETRY_MOST);
             }
@@ -202,15 +201,15 @@ async fn handle(uplink: &Uplink, agent: &AgentId, event: &Event, historical: boo
     }
 }
 
-/// Makes `events.k8s.io/v1` Events, each under a name made of agent, epoch and number. Not through kube's Recorder, which folds
-/// events that look alike.
+/// Writes `events.k8s.io/v1` Events, each under a name made of agent, epoch and number. Not through kube's Recorder, which folds
+/// similar events into one.
 pub struct KubeEvents {
     client: Client,
     instance: String,
 }
 
 impl KubeEvents {
-    /// Writes as this instance of the operator (its Pod's name).
+    /// `instance` becomes `reportingInstance`: the identity of this process.
     pub fn new(client: Client, instance: impl Into<String>) -> Self {
         Self { client, instance: instance.into() }
     }
@@ -224,7 +223,7 @@ impl EventSink for KubeEvents {
             match api.create(&PostParams::default(), &made).await {
                 Ok(_) => Ok(()),
                 Err(kube::Error::Api(status)) => match status.code {
-                    // Made by an earlier try, or by the operator before this one.
+                    // Written by an earlier try, or by the previous leader.
                     409 if status.reason == "AlreadyExists" => Ok(()),
                     400 | 404 | 422 => Err(SinkError::Never(status.message.clone())),
                     _ => Err(SinkError::Later(status.message.clone())),
@@ -289,19 +288,22 @@ mod tests {
 
     #[test]
     fn stream_has_no_gap_and_nothing_twice() {
-        let mut stream = Stream::default();
-        assert_eq!(stream.judge(4, 17), Step::Next);
-        stream.done(4, 17);
-        assert_eq!((stream.judge(4, 17), stream.judge(3, 99)), (Step::Old, Step::Old));
-        assert_eq!((stream.judge(4, 18), stream.judge(4, 19)), (Step::Next, Step::Gap));
-        assert_eq!((stream.judge(6, 1), stream.judge(6, 2)), (Step::Next, Step::Gap));
+        let mut sequencer = EventSequencer::default();
+        assert_eq!(sequencer.position(4, 17), EventPosition::Next);
+        sequencer.done(4, 17);
+        assert_eq!((sequencer.position(4, 17), sequencer.position(3, 99)), (EventPosition::Old, EventPosition::Old));
+        assert_eq!((sequencer.position(4, 18), sequencer.position(4, 19)), (EventPosition::Next, EventPosition::Gap));
+        assert_eq!((sequencer.position(6, 1), sequencer.position(6, 2)), (EventPosition::Next, EventPosition::Gap));
     }
 
     #[test]
     fn gap_that_stays_is_passed_over_in_the_end() {
-        let mut stream = Stream::default();
-        stream.done(1, 1);
-        assert_eq!([stream.judge(1, 5), stream.judge(1, 5), stream.judge(1, 5)], [Step::Gap, Step::Gap, Step::Next]);
+        let mut sequencer = EventSequencer::default();
+        sequencer.done(1, 1);
+        assert_eq!(
+            [sequencer.position(1, 5), sequencer.position(1, 5), sequencer.position(1, 5)],
+            [EventPosition::Gap, EventPosition::Gap, EventPosition::Next]
+        );
     }
 
     #[test]

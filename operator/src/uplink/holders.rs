@@ -1,6 +1,6 @@
-//! Who holds what: by UID, so that a pass over one object does not ask every agent.
+//! Which agents hold an item, indexed by its UID: a reconcile does not ask every agent.
 //!
-//! Written under the lock of the agent whose image changed, and never the other way round.
+//! Written under the lock of the agent whose reported state changed; an agent's lock is never taken under this one.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,7 +14,7 @@ pub(super) struct Holders {
 }
 
 impl Holders {
-    /// Whether the agent holds this item now.
+    /// Records whether the agent holds this item.
     pub fn note(&self, agent: &AgentId, uid: &str, holds: bool) {
         let mut of = self.of.lock();
         if holds {
@@ -33,13 +33,13 @@ impl Holders {
         of.get(uid).map(|agents| agents.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Every item that somebody holds.
+    /// UIDs of all items that any agent holds.
     #[cfg(test)]
     pub fn all(&self) -> BTreeSet<String> {
         self.of.lock().keys().cloned().collect()
     }
 
-    /// The agent is gone, and nothing that it held is asked for any more.
+    /// Drops the agent from every item.
     pub fn forget(&self, agent: &AgentId) {
         let mut of = self.of.lock();
         of.retain(|_, agents| {

@@ -1,30 +1,30 @@
-//! What the uplink counts.
+//! Counters of the uplink.
 
 use std::sync::Weak;
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use super::Uplink;
-use super::counters::Dropped;
-use super::telemetry::{Source, TelemetryCollector};
+use super::counters::DroppedCounters;
+use super::telemetry::{TelemetryCollector, UplinkSlot};
 
-/// The uplink's counters.
+/// Registered once for each process.
 #[derive(Debug)]
 pub struct UplinkMetrics {
     undecodable: IntCounterVec,
     stale: IntCounterVec,
     missing: IntCounter,
-    misfits: IntCounterVec,
+    mismatches: IntCounterVec,
     resyncs: IntCounter,
     coalesced: IntCounter,
     refused: IntCounterVec,
     events: IntCounterVec,
     desired: IntCounterVec,
-    telemetry: Source,
+    telemetry: UplinkSlot,
 }
 
 impl UplinkMetrics {
-    /// Makes the counters and registers them, and a collector of what agents count.
+    /// Registers the counters, and a collector for the telemetry of agents.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let vec = |name: &str, help: &str, label: &str| -> Result<IntCounterVec, prometheus::Error> {
             let made = IntCounterVec::new(Opts::new(name, help), &[label])?;
@@ -36,7 +36,7 @@ impl UplinkMetrics {
             registry.register(Box::new(made.clone()))?;
             Ok(made)
         };
-        let telemetry = Source::default();
+        let telemetry = UplinkSlot::default();
         registry.register(Box::new(TelemetryCollector::new(telemetry.clone())?))?;
         Ok(Self {
             telemetry,
@@ -47,7 +47,11 @@ impl UplinkMetrics {
                 "topic",
             )?,
             missing: one("kalong_uplink_missing_total", "Sequence numbers of agents that were never seen.")?,
-            misfits: vec("kalong_uplink_misfits_total", "Reports that did not fit what was held, by cause.", "cause")?,
+            mismatches: vec(
+                "kalong_uplink_misfits_total",
+                "Reports that did not fit what was held, by cause.",
+                "cause",
+            )?,
             resyncs: one("kalong_uplink_resyncs_total", "Times an agent was asked for its whole.")?,
             coalesced: one("kalong_uplink_coalesced_total", "Wake-ups that were waiting already.")?,
             refused: vec("kalong_uplink_refused_total", "Reported items and events that were not believed.", "cause")?,
@@ -68,8 +72,8 @@ impl UplinkMetrics {
         self.missing.inc_by(count);
     }
 
-    pub(super) fn misfit(&self, cause: &str) {
-        self.misfits.with_label_values(&[cause]).inc();
+    pub(super) fn mismatch(&self, cause: &str) {
+        self.mismatches.with_label_values(&[cause]).inc();
     }
 
     pub(super) fn resync(&self) {
@@ -84,21 +88,21 @@ impl UplinkMetrics {
         self.refused.with_label_values(&[cause]).inc();
     }
 
-    pub(super) fn dropped(&self, dropped: Dropped) {
-        let Dropped { unbound, beyond, unsound } = dropped;
+    pub(super) fn dropped(&self, dropped: DroppedCounters) {
+        let DroppedCounters { unbound, beyond, unsound } = dropped;
         let of = [("telemetry-not-bound", unbound), ("telemetry-too-many", beyond), ("telemetry-unsound", unsound)];
         for (cause, count) in of.into_iter().filter(|(_, count)| *count > 0) {
             self.refused.with_label_values(&[cause]).inc_by(count);
         }
     }
 
-    /// What agents count is found here from now on.
+    /// Lets the collector find the uplink.
     pub(super) fn attach(&self, uplink: Weak<Uplink>) {
         // A second uplink over one set of metrics exists only in tests; the first one stays.
         let _ = self.telemetry.set(uplink);
     }
 
-    /// Items and events that were not believed so far, for this cause.
+    /// Items, events and counters that were refused so far, for this cause.
     pub fn refusals(&self, cause: &str) -> u64 {
         self.refused.with_label_values(&[cause]).get()
     }
@@ -111,7 +115,7 @@ impl UplinkMetrics {
         self.desired.with_label_values(&[form]).inc();
     }
 
-    /// Times an agent was asked for its whole so far.
+    /// Requests for an agent's whole so far.
     pub fn resyncs(&self) -> u64 {
         self.resyncs.get()
     }

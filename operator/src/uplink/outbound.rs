@@ -1,4 +1,4 @@
-//! What an agent must be told next, computed from what is wanted, what ended, and what the agent holds. Pure.
+//! The next `desired` for an agent, computed from the wanted items, the tombstones, and what the agent holds. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,60 +6,58 @@ use kalong_crds::wire::desired::{Desired, Item, Tombstone, rev_of};
 use kalong_crds::wire::digest::Rev;
 use kalong_crds::wire::parts::groups;
 
-use super::image::Image;
+use super::reported::ReportedState;
 
-/// Tombstones in one message, which share the first part with items. With more of them the whole is sent: what it leaves out becomes an
+/// Tombstones in one message; they share the first part with items. With more of them the whole is sent: what it leaves out becomes an
 /// orphan, counts in no digest, and gets its tombstone in a later message.
-pub const MAX_TOMBSTONES: usize = 40;
+const MAX_TOMBSTONES: usize = 40;
 
-/// One `desired`, cut into its parts.
+/// One `desired` in its parts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    /// The set that it builds on; none for the whole.
+pub(super) struct DesiredMessage {
+    /// Digest of the set that it builds on; none for the whole.
     pub base: Option<Rev>,
-    /// The set after it.
+    /// Digest of the set after it.
     pub rev: Rev,
-    /// UIDs of the items in it.
     pub uids: BTreeSet<String>,
-    /// The parts in order.
     pub parts: Vec<Desired>,
 }
 
-/// How the message has to be.
+/// What the next message may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// A difference where that is possible.
+pub(super) enum SendMode {
+    /// A difference if the agent can apply one, else the whole.
     Shortest,
-    /// The whole, because the agent asked for it.
+    /// The whole, since the agent asked for it.
     Whole,
 }
 
-/// What to tell the agent next; nothing if it holds exactly what is wanted.
+/// The next message; none if the agent holds exactly what is wanted, or has not reported yet.
 ///
-/// `exposed` are items that were sent and never confirmed: the agent may hold them without having said so.
-pub fn next(
+/// `exposed` are items that were sent and never confirmed: the agent may hold them without having reported them.
+pub(super) fn next(
     wanted: &BTreeMap<String, Item>,
-    ended: &BTreeMap<String, i64>,
-    image: &Image,
+    tombstones: &BTreeMap<String, i64>,
+    reported: &ReportedState,
     exposed: &BTreeSet<String>,
-    form: Form,
-) -> Option<Message> {
-    let said = image.desired()?.clone();
-    let removed: Vec<Tombstone> = ended
+    mode: SendMode,
+) -> Option<DesiredMessage> {
+    let said = reported.desired()?.clone();
+    let removed: Vec<Tombstone> = tombstones
         .iter()
-        .filter(|(uid, _)| image.holds(uid) || exposed.contains(*uid))
+        .filter(|(uid, _)| reported.holds(uid) || exposed.contains(*uid))
         .take(MAX_TOMBSTONES)
         .map(|(uid, generation)| Tombstone { uid: uid.clone(), generation: *generation })
         .collect();
-    let held: BTreeMap<&str, (i64, &str)> = image.held().map(|(uid, g, hash)| (uid, (g, hash.as_str()))).collect();
+    let held: BTreeMap<&str, (i64, &str)> = reported.held().map(|(uid, g, hash)| (uid, (g, hash.as_str()))).collect();
     let differs = |item: &&Item| held.get(item.uid.as_str()) != Some(&(item.generation, item.hash.as_str()));
-    // What nobody wants and nobody ended becomes an orphan only by a whole that leaves it out.
-    let stray = held.keys().any(|uid| !wanted.contains_key(*uid) && !ended.contains_key(*uid));
+    // An item that is neither wanted nor removed becomes an orphan only by a whole that leaves it out.
+    let stray = held.keys().any(|uid| !wanted.contains_key(*uid) && !tombstones.contains_key(*uid));
     let crowded = removed.len() >= MAX_TOMBSTONES;
     let rev = rev_of(wanted.values());
-    let whole = form == Form::Whole || stray || crowded || !image.consistent();
+    let whole = mode == SendMode::Whole || stray || crowded || !reported.consistent();
     let items: Vec<Item> = wanted.values().filter(|item| whole || differs(item)).cloned().collect();
-    let settled = if whole { form == Form::Shortest && said == rev } else { items.is_empty() };
+    let settled = if whole { mode == SendMode::Shortest && said == rev } else { items.is_empty() };
     if settled && removed.is_empty() {
         return None;
     }
@@ -67,7 +65,7 @@ pub fn next(
     Some(cut(base, rev, removed, items))
 }
 
-fn cut(base: Option<Rev>, rev: Rev, removed: Vec<Tombstone>, items: Vec<Item>) -> Message {
+fn cut(base: Option<Rev>, rev: Rev, removed: Vec<Tombstone>, items: Vec<Item>) -> DesiredMessage {
     let uids = items.iter().map(|item| item.uid.clone()).collect();
     let groups = groups(items);
     let parts = u32::try_from(groups.len()).unwrap_or(u32::MAX);
@@ -83,7 +81,7 @@ fn cut(base: Option<Rev>, rev: Rev, removed: Vec<Tombstone>, items: Vec<Item>) -
             items,
         })
         .collect();
-    Message { base, rev, uids, parts }
+    DesiredMessage { base, rev, uids, parts }
 }
 
 #[cfg(test)]
@@ -91,7 +89,7 @@ mod tests {
     use kalong_crds::wire::desired::ItemKind;
     use kalong_crds::wire::reported::{ItemState, Reported, ReportedItem, rev_of as reported_rev};
 
-    use super::super::image::Taken;
+    use super::super::reported::MergeResult;
     use super::*;
 
     fn item(uid: &str, generation: i64) -> Item {
@@ -102,8 +100,8 @@ mod tests {
         items.iter().map(|i| (i.uid.clone(), i.clone())).collect()
     }
 
-    fn image(items: &[Item]) -> Image {
-        let reported: Vec<_> = items
+    fn reported(items: &[Item]) -> ReportedState {
+        let said: Vec<_> = items
             .iter()
             .map(|i| ReportedItem {
                 uid: i.uid.clone(),
@@ -120,40 +118,44 @@ mod tests {
                 link: None,
             })
             .collect();
-        let mut image = Image::default();
-        let taken = image.take(Reported {
+        let mut state = ReportedState::default();
+        let taken = state.merge(Reported {
             desired_rev: rev_of(items),
             want_whole: false,
             term: 1,
             term_seq: 1,
             base: None,
-            rev: reported_rev(&reported).unwrap(),
+            rev: reported_rev(&said).unwrap(),
             part: 1,
             parts: 1,
-            items: reported,
+            items: said,
             removed: vec![],
             about: None,
         });
-        assert!(matches!(taken, Taken::Applied(_)));
-        image
+        assert!(matches!(taken, MergeResult::Applied(_)));
+        state
     }
 
-    fn shortest(wanted: &BTreeMap<String, Item>, ended: &[(&str, i64)], image: &Image) -> Option<Message> {
+    fn shortest(
+        wanted: &BTreeMap<String, Item>,
+        ended: &[(&str, i64)],
+        reported: &ReportedState,
+    ) -> Option<DesiredMessage> {
         let ended = ended.iter().map(|(uid, g)| ((*uid).to_owned(), *g)).collect();
-        next(wanted, &ended, image, &BTreeSet::new(), Form::Shortest)
+        next(wanted, &ended, reported, &BTreeSet::new(), SendMode::Shortest)
     }
 
     #[test]
     fn nothing_is_sent_to_an_agent_that_holds_what_is_wanted_or_never_reported() {
         let items = [item("a", 1), item("b", 2)];
-        assert_eq!(shortest(&wanted(&items), &[], &image(&items)), None);
-        assert_eq!(shortest(&wanted(&items), &[], &Image::default()), None);
+        assert_eq!(shortest(&wanted(&items), &[], &reported(&items)), None);
+        assert_eq!(shortest(&wanted(&items), &[], &ReportedState::default()), None);
     }
 
     #[test]
     fn only_what_differs_is_sent_on_the_base_that_the_agent_holds() {
         let (old, new) = ([item("a", 1), item("b", 1)], [item("a", 1), item("b", 2), item("c", 1)]);
-        let message = shortest(&wanted(&new), &[], &image(&old)).unwrap();
+        let message = shortest(&wanted(&new), &[], &reported(&old)).unwrap();
         assert_eq!((message.base, message.rev), (Some(rev_of(&old)), rev_of(&new)));
         assert_eq!(message.uids, ["b".to_owned(), "c".to_owned()].into());
     }
@@ -161,24 +163,25 @@ mod tests {
     #[test]
     fn end_of_a_held_item_is_a_tombstone_and_of_an_unheld_one_nothing() {
         let (old, new) = ([item("a", 1), item("b", 1)], [item("a", 1)]);
-        let message = shortest(&wanted(&new), &[("b", 3)], &image(&old)).unwrap();
+        let message = shortest(&wanted(&new), &[("b", 3)], &reported(&old)).unwrap();
         assert_eq!(message.parts[0].removed, [Tombstone { uid: "b".into(), generation: 3 }]);
         assert!(message.base.is_some() && message.parts[0].items.is_empty());
-        assert_eq!(shortest(&wanted(&new), &[("z", 1)], &image(&new)), None);
+        assert_eq!(shortest(&wanted(&new), &[("z", 1)], &reported(&new)), None);
     }
 
     #[test]
     fn unconfirmed_item_that_ended_gets_a_tombstone_too() {
         let items = [item("a", 1)];
         let ended = [("z".to_owned(), 1)].into();
-        let message = next(&wanted(&items), &ended, &image(&items), &["z".to_owned()].into(), Form::Shortest).unwrap();
+        let message =
+            next(&wanted(&items), &ended, &reported(&items), &["z".to_owned()].into(), SendMode::Shortest).unwrap();
         assert_eq!(message.parts[0].removed.len(), 1);
     }
 
     #[test]
     fn stray_item_brings_the_whole_without_it() {
         let (old, new) = ([item("a", 1), item("b", 1)], [item("a", 1)]);
-        let message = shortest(&wanted(&new), &[], &image(&old)).unwrap();
+        let message = shortest(&wanted(&new), &[], &reported(&old)).unwrap();
         assert_eq!((message.base, message.uids), (None, ["a".to_owned()].into()));
         assert!(message.parts[0].removed.is_empty());
     }
@@ -187,7 +190,7 @@ mod tests {
     fn whole_that_was_asked_for_is_sent_in_parts() {
         let items: Vec<_> = (0..60).map(big).collect();
         let ended = BTreeMap::new();
-        let whole = next(&wanted(&items), &ended, &image(&items), &BTreeSet::new(), Form::Whole).unwrap();
+        let whole = next(&wanted(&items), &ended, &reported(&items), &BTreeSet::new(), SendMode::Whole).unwrap();
         assert!(whole.base.is_none() && whole.parts.len() > 1);
         assert_eq!(whole.parts.iter().map(|p| p.items.len()).sum::<usize>(), 60);
         assert!(whole.parts.iter().enumerate().all(|(n, p)| usize::try_from(p.part).unwrap() == n + 1));

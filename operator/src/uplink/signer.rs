@@ -1,4 +1,4 @@
-//! Everything that goes to an agent is signed here, under the term of the lease.
+//! Signs everything that goes to an agent, under the term of the Lease.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,20 +10,17 @@ use kalong_crds::wire::signature::Signer;
 use kalong_crds::wire::topic::Down;
 use serde::Serialize;
 
-/// The signing key and the term.
 #[derive(Debug)]
-pub struct Sealer {
+pub(super) struct MessageSigner {
     signer: Signer,
     term: AtomicU64,
 }
 
-impl Sealer {
-    /// Signs with this key under this term.
+impl MessageSigner {
     pub fn new(signer: Signer, term: u64) -> Self {
         Self { signer, term: AtomicU64::new(term) }
     }
 
-    /// The term.
     pub fn term(&self) -> u64 {
         self.term.load(Ordering::Acquire)
     }
@@ -33,8 +30,8 @@ impl Sealer {
         self.term.fetch_max(term, Ordering::AcqRel);
     }
 
-    /// The signed message with this body.
-    pub fn seal<B: Serialize>(
+    /// The signed envelope around this body.
+    pub fn sign<B: Serialize>(
         &self,
         agent: &AgentId,
         down: Down,

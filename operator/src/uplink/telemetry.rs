@@ -1,7 +1,7 @@
-//! What agents counted, as metrics: made at scrape time from what was said last, so that nothing is kept twice.
+//! The counters of agents as metrics, made at scrape time from the newest telemetry, so that nothing is stored twice.
 //!
-//! One series a lane and vehicle: an agent or a PLC that begins anew shows as the reset of one counter, which Prometheus understands;
-//! a sum over lanes would look like traffic. Sums are the query's business.
+//! One series for each lane and vehicle: a restarted agent or PLC shows as the reset of one counter, which Prometheus understands; in a
+//! sum over lanes it would look like traffic. Sums are left to queries.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -13,57 +13,57 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use super::Uplink;
 use super::counters::{IgvSample, LaneSample};
 
-/// Where the collector finds the uplink, once there is one.
-pub(super) type Source = Arc<OnceLock<Weak<Uplink>>>;
+/// Holds the uplink once it was started: the collector is registered before that.
+pub(super) type UplinkSlot = Arc<OnceLock<Weak<Uplink>>>;
 
-struct Family {
+struct MetricDescription {
     name: &'static str,
     help: &'static str,
     kind: MetricType,
 }
 
-const PASSAGES: Family = Family {
+const PASSAGES: MetricDescription = MetricDescription {
     name: "kalong_lane_passages_total",
     help: "Passages of a lane by class of cargo, as its controller counted them.",
     kind: MetricType::COUNTER,
 };
-const GATE: Family = Family {
+const GATE: MetricDescription = MetricDescription {
     name: "kalong_lane_passage_duration_seconds",
     help: "Time of gate transactions, from arrival at the gate to leaving it.",
     kind: MetricType::HISTOGRAM,
 };
-const CLEARANCE: Family = Family {
+const CLEARANCE: MetricDescription = MetricDescription {
     name: "kalong_clearance_seconds",
     help: "Time from arrival at the crossing to release.",
     kind: MetricType::HISTOGRAM,
 };
-const ENERGY: Family = Family {
+const ENERGY: MetricDescription = MetricDescription {
     name: "kalong_igv_energy_kwh_total",
     help: "Energy that a vehicle took from its battery, in kilowatt-hours.",
     kind: MetricType::COUNTER,
 };
-const CHARGE: Family = Family {
+const CHARGE: MetricDescription = MetricDescription {
     name: "kalong_igv_charge_ratio",
     help: "Charge of a vehicle's battery, from 0 to 1; absent while nobody can tell.",
     kind: MetricType::GAUGE,
 };
-const LOST: Family = Family {
+const LOST: MetricDescription = MetricDescription {
     name: "kalong_igv_lost_messages_total",
     help: "Messages that a vehicle numbered and that never came.",
     kind: MetricType::COUNTER,
 };
-const FAMILIES: [&Family; 6] = [&PASSAGES, &GATE, &CLEARANCE, &ENERGY, &CHARGE, &LOST];
+const FAMILIES: [&MetricDescription; 6] = [&PASSAGES, &GATE, &CLEARANCE, &ENERGY, &CHARGE, &LOST];
 
-/// Collects what all agents counted.
+/// Collects the counters of all agents.
 pub(super) struct TelemetryCollector {
-    source: Source,
+    source: UplinkSlot,
     descriptions: Vec<Desc>,
 }
 
 impl TelemetryCollector {
-    /// A collector over the uplink that will be put there.
-    pub fn new(source: Source) -> Result<Self, prometheus::Error> {
-        let describe = |family: &&Family| {
+    /// `source` is empty until the uplink starts; nothing is collected before.
+    pub fn new(source: UplinkSlot) -> Result<Self, prometheus::Error> {
+        let describe = |family: &&MetricDescription| {
             Desc::new(family.name.to_owned(), family.help.to_owned(), Vec::new(), std::collections::HashMap::new())
         };
         Ok(Self { source, descriptions: FAMILIES.iter().map(describe).collect::<Result<_, _>>()? })
@@ -80,16 +80,16 @@ impl Collector for TelemetryCollector {
     }
 }
 
-/// What was said last, by namespace and name: while something moves from one agent to another it is told once.
+/// Newest samples by namespace and name: an object that moves from one agent to another appears once.
 #[derive(Debug, Default)]
-struct Samples {
+struct AgentSamples {
     lanes: BTreeMap<(String, String), LaneSample>,
     igvs: BTreeMap<(String, String), IgvSample>,
 }
 
-fn gather(uplink: &Uplink) -> Samples {
+fn gather(uplink: &Uplink) -> AgentSamples {
     let context = uplink.context();
-    let mut samples = Samples::default();
+    let mut samples = AgentSamples::default();
     for cell in uplink.cells() {
         let state = cell.lock();
         let silent = state.is_silent(&context);
@@ -97,7 +97,7 @@ fn gather(uplink: &Uplink) -> Samples {
             samples.lanes.insert((lane.namespace.clone(), lane.lane.clone()), lane);
         }
         for mut igv in state.counters.igvs() {
-            // A counter stays true while its agent is silent; a charge does not.
+            // A counter stays valid while its agent is silent; a charge does not.
             igv.counters.charge_percent = igv.counters.charge_percent.filter(|_| !silent);
             samples.igvs.insert((igv.namespace.clone(), igv.igv.clone()), igv);
         }
@@ -105,7 +105,7 @@ fn gather(uplink: &Uplink) -> Samples {
     samples
 }
 
-fn families(samples: &Samples) -> Vec<MetricFamily> {
+fn families(samples: &AgentSamples) -> Vec<MetricFamily> {
     let (mut passages, mut gate, mut clearance) = (Vec::new(), Vec::new(), Vec::new());
     for sample in samples.lanes.values() {
         let LaneSample { namespace, lane, crossing, direction, service, counters } = sample;
@@ -152,7 +152,7 @@ fn families(samples: &Samples) -> Vec<MetricFamily> {
     ]
 }
 
-fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
+fn family(of: &MetricDescription, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(of.name.to_owned());
     family.set_help(of.help.to_owned());
@@ -202,7 +202,7 @@ fn histogram(labels: Vec<LabelPair>, timing: &Timing, bounds: &[u64]) -> Metric 
     metric
 }
 
-/// Counts are cut at 2^53 when they are taken in, so both halves are exact.
+/// Exact, since counts are cut at 2^53 when they are taken.
 fn float(count: u64) -> f64 {
     let half = |n: u64| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
     half(count >> 32) * 4_294_967_296.0 + half(count & 0xFFFF_FFFF)

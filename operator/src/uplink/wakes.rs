@@ -1,4 +1,4 @@
-//! Whom to wake: a set for each kind, so that a thousand reports of one device are one entry.
+//! Objects to reconcile: a set for each kind, so that a thousand reports of one device are one entry.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,9 +9,8 @@ use kalong_crds::wire::desired::ItemKind;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The sets of all kinds.
 #[derive(Clone, Default)]
-pub(super) struct Wakes {
+pub(super) struct WakeQueues {
     agents: Arc<WakeSet>,
     devices: Arc<WakeSet>,
     lanes: Arc<WakeSet>,
@@ -25,7 +24,7 @@ struct WakeSet {
     more: Notify,
 }
 
-impl Wakes {
+impl WakeQueues {
     fn of(&self, kind: ItemKind) -> &Arc<WakeSet> {
         match kind {
             ItemKind::Agent => &self.agents,
@@ -36,7 +35,7 @@ impl Wakes {
         }
     }
 
-    /// Adds an object; says whether it was not waiting already.
+    /// Adds an object; false if it was waiting already.
     pub fn add(&self, kind: ItemKind, wake: Wake) -> bool {
         let set = self.of(kind);
         let new = set.waiting.lock().insert(wake);
@@ -44,7 +43,7 @@ impl Wakes {
         new
     }
 
-    /// The objects of a kind, as they come.
+    /// The waiting objects of a kind. One reader.
     pub fn stream(&self, kind: ItemKind) -> BoxStream<'static, Wake> {
         let set = Arc::clone(self.of(kind));
         unfold(set, |set| async move {
@@ -70,7 +69,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_wakes_of_one_object_are_one() {
-        let wakes = Wakes::default();
+        let wakes = WakeQueues::default();
         let wake = |name: &str| Wake { namespace: "ns".into(), name: name.into() };
         assert!(wakes.add(ItemKind::Device, wake("a")));
         assert!(!wakes.add(ItemKind::Device, wake("a")));

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, SinkExt, StreamExt};
+use kalong_controllers::kit::link::Admittance;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::control::{Control, Renewal};
 use kalong_crds::wire::event::Event;
@@ -18,7 +19,7 @@ use kalong_crds::wire::signature::{PublicKey, Signer};
 use kalong_crds::wire::topic::{Down, OPERATOR_STATE, Up};
 use kalong_operator::broker::tls::server_config;
 use kalong_operator::broker::{Gateway, GatewayConfig, GatewayMetrics, Limits};
-use kalong_operator::transport::{Admission, EndReason, FrameResult, Session, SessionHandler};
+use kalong_operator::transport::{EndReason, FrameResult, Session, SessionHandler};
 use kalong_operator::uplink::events::EventSink;
 use kalong_operator::uplink::{RenewalError, Renewals, SinkError, Uplink, UplinkConfig, UplinkMetrics};
 use model::Model;
@@ -142,9 +143,9 @@ impl Recorder {
 }
 
 impl SessionHandler for Recorder {
-    fn admission(&self, agent: &AgentId) -> BoxFuture<'static, Admission> {
+    fn admittance(&self, agent: &AgentId) -> BoxFuture<'static, Admittance> {
         let refused = self.refused.lock().unwrap().contains(agent);
-        async move { if refused { Admission::Refused } else { Admission::Admitted } }.boxed()
+        async move { if refused { Admittance::Refused } else { Admittance::Admitted } }.boxed()
     }
 
     fn taken_over(&self, agent: &AgentId) {

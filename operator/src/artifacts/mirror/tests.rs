@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::keys::Authority;
+use crate::keys::CertificateAuthority;
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -40,7 +40,7 @@ impl Files {
     async fn start() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let now = Timestamp::now();
-        let authority = Authority::read(&Authority::generate(now).unwrap(), "").unwrap();
+        let authority = CertificateAuthority::read(&CertificateAuthority::generate(now).unwrap(), "").unwrap();
         let pair = authority.server(&["127.0.0.1".to_owned(), "localhost".to_owned()], now).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("roots.pem"), authority.bundle_pem()).unwrap();
@@ -71,7 +71,7 @@ impl Files {
 
     fn mirror(&self, bound: u64) -> ArtifactMirror {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let cache = Cache::open(&self.folder.path().join("cache"), bound, Arc::clone(&metrics)).unwrap();
+        let cache = ArtifactCache::open(&self.folder.path().join("cache"), bound, Arc::clone(&metrics)).unwrap();
         let hosts = vec![self.address.to_string().parse().unwrap()];
         let fetcher = Fetcher::new(hosts, Some(&self.folder.path().join("roots.pem"))).unwrap();
         ArtifactMirror::new(Arc::new(cache), fetcher, metrics)
@@ -200,7 +200,7 @@ async fn what_may_not_be_fetched_costs_no_request() {
 async fn a_file_server_with_a_foreign_certificate_is_not_believed() {
     let (files, stranger) = (Files::start().await, Files::start().await);
     let metrics = Arc::new(Metrics::new().unwrap());
-    let cache = Cache::open(&files.folder.path().join("cache"), 1024, Arc::clone(&metrics)).unwrap();
+    let cache = ArtifactCache::open(&files.folder.path().join("cache"), 1024, Arc::clone(&metrics)).unwrap();
     let hosts = vec![files.address.to_string().parse().unwrap()];
     let fetcher = Fetcher::new(hosts, Some(&stranger.folder.path().join("roots.pem"))).unwrap();
     let mirror = ArtifactMirror::new(Arc::new(cache), fetcher, metrics);

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::artifacts::Cache;
+use crate::artifacts::ArtifactCache;
 use crate::artifacts::serve::ArtifactServer;
-use crate::enrol::{Enroller, Parts, certificate};
+use crate::enrol::{Enroller, EnrollerConfig, certificate};
 use crate::http::routes::{Routes, routes};
-use crate::keys::{Authority, ServerCertificate, SigningKey};
+use crate::keys::{CertificateAuthority, ServerCertificate, SigningKey};
 use crate::settings::{Advertise, Sites};
 
 const AGENT: &str = "mong-cai.lane-03";
@@ -28,7 +28,7 @@ const IMAGE: &[u8] = b"0123456789";
 
 struct Site {
     address: SocketAddr,
-    authority: Arc<Authority>,
+    authority: Arc<CertificateAuthority>,
     keys: watch::Sender<Arc<ServerConfig>>,
     end: CancellationToken,
     server: JoinHandle<()>,
@@ -36,7 +36,7 @@ struct Site {
     _folder: tempfile::TempDir,
 }
 
-fn server_keys(authority: &Arc<Authority>) -> Keys {
+fn server_keys(authority: &Arc<CertificateAuthority>) -> Keys {
     let pair = authority.server(&["localhost".to_owned(), "127.0.0.1".to_owned()], Timestamp::now()).unwrap();
     Keys {
         authority: Arc::clone(authority),
@@ -49,8 +49,8 @@ fn server_keys(authority: &Arc<Authority>) -> Keys {
     }
 }
 
-fn fill(folder: &Path, metrics: &Arc<Metrics>) -> Arc<Cache> {
-    let cache = Arc::new(Cache::open(folder, 1 << 30, Arc::clone(metrics)).unwrap());
+fn fill(folder: &Path, metrics: &Arc<Metrics>) -> Arc<ArtifactCache> {
+    let cache = Arc::new(ArtifactCache::open(folder, 1 << 30, Arc::clone(metrics)).unwrap());
     for content in [IMAGE.to_vec(), vec![7; 64 << 20]] {
         let digest = Digest::of(&content);
         let room = cache.room(&digest, u64::try_from(content.len()).unwrap()).unwrap();
@@ -65,7 +65,9 @@ impl Site {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let metrics = Arc::new(Metrics::new().unwrap());
         let folder = tempfile::tempdir().unwrap();
-        let authority = Arc::new(Authority::read(&Authority::generate(Timestamp::now()).unwrap(), "").unwrap());
+        let authority = Arc::new(
+            CertificateAuthority::read(&CertificateAuthority::generate(Timestamp::now()).unwrap(), "").unwrap(),
+        );
         let keys = Arc::new(server_keys(&authority));
         let (sender, tls) = watch::channel(configuration(&keys).unwrap());
         // Nothing here reaches the API server.
@@ -74,7 +76,7 @@ impl Site {
                 tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, tower::BoxError>>());
             Client::new(nobody, "default")
         };
-        let enroller = Enroller::new(Parts {
+        let enroller = Enroller::new(EnrollerConfig {
             client: silent(),
             keys: watch::channel(keys).1,
             release_keys: ReleaseKeys::default(),
@@ -84,7 +86,7 @@ impl Site {
             metrics: Arc::clone(&metrics),
             enrolled: Box::new(|_| {}),
         });
-        let admitted: crate::artifacts::serve::Admitted =
+        let admitted: crate::artifacts::serve::AdmissionCheck =
             Arc::new(|agent| Box::pin(std::future::ready(agent.as_str() == AGENT)));
         let filter = routes(Routes {
             enroller: Arc::new(enroller),

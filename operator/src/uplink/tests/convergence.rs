@@ -44,7 +44,7 @@ fn nothing_is_sent_before_the_gate_opens_and_held_items_are_not_sent_again_after
     pair.want(a.clone());
     pair.want(b.clone());
     pair.calm();
-    // The operator starts anew: it knows nothing, the agent holds everything.
+    // A restart of the operator: it knows nothing, the agent holds everything.
     let mut held = std::mem::replace(&mut pair.model, Model::new("mong-cai.a1".parse().unwrap(), vec![]));
     let mut fresh = Pair::new();
     fresh.opened = false;
@@ -93,7 +93,7 @@ fn lost_report_brings_one_resync_and_then_one_every_thirty_seconds() {
     }
     assert_eq!(pair.metrics.resyncs(), 1);
     pair.calm();
-    assert_eq!(pair.state.image.item("ua").unwrap().message, "kept 2");
+    assert_eq!(pair.state.reported.item("ua").unwrap().message, "kept 2");
 }
 
 #[test]
@@ -122,8 +122,8 @@ fn item_that_nobody_wants_any_more_is_orphaned_and_adopted_again_under_a_new_uid
     let mut restored = Pair::new();
     model.fence = Fence::default();
     restored.model = model;
-    restored.sealer = pair.sealer;
-    restored.sealer.raise(8);
+    restored.signer = pair.signer;
+    restored.signer.raise(8);
     restored.want(a.clone());
     restored.connect();
     restored.calm();
@@ -339,6 +339,6 @@ proptest! {
 fn empty_agent_and_empty_wish_agree() {
     let mut pair = Pair::new();
     pair.calm();
-    assert_eq!(pair.state.image.desired(), Some(&Rev::empty()));
+    assert_eq!(pair.state.reported.desired(), Some(&Rev::empty()));
     assert!(pair.synced() && pair.down.is_empty());
 }

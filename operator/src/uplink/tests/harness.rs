@@ -27,7 +27,7 @@ pub const GRACE: Duration = Duration::from_secs(90);
 /// Longest wait of a test, in its paused clock.
 const BOUND: Duration = Duration::from_secs(120);
 
-/// Fails as often as it is told to, and remembers the numbers of the events that it took.
+/// Fails a given number of times, and records the numbers of the events that it took.
 #[derive(Default)]
 pub struct RecordingSink {
     failures: AtomicU32,

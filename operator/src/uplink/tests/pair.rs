@@ -14,10 +14,10 @@ use kalong_crds::wire::topic::{Down, Up};
 use prometheus::Registry;
 use tokio::time::Instant;
 
-use super::super::agent::{AgentState, Context, Effects};
+use super::super::agent::{AgentState, Effects, StepContext};
 use super::super::holders::Holders;
 use super::super::metrics::UplinkMetrics;
-use super::super::signer::Sealer;
+use super::super::signer::MessageSigner;
 use super::model::Model;
 use super::session::RecordedSession;
 use crate::transport::Session;
@@ -28,7 +28,7 @@ pub struct Pair {
     pub state: AgentState,
     pub model: Model,
     pub session: Arc<RecordedSession>,
-    pub sealer: Sealer,
+    pub signer: MessageSigner,
     pub metrics: UplinkMetrics,
     pub holders: Holders,
     pub start: Instant,
@@ -52,7 +52,7 @@ impl Pair {
             state,
             model,
             session: RecordedSession::new(0),
-            sealer: Sealer::new(signer, 7),
+            signer: MessageSigner::new(signer, 7),
             metrics: UplinkMetrics::register(&Registry::new()).unwrap(),
             holders: Holders::default(),
             start: now,
@@ -68,11 +68,11 @@ impl Pair {
     }
 
     /// One step of the agent's state, with its conclusions.
-    pub fn act<R>(&mut self, step: impl FnOnce(&mut AgentState, &Context<'_>, &mut Effects) -> R) -> R {
-        let context = Context {
+    pub fn act<R>(&mut self, step: impl FnOnce(&mut AgentState, &StepContext<'_>, &mut Effects) -> R) -> R {
+        let context = StepContext {
             now: self.now,
             opened: self.opened,
-            sealer: &self.sealer,
+            signer: &self.signer,
             metrics: &self.metrics,
             holders: &self.holders,
             grace: GRACE,
@@ -81,12 +81,13 @@ impl Pair {
         };
         let mut effects = Effects::default();
         let result = step(&mut self.state, &context, &mut effects);
-        self.state.settle(&context, &mut effects);
+        self.state.conclude(&context, &mut effects);
         self.state.pump(&context);
         self.woken.extend(effects.wakes.into_iter().map(|(_, wake)| wake.name));
         self.down.extend(self.session.take());
-        let image = &self.state.image;
-        let held = image.held().map(|(uid, _, _)| uid).chain(image.orphans().iter().map(|orphan| orphan.uid.as_str()));
+        let reported = &self.state.reported;
+        let held =
+            reported.held().map(|(uid, _, _)| uid).chain(reported.orphans().iter().map(|orphan| orphan.uid.as_str()));
         assert_eq!(self.holders.all(), held.map(str::to_owned).collect(), "who holds what is known at every step");
         result
     }
@@ -162,9 +163,9 @@ impl Pair {
         }
         assert_eq!(&self.model.items, wanted);
         for (uid, said) in self.model.reported() {
-            assert_eq!(**self.state.image.item(&uid).unwrap(), said);
+            assert_eq!(**self.state.reported.item(&uid).unwrap(), said);
         }
-        assert_eq!(self.state.image.desired(), Some(&kalong_crds::wire::desired::rev_of(wanted.values())));
+        assert_eq!(self.state.reported.desired(), Some(&kalong_crds::wire::desired::rev_of(wanted.values())));
     }
 
     pub fn presence(&mut self) -> Presence {

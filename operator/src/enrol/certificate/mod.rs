@@ -1,4 +1,4 @@
-//! The certificate of an agent: what a request may say, and what is signed whatever it says. Pure.
+//! The certificate of an agent: what a request may contain, and what is signed regardless of it. Pure.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use x509_parser::oid_registry::{
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
-use crate::keys::Authority;
-use crate::keys::authority::{Facts, lived, remaining};
+use crate::keys::CertificateAuthority;
+use crate::keys::authority::{CertificateFacts, lived, remaining};
 
 /// A request for a P-256 key is about 500 bytes in PEM.
 pub const MAX_REQUEST: usize = 8 * 1024;
@@ -28,22 +28,20 @@ pub const MAX_REQUEST: usize = 8 * 1024;
 const SHORTEST: Duration = Duration::from_secs(3600);
 const LONGEST: Duration = Duration::from_secs(720 * 3600);
 
-/// What is wrong with a request.
+/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Too large to be one.
     #[error("the certificate request is longer than {MAX_REQUEST} bytes")]
     TooLarge,
-    /// Not a request.
     #[error("the certificate request cannot be read: send PKCS#10 in PEM")]
     Unreadable,
     /// Another kind of key or signature.
     #[error("the certificate request must carry a P-256 key and an ECDSA signature with SHA-256")]
     Algorithm,
-    /// Whoever asks does not have the key.
+    /// The requester does not have the private key.
     #[error("the signature of the certificate request does not fit its key")]
     Possession,
-    /// Another name.
     #[error("the certificate request names somebody else: its subject must be empty, or CN {0} and O the site")]
     Subject(AgentId),
     /// Something that we do not grant.
@@ -52,7 +50,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The word for logs and metrics.
+    /// Log field and metric label.
     pub fn category(&self) -> &'static str {
         match self {
             Self::TooLarge => "request-too-large",
@@ -65,7 +63,7 @@ impl RequestError {
     }
 }
 
-/// A request whose sender has the key and asks for nothing that it does not get anyway.
+/// A request whose sender proved to have the key, and which asks for nothing that is not granted.
 #[derive(Debug)]
 pub struct CheckedRequest {
     key: SubjectPublicKeyInfo,
@@ -73,16 +71,14 @@ pub struct CheckedRequest {
 
 /// A certificate as it was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issued {
-    /// In PEM.
+pub struct IssuedCertificate {
     pub pem: String,
     /// Serial number in hexadecimal digits.
     pub serial: String,
-    /// End of its life.
     pub not_after: Timestamp,
 }
 
-/// The address that stands in an agent's certificate.
+/// SPIFFE ID in the subject alternative name of an agent's certificate.
 pub fn spiffe(agent: &AgentId) -> String {
     format!("spiffe://kalong.dev/agent/{agent}")
 }
@@ -175,14 +171,14 @@ fn extension(wanted: &X509Extension<'_>, agent: &AgentId) -> Result<(), RequestE
     }
 }
 
-/// Signs a certificate for the key of this request. Everything but the key is ours.
+/// Signs a certificate for the key of this request. Nothing but the key is taken from it.
 pub fn issue(
-    authority: &Authority,
+    authority: &CertificateAuthority,
     request: &CheckedRequest,
     agent: &AgentId,
     validity: SignedDuration,
     now: Timestamp,
-) -> Result<Issued, rcgen::Error> {
+) -> Result<IssuedCertificate, rcgen::Error> {
     let wanted = Duration::try_from(validity).unwrap_or_default().clamp(SHORTEST, LONGEST);
     // A certificate that outlives its authority would be refused without a reason that anybody could see.
     let life = wanted.min(remaining(now, authority.not_after));
@@ -196,10 +192,9 @@ pub fn issue(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let pem = params.signed_by(&request.key, authority.issuer())?.pem();
-    let facts = Facts::of_pem(&pem).ok_or(rcgen::Error::CouldNotParseCertificate)?;
-    Ok(Issued { pem, serial: facts.serial, not_after: facts.not_after })
+    let facts = CertificateFacts::of_pem(&pem).ok_or(rcgen::Error::CouldNotParseCertificate)?;
+    Ok(IssuedCertificate { pem, serial: facts.serial, not_after: facts.not_after })
 }
 
 #[cfg(test)]
-#[path = "certificate_tests.rs"]
 mod tests;

@@ -1,14 +1,15 @@
-//! The keeper against a scripted server that holds one Lease: the exact requests are the point here. Time is moved, not waited for.
+//! The election against a scripted server that holds one Lease: the exact requests are the point here. Time is moved, not waited for.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::health::Health;
+use crate::health::ProcessHealth;
 
 /// What the scripted server does with the next requests.
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -39,7 +40,7 @@ impl Server {
                 async move {
                     let (parts, body) = request.into_parts();
                     let bytes = body.collect_bytes().await.unwrap();
-                    if server.0.lock().unwrap().mood == Mood::Silent {
+                    if server.0.lock().mood == Mood::Silent {
                         std::future::pending::<()>().await;
                     }
                     Ok::<_, Infallible>(server.answer(&parts.method, serde_json::from_slice(&bytes).ok()))
@@ -50,7 +51,7 @@ impl Server {
     }
 
     fn answer(&self, method: &Method, sent: Option<Lease>) -> Response<Body> {
-        let mut store = self.0.lock().unwrap();
+        let mut store = self.0.lock();
         match (method, sent, store.lease.clone()) {
             (&Method::GET, _, Some(lease)) => reply(StatusCode::OK, serde_json::to_value(lease).unwrap()),
             (&Method::GET, _, None) | (&Method::PUT, _, None) => refusal(StatusCode::NOT_FOUND, "NotFound"),
@@ -69,14 +70,14 @@ impl Server {
     }
 
     fn edit(&self, change: impl FnOnce(&mut Lease)) {
-        let mut store = self.0.lock().unwrap();
+        let mut store = self.0.lock();
         let mut lease = store.lease.clone().unwrap();
         change(&mut lease);
         store.put(lease);
     }
 
     fn spec(&self) -> LeaseSpec {
-        self.0.lock().unwrap().lease.clone().unwrap().spec.unwrap()
+        self.0.lock().lease.clone().unwrap().spec.unwrap()
     }
 
     fn holder(&self) -> String {
@@ -104,21 +105,32 @@ fn refusal(code: StatusCode, reason: &str) -> Response<Body> {
     reply(code, body)
 }
 
-fn keeper(server: &Server, owner: &str, process: &str) -> LeaseHandle {
-    let watchdog = Health::new().watch("lease", STILL);
-    start(server.client(), "kalong-system", Identity::new(owner, process), watchdog).0
+fn candidate(server: &Server, owner: &str, process: &str) -> LeaseHandle {
+    let watchdog = ProcessHealth::new().watch("lease", STUCK_AFTER);
+    start(server.client(), "kalong-system", HolderIdentity::new(owner, process), watchdog).0
 }
 
-async fn wait_for(handle: &LeaseHandle, wanted: impl Fn(&Standing) -> bool) -> Standing {
-    let mut changes = handle.changes();
+fn state(handle: &LeaseHandle) -> LeaseState {
+    handle.state.borrow().clone()
+}
+
+fn current_term(handle: &LeaseHandle) -> Option<u64> {
+    match state(handle) {
+        LeaseState::Leading(term) => Some(term),
+        _ => None,
+    }
+}
+
+async fn wait_for(handle: &LeaseHandle, wanted: impl Fn(&LeaseState) -> bool) -> LeaseState {
+    let mut changes = handle.state.clone();
     let reached = timeout(Duration::from_secs(300), changes.wait_for(wanted)).await;
-    reached.expect("within five minutes").expect("the keeper lives").clone()
+    reached.expect("within five minutes").expect("the election runs").clone()
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_absent_lease_is_created_with_the_seconds_of_2026_as_its_term() {
     let server = Server::default();
-    let handle = keeper(&server, "a", "1");
+    let handle = candidate(&server, "a", "1");
     let term = handle.acquired().await.unwrap();
     assert!(term > 20_000_000, "{term}");
     assert_eq!(server.holder(), "a/1");
@@ -128,22 +140,22 @@ async fn an_absent_lease_is_created_with_the_seconds_of_2026_as_its_term() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_holder_is_waited_for_and_an_earlier_process_of_this_pod_is_not() {
     let server = Server::default();
-    let first = keeper(&server, "a", "1");
+    let first = candidate(&server, "a", "1");
     let term = first.acquired().await.unwrap();
-    server.0.lock().unwrap().mood = Mood::Silent;
-    wait_for(&first, |s| matches!(s, Standing::Lost(_))).await;
-    server.0.lock().unwrap().mood = Mood::Well;
+    server.0.lock().mood = Mood::Silent;
+    wait_for(&first, |s| matches!(s, LeaseState::Lost(_))).await;
+    server.0.lock().mood = Mood::Well;
 
     let begun = Instant::now();
-    let restarted = keeper(&server, "a", "2");
+    let restarted = candidate(&server, "a", "2");
     assert_eq!(restarted.acquired().await.unwrap(), term + 1);
     assert!(begun.elapsed() < LOOK);
-    server.0.lock().unwrap().mood = Mood::Silent;
-    wait_for(&restarted, |s| matches!(s, Standing::Lost(_))).await;
-    server.0.lock().unwrap().mood = Mood::Well;
+    server.0.lock().mood = Mood::Silent;
+    wait_for(&restarted, |s| matches!(s, LeaseState::Lost(_))).await;
+    server.0.lock().mood = Mood::Well;
 
     let begun = Instant::now();
-    let other = keeper(&server, "b", "1");
+    let other = candidate(&server, "b", "1");
     assert_eq!(other.acquired().await.unwrap(), term + 2);
     assert!(begun.elapsed() >= DURATION);
 }
@@ -151,37 +163,37 @@ async fn a_dead_holder_is_waited_for_and_an_earlier_process_of_this_pod_is_not()
 #[tokio::test(start_paused = true)]
 async fn a_holder_that_renews_is_never_taken_over() {
     let server = Server::default();
-    let first = keeper(&server, "a", "1");
+    let first = candidate(&server, "a", "1");
     first.acquired().await.unwrap();
-    let second = keeper(&server, "b", "1");
+    let second = candidate(&server, "b", "1");
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(second.standing(), Standing::Waiting);
-    assert!(matches!(first.standing(), Standing::Leading(_)));
-    let writes = server.0.lock().unwrap().writes;
+    assert_eq!(state(&second), LeaseState::Waiting);
+    assert!(matches!(state(&first), LeaseState::Leading(_)));
+    let writes = server.0.lock().writes;
     assert!((58..=62).contains(&writes), "one write each 10 s, not {writes}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_server_ends_leadership_before_a_rival_may_act() {
     let server = Server::default();
-    let handle = keeper(&server, "a", "1");
+    let handle = candidate(&server, "a", "1");
     handle.acquired().await.unwrap();
     let renewed = Instant::now();
-    server.0.lock().unwrap().mood = Mood::Silent;
+    server.0.lock().mood = Mood::Silent;
     let why = handle.lost().await;
     assert!(renewed.elapsed() < DURATION, "{:?}: {why}", renewed.elapsed());
-    assert!(matches!(handle.standing(), Standing::Lost(_)));
+    assert!(matches!(state(&handle), LeaseState::Lost(_)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_holder_ends_leadership_and_an_edit_by_hand_does_not() {
     let server = Server::default();
-    let handle = keeper(&server, "a", "1");
+    let handle = candidate(&server, "a", "1");
     handle.acquired().await.unwrap();
     server.edit(|lease| lease.metadata.labels = Some([("team".to_owned(), "border".to_owned())].into()));
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(matches!(handle.standing(), Standing::Leading(_)));
-    assert!(server.0.lock().unwrap().lease.as_ref().unwrap().metadata.labels.is_some());
+    assert!(matches!(state(&handle), LeaseState::Leading(_)));
+    assert!(server.0.lock().lease.as_ref().unwrap().metadata.labels.is_some());
     server.edit(|lease| lease.spec.as_mut().unwrap().holder_identity = Some("b/1".to_owned()));
     assert!(handle.lost().await.contains("b/1"));
 }
@@ -189,44 +201,44 @@ async fn a_foreign_holder_ends_leadership_and_an_edit_by_hand_does_not() {
 #[tokio::test(start_paused = true)]
 async fn a_deleted_lease_ends_leadership() {
     let server = Server::default();
-    let handle = keeper(&server, "a", "1");
+    let handle = candidate(&server, "a", "1");
     handle.acquired().await.unwrap();
-    server.0.lock().unwrap().lease = None;
+    server.0.lock().lease = None;
     assert!(handle.lost().await.contains("deleted"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_released_lease_is_taken_at_once_under_a_higher_term() {
     let server = Server::default();
-    let first = keeper(&server, "a", "1");
+    let first = candidate(&server, "a", "1");
     let term = first.acquired().await.unwrap();
     first.release().await;
-    assert_eq!(first.standing(), Standing::Released);
+    assert_eq!(state(&first), LeaseState::Released);
     assert_eq!(server.holder(), "");
     let begun = Instant::now();
-    assert_eq!(keeper(&server, "b", "1").acquired().await.unwrap(), term + 1);
+    assert_eq!(candidate(&server, "b", "1").acquired().await.unwrap(), term + 1);
     assert!(begun.elapsed() <= LOOK);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_term_rises_above_what_an_agent_has_verified() {
     let server = Server::default();
-    let handle = keeper(&server, "a", "1");
+    let handle = candidate(&server, "a", "1");
     let term = handle.acquired().await.unwrap();
     assert_eq!(handle.raise_above(term).await.unwrap(), term);
     assert_eq!(handle.raise_above(term + 5).await.unwrap(), term + 6);
-    assert_eq!(handle.term(), Some(term + 6));
+    assert_eq!(current_term(&handle), Some(term + 6));
     assert_eq!(server.spec().lease_transitions.map(i64::from), Some(i64::try_from(term + 6).unwrap()));
     assert!(matches!(handle.raise_above(u64::MAX).await, Err(LeaseError::Implausible { .. })));
     tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(handle.term(), Some(term + 6));
+    assert_eq!(current_term(&handle), Some(term + 6));
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_two_that_see_an_absent_lease_one_leads() {
     let server = Server::default();
-    let (a, b) = (keeper(&server, "a", "1"), keeper(&server, "b", "1"));
+    let (a, b) = (candidate(&server, "a", "1"), candidate(&server, "b", "1"));
     tokio::time::sleep(Duration::from_secs(120)).await;
-    let leading = [&a, &b].into_iter().filter(|h| matches!(h.standing(), Standing::Leading(_))).count();
+    let leading = [&a, &b].into_iter().filter(|h| matches!(state(h), LeaseState::Leading(_))).count();
     assert_eq!(leading, 1);
 }

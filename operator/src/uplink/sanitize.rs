@@ -1,6 +1,6 @@
-//! What of a report is believed. An allow-list: the agent's own items, known words, bounded texts.
+//! What of a report is believed: the agent's own items, listed terms, bounded texts. Pure.
 //!
-//! The image keeps every item as it was said, because its digest covers all of them; controllers see only what passed here.
+//! The reported state keeps every item as it came, since its digest covers all of them; controllers see only what passed here.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ use kalong_crds::wire::order::DeviceOrder;
 use kalong_crds::wire::reported::{DeviceReport, DrainRefusal, IgvReport, ItemState, LaneReport, ReportedItem};
 
 /// Deepest nesting of a message.
-pub const MAX_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// Longest message text, in characters.
-pub const MAX_TEXT: usize = 1024;
+pub(super) const MAX_TEXT: usize = 1024;
 /// Longest error text of a firmware attempt, in characters.
 const MAX_ERROR: usize = 512;
 /// Longest name, version or code, in characters.
@@ -30,17 +30,16 @@ const MAX_GUARDS: usize = 16;
 const MAX_DRAINS: usize = 16;
 /// Longest name of an object, in characters.
 const MAX_NAME: usize = 253;
-/// Maps of one vehicle.
 const MAX_MAPS: usize = 16;
-/// Parts of one vehicle whose version is told.
+/// Software parts of one vehicle.
 const MAX_SOFTWARE: usize = 16;
-/// Types of errors of one vehicle.
+/// Error types of one vehicle.
 const MAX_ERRORS: usize = 8;
 /// Highest number of a firmware attempt.
 const MAX_ATTEMPT: i64 = 1_000_000;
 
-/// Whether the nesting of this JSON stays within the bound; the parser then never sees a deep one.
-pub fn shallow(json: &[u8]) -> bool {
+/// Whether the nesting of this JSON stays within [`MAX_DEPTH`]: the parser must never see a deep one.
+pub(super) fn is_shallow(json: &[u8]) -> bool {
     let (mut depth, mut text, mut escaped) = (0_usize, false, false);
     for byte in json {
         match byte {
@@ -60,29 +59,30 @@ pub fn shallow(json: &[u8]) -> bool {
     true
 }
 
-/// The words that the model of a device gave it; a device may use no other.
+/// The names that a device may use in its reports: those of its model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Words {
-    /// Health codes.
+pub(super) struct AllowedTerms {
     pub codes: BTreeSet<String>,
-    /// Interlocks and seals.
     pub guards: BTreeSet<(String, GuardKind)>,
 }
 
-/// The words that a device's order lists; none for other kinds.
-pub fn words(item: &Item) -> Words {
-    let order = (item.kind == ItemKind::Device).then(|| serde_json::from_value::<DeviceOrder>(item.spec.clone()));
-    let Some(Ok(order)) = order else { return Words::default() };
-    let interlocks = order.regulatory.interlocks.into_iter().map(|interlock| (interlock.name, GuardKind::Interlock));
-    let seals = order.regulatory.seals.into_iter().map(|seal| (seal.name, GuardKind::Seal));
-    Words {
-        codes: order.health_codes.into_iter().map(|code| code.name).collect(),
-        guards: interlocks.chain(seals).collect(),
+impl AllowedTerms {
+    /// The terms that a device's order lists; none for other kinds.
+    pub fn of(item: &Item) -> Self {
+        let order = (item.kind == ItemKind::Device).then(|| serde_json::from_value::<DeviceOrder>(item.spec.clone()));
+        let Some(Ok(order)) = order else { return Self::default() };
+        let interlocks =
+            order.regulatory.interlocks.into_iter().map(|interlock| (interlock.name, GuardKind::Interlock));
+        let seals = order.regulatory.seals.into_iter().map(|seal| (seal.name, GuardKind::Seal));
+        Self {
+            codes: order.health_codes.into_iter().map(|code| code.name).collect(),
+            guards: interlocks.chain(seals).collect(),
+        }
     }
 }
 
-/// What a report may say of an item of this kind with these words. Nothing if it is of another kind.
-pub fn admit(said: &ReportedItem, kind: ItemKind, words: &Words) -> Option<ReportedItem> {
+/// What is believed of a report on an item of this kind. Nothing if it reports another kind.
+pub(super) fn item(said: &ReportedItem, kind: ItemKind, allowed: &AllowedTerms) -> Option<ReportedItem> {
     if said.kind != kind {
         return None;
     }
@@ -95,19 +95,19 @@ pub fn admit(said: &ReportedItem, kind: ItemKind, words: &Words) -> Option<Repor
         state: said.state,
         reason: reason(&said.reason, said.state),
         message: text(&said.message, MAX_TEXT),
-        device: said.device.as_ref().filter(|_| kind == ItemKind::Device).map(|device| admit_device(device, words)),
-        lane: said.lane.as_ref().filter(|_| kind == ItemKind::Lane).map(admit_lane),
-        igv: said.igv.as_ref().filter(|_| kind == ItemKind::Igv).map(admit_igv),
+        device: said.device.as_ref().filter(|_| kind == ItemKind::Device).map(|said| device(said, allowed)),
+        lane: said.lane.as_ref().filter(|_| kind == ItemKind::Lane).map(lane),
+        igv: said.igv.as_ref().filter(|_| kind == ItemKind::Igv).map(igv),
         link: said.link.clone().filter(|_| kind == ItemKind::Link),
     })
 }
 
-fn admit_lane(said: &LaneReport) -> LaneReport {
-    LaneReport { refusal: said.refusal.as_ref().and_then(admit_refusal), ..said.clone() }
+fn lane(said: &LaneReport) -> LaneReport {
+    LaneReport { refusal: said.refusal.as_ref().and_then(refusal), ..said.clone() }
 }
 
-/// A refusal in one of its two words; any other is none, and the lane is then merely not empty yet.
-fn admit_refusal(said: &DrainRefusal) -> Option<DrainRefusal> {
+/// A refusal with one of its two reasons. Any other is dropped: the lane then merely counts as not empty yet.
+fn refusal(said: &DrainRefusal) -> Option<DrainRefusal> {
     let reason =
         documented(&said.reason).filter(|word| matches!(word, Reason::DrainTimedOut | Reason::DrainRefused))?;
     Some(DrainRefusal {
@@ -117,7 +117,7 @@ fn admit_refusal(said: &DrainRefusal) -> Option<DrainRefusal> {
     })
 }
 
-fn admit_igv(said: &IgvReport) -> IgvReport {
+fn igv(said: &IgvReport) -> IgvReport {
     let mut igv = said.clone();
     igv.operating_mode = igv.operating_mode.as_deref().map(|mode| text(mode, MAX_WORD)).filter(|mode| !mode.is_empty());
     if let Some(maps) = &mut igv.maps {
@@ -141,15 +141,15 @@ fn admit_igv(said: &IgvReport) -> IgvReport {
     igv
 }
 
-fn admit_device(said: &DeviceReport, words: &Words) -> DeviceReport {
+fn device(said: &DeviceReport, allowed: &AllowedTerms) -> DeviceReport {
     let mut device = said.clone();
-    device.guards.retain(|guard| words.guards.contains(&(guard.name.clone(), guard.kind)));
-    // Whoever tells one twice is believed where it is open.
+    device.guards.retain(|guard| allowed.guards.contains(&(guard.name.clone(), guard.kind)));
+    // Of two reports on one guard the unsafe one is kept.
     device.guards.sort_by_key(|guard| (guard.name.clone(), guard.kind, guard.state != GuardState::Unsafe));
     device.guards.dedup_by(|later, earlier| (&later.name, later.kind) == (&earlier.name, earlier.kind));
     device.guards.truncate(MAX_GUARDS);
     if let Some(health) = &mut device.health {
-        health.codes.retain(|code| words.codes.contains(code));
+        health.codes.retain(|code| allowed.codes.contains(code));
         health.codes.sort();
         health.codes.dedup();
         health.codes.truncate(MAX_CODES);
@@ -172,7 +172,7 @@ fn is_time(text: &str) -> bool {
     text.len() <= MAX_TIME && text.parse::<jiff::Timestamp>().is_ok()
 }
 
-/// One of the documented words; an unknown one becomes the plainest word that fits the state.
+/// A documented reason; an unknown one is replaced by the most general reason for the state.
 fn reason(word: &str, state: ItemState) -> String {
     if let Some(known) = documented(word) {
         return known.as_str().to_owned();
@@ -185,18 +185,17 @@ fn reason(word: &str, state: ItemState) -> String {
     }
 }
 
-/// The documented reason of this name.
-pub fn documented(word: &str) -> Option<Reason> {
+fn documented(word: &str) -> Option<Reason> {
     Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
 }
 
 /// The text without control characters, which could forge lines in logs, cut at so many characters.
-pub fn text(said: &str, most: usize) -> String {
+pub(super) fn text(said: &str, most: usize) -> String {
     said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
 }
 
-/// Whether an event may become a Kubernetes Event: a documented reason, and names that can be names of objects.
-pub fn admit_event(agent: &AgentId, event: &Event) -> bool {
+/// Whether an event may become a Kubernetes Event: it has a documented reason, and its names can be names of objects.
+pub(super) fn is_recordable(agent: &AgentId, event: &Event) -> bool {
     let name = |text: &str| {
         !text.is_empty()
             && text.len() <= 253
@@ -246,9 +245,9 @@ mod tests {
     }
 
     #[test]
-    fn report_is_cut_to_its_bounds_and_to_the_models_words() {
-        let words = Words { codes: ["LensDirty".to_owned()].into(), ..Words::default() };
-        let item = admit(&said("Bogus", ItemState::Failed), ItemKind::Device, &words).unwrap();
+    fn report_is_cut_to_its_bounds_and_to_the_models_terms() {
+        let allowed = AllowedTerms { codes: ["LensDirty".to_owned()].into(), ..AllowedTerms::default() };
+        let item = item(&said("Bogus", ItemState::Failed), ItemKind::Device, &allowed).unwrap();
         assert_eq!((item.reason.as_str(), item.applied, item.lane), ("FailedOnDevice", 2, None));
         assert!(item.message.len() == MAX_TEXT && !item.message.contains('\n'));
         let device = item.device.unwrap();
@@ -258,7 +257,7 @@ mod tests {
             (firmware.running.len(), firmware.attempt, firmware.since, firmware.security_counter),
             (63, 0, None, 0)
         );
-        assert_eq!(admit(&said("", ItemState::Applied), ItemKind::Lane, &words), None);
+        assert_eq!(super::item(&said("", ItemState::Applied), ItemKind::Lane, &allowed), None);
     }
 
     #[test]
@@ -271,13 +270,16 @@ mod tests {
             guard("searchComplete", GuardKind::Seal, GuardState::Safe),
             guard("invented", GuardKind::Interlock, GuardState::Safe),
         ];
-        let words = Words { guards: [("searchComplete".to_owned(), GuardKind::Interlock)].into(), ..Words::default() };
-        let device = admit(&item, ItemKind::Device, &words).unwrap().device.unwrap();
+        let allowed = AllowedTerms {
+            guards: [("searchComplete".to_owned(), GuardKind::Interlock)].into(),
+            ..AllowedTerms::default()
+        };
+        let device = super::item(&item, ItemKind::Device, &allowed).unwrap().device.unwrap();
         assert_eq!(device.guards, [guard("searchComplete", GuardKind::Interlock, GuardState::Unsafe)]);
     }
 
     #[test]
-    fn refusal_has_one_of_two_words_and_bounded_names() {
+    fn refusal_has_one_of_two_reasons_and_bounded_names() {
         let report = |reason: &str| LaneReport {
             refusal: Some(DrainRefusal {
                 drains: vec!["d\n".repeat(400); 40],
@@ -289,7 +291,7 @@ mod tests {
         let admitted = |reason: &str| {
             let lane =
                 ReportedItem { kind: ItemKind::Lane, lane: Some(report(reason)), ..said("", ItemState::Applied) };
-            admit(&lane, ItemKind::Lane, &Words::default()).unwrap().lane.unwrap().refusal
+            item(&lane, ItemKind::Lane, &AllowedTerms::default()).unwrap().lane.unwrap().refusal
         };
         let refusal = admitted("DrainTimedOut").unwrap();
         assert_eq!((refusal.drains.len(), refusal.message.len()), (MAX_DRAINS, MAX_TEXT));
@@ -308,7 +310,7 @@ mod tests {
             ..IgvReport::default()
         };
         let item = ReportedItem { kind: ItemKind::Igv, igv: Some(igv), ..said("", ItemState::Applied) };
-        let admitted = admit(&item, ItemKind::Igv, &Words::default()).unwrap();
+        let admitted = super::item(&item, ItemKind::Igv, &AllowedTerms::default()).unwrap();
         assert_eq!((admitted.device, admitted.lane, admitted.link), (None, None, None));
         let igv = admitted.igv.unwrap();
         assert_eq!((igv.maps.unwrap().len(), igv.software.len(), igv.errors.len()), (16, 16, 8));
@@ -317,13 +319,14 @@ mod tests {
 
     #[test]
     fn documented_reason_stays() {
-        let item = admit(&said("DeviceUnreachable", ItemState::Failed), ItemKind::Device, &Words::default()).unwrap();
+        let item =
+            item(&said("DeviceUnreachable", ItemState::Failed), ItemKind::Device, &AllowedTerms::default()).unwrap();
         assert_eq!(item.reason, "DeviceUnreachable");
     }
 
     #[test]
     fn depth_is_counted_outside_of_texts() {
-        assert!(shallow(br#"{"a":"[[[[[[[[[[[[[[\"[[[[","b":[[[[[[[]]]]]]]}"#));
-        assert!(!shallow(&[b'['; 9]));
+        assert!(is_shallow(br#"{"a":"[[[[[[[[[[[[[[\"[[[[","b":[[[[[[[]]]]]]]}"#));
+        assert!(!is_shallow(&[b'['; 9]));
     }
 }

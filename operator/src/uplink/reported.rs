@@ -1,7 +1,7 @@
-//! What one agent last said: a set of reported items with a digest over the whole. Pure.
+//! What one agent last reported: a set of items with a digest over the whole. Pure.
 //!
-//! A difference is applied only to the set that it builds on and only if the digest fits afterwards. Nothing else changes the image,
-//! so after any loss the two sides either agree or know that they do not.
+//! A difference is applied only to the set that it builds on, and only if the digest fits afterwards. Nothing else changes the set, so
+//! after any loss the two sides either agree or know that they do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,52 +12,13 @@ use kalong_crds::wire::envelope::Fence;
 use kalong_crds::wire::parts::Assembler;
 use kalong_crds::wire::reported::{About, Orphan, Reported, ReportedItem};
 
-/// The most items that one agent may report; a site's box has at most 60 devices.
-pub const MAX_ITEMS: usize = 1024;
+/// Most items that one agent may report; a site's box has at most 60 devices.
+pub(super) const MAX_ITEMS: usize = 1024;
 
-/// The order of messages of one topic: (epoch, seq) must rise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sequence {
-    last: Option<(u64, u64)>,
-}
-
-/// What a number says of its message.
+/// Why a report was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Newer than everything before it.
-    Newer,
-    /// Heard before, or older: to be dropped.
-    Stale,
-}
-
-impl Sequence {
-    /// The sequence whose last number is this.
-    pub fn at(epoch: u64, seq: u64) -> Self {
-        Self { last: Some((epoch, seq)) }
-    }
-
-    /// Takes a number in. The first one is the baseline.
-    pub fn take(&mut self, epoch: u64, seq: u64) -> Place {
-        if self.last.is_some_and(|last| (epoch, seq) <= last) {
-            return Place::Stale;
-        }
-        self.last = Some((epoch, seq));
-        Place::Newer
-    }
-
-    /// Messages that are missing before this number, within one epoch.
-    pub fn missing(&self, epoch: u64, seq: u64) -> u64 {
-        match self.last {
-            Some((last_epoch, last)) if last_epoch == epoch => seq.saturating_sub(last.saturating_add(1)),
-            _ => 0,
-        }
-    }
-}
-
-/// Why a set was not applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misfit {
-    /// It builds on another set than the one held here.
+pub(super) enum Mismatch {
+    /// It builds on another set than the one known here.
     Base,
     /// The digest of the result is another than the one stated.
     Digest,
@@ -65,8 +26,8 @@ pub enum Misfit {
     TooMany,
 }
 
-impl Misfit {
-    /// The word for logs and metrics.
+impl Mismatch {
+    /// Log field and metric label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Base => "wrong-base",
@@ -76,21 +37,18 @@ impl Misfit {
     }
 }
 
-/// What a message did to the image.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Parts are missing still.
-    Partial,
-    /// It was applied.
-    Applied(Changes),
-    /// It was not, and the whole must be asked for.
-    Unfit(Misfit),
+pub(super) enum MergeResult {
+    /// Other parts of the same report are missing.
+    Incomplete,
+    Applied(ReportChanges),
+    /// Nothing changed, and the agent must be asked for its whole.
+    Rejected(Mismatch),
 }
 
-/// What differs after a set was applied.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Items that are new, other, or gone.
+pub(super) struct ReportChanges {
+    /// Items that were added, changed or removed.
     pub uids: BTreeSet<String>,
     /// Whether it was the whole.
     pub whole: bool,
@@ -99,21 +57,21 @@ pub struct Changes {
 }
 
 #[derive(Debug)]
-struct Part {
+struct ReportPart {
     items: Vec<ReportedItem>,
     removed: Vec<String>,
     about: Option<About>,
 }
 
-/// What one agent last said.
+/// The reported items of one agent; nothing is known before its first whole report.
 #[derive(Debug, Default)]
-pub struct Image {
-    known: Option<Known>,
-    parts: Assembler<Part>,
+pub(super) struct ReportedState {
+    known: Option<ReportedSet>,
+    parts: Assembler<ReportPart>,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct ReportedSet {
     items: BTreeMap<String, (Arc<ReportedItem>, Digest)>,
     rev: Rev,
     desired: Rev,
@@ -121,20 +79,20 @@ struct Known {
     about: About,
 }
 
-impl Image {
-    /// Takes one message in.
-    pub fn take(&mut self, message: Reported) -> Taken {
+impl ReportedState {
+    /// Applies one message, once all its parts are there.
+    pub fn merge(&mut self, message: Reported) -> MergeResult {
         let Reported { desired_rev, want_whole, term, term_seq, base, rev, part, parts, items, removed, about } =
             message;
-        let payload = Part { items, removed, about };
+        let payload = ReportPart { items, removed, about };
         let Some(payloads) = self.parts.take(base.clone(), rev.clone(), part, parts, payload) else {
-            return Taken::Partial;
+            return MergeResult::Incomplete;
         };
         let whole = base.is_none();
         let mut next = match (base, &self.known) {
             (None, _) => BTreeMap::new(),
             (Some(base), Some(known)) if base == known.rev => known.items.clone(),
-            (Some(_), _) => return Taken::Unfit(Misfit::Base),
+            (Some(_), _) => return MergeResult::Rejected(Mismatch::Base),
         };
         let mut spoken = None;
         for payload in payloads {
@@ -142,22 +100,22 @@ impl Image {
                 next.remove(&uid);
             }
             for item in payload.items {
-                let Ok(digest) = digest_of(&item) else { return Taken::Unfit(Misfit::Digest) };
+                let Ok(digest) = digest_of(&item) else { return MergeResult::Rejected(Mismatch::Digest) };
                 next.insert(item.uid.clone(), (Arc::new(item), digest));
             }
             spoken = payload.about.or(spoken);
         }
         if next.len() > MAX_ITEMS {
-            return Taken::Unfit(Misfit::TooMany);
+            return MergeResult::Rejected(Mismatch::TooMany);
         }
         if Rev::over(next.iter().map(|(uid, (item, digest))| (uid.as_str(), item.generation, digest))) != rev {
-            return Taken::Unfit(Misfit::Digest);
+            return MergeResult::Rejected(Mismatch::Digest);
         }
         let uids = self.differing(&next);
         let about = spoken.or_else(|| self.known.take().map(|k| k.about)).unwrap_or_default();
         let fence = Fence { term, seq: term_seq };
-        self.known = Some(Known { items: next, rev, desired: desired_rev, fence, about });
-        Taken::Applied(Changes { uids, whole, want_whole })
+        self.known = Some(ReportedSet { items: next, rev, desired: desired_rev, fence, about });
+        MergeResult::Applied(ReportChanges { uids, whole, want_whole })
     }
 
     fn differing(&self, next: &BTreeMap<String, (Arc<ReportedItem>, Digest)>) -> BTreeSet<String> {
@@ -169,12 +127,12 @@ impl Image {
         all.filter(|uid| digest(next, uid) != digest(last, uid)).cloned().collect()
     }
 
-    /// A session ended or began: parts of before belong to nothing.
+    /// Drops parts of a report that belong to an earlier session.
     pub fn forget_parts(&mut self) {
         self.parts = Assembler::default();
     }
 
-    /// Whether a whole was ever applied.
+    /// Whether a whole report was ever applied.
     pub fn known(&self) -> bool {
         self.known.is_some()
     }
@@ -184,7 +142,7 @@ impl Image {
         self.known.as_ref().map(|k| &k.rev)
     }
 
-    /// Digest over what the agent holds of what it was told, in its own words.
+    /// Digest over the desired items that the agent holds, as it computed it.
     pub fn desired(&self) -> Option<&Rev> {
         self.known.as_ref().map(|k| &k.desired)
     }
@@ -194,32 +152,32 @@ impl Image {
         self.known.as_ref().map(|k| k.fence).unwrap_or_default()
     }
 
-    /// What the agent says of itself.
+    /// Version, outbox and orphans of the agent.
     pub fn about(&self) -> Option<&About> {
         self.known.as_ref().map(|k| &k.about)
     }
 
-    /// Items without an owner.
+    /// Items that the agent holds and that are not wanted.
     pub fn orphans(&self) -> &[Orphan] {
         self.known.as_ref().map_or(&[], |k| &k.about.orphans)
     }
 
-    /// The item as it was reported.
+    /// The item as it was reported, not sanitized.
     pub fn item(&self, uid: &str) -> Option<&Arc<ReportedItem>> {
         self.known.as_ref()?.items.get(uid).map(|(item, _)| item)
     }
 
-    /// Whether the agent holds this, adopted or not.
+    /// Whether the agent holds this item, as its own or as an orphan.
     pub fn holds(&self, uid: &str) -> bool {
         self.item(uid).is_some() || self.orphans().iter().any(|o| o.uid == uid)
     }
 
-    /// Adopted items: UID, generation, and hash of the order.
+    /// UID, generation and order hash of every item, orphans excluded.
     pub fn held(&self) -> impl Iterator<Item = (&str, i64, &Digest)> {
         self.known.iter().flat_map(|k| &k.items).map(|(uid, (item, _))| (uid.as_str(), item.generation, &item.hash))
     }
 
-    /// Whether the agent's own digest of what it holds fits its items.
+    /// Whether the digest that the agent computed fits the items that it reported.
     pub fn consistent(&self) -> bool {
         self.desired().is_some_and(|said| *said == Rev::over(self.held()))
     }
@@ -269,57 +227,62 @@ mod tests {
         }
     }
 
-    fn holding(items: &[ReportedItem]) -> Image {
-        let mut image = Image::default();
-        assert!(matches!(image.take(message(None, set(items), items, &[])), Taken::Applied(_)));
-        image
+    fn holding(items: &[ReportedItem]) -> ReportedState {
+        let mut reported = ReportedState::default();
+        assert!(matches!(reported.merge(message(None, set(items), items, &[])), MergeResult::Applied(_)));
+        reported
     }
 
     #[test]
     fn first_report_of_an_item_counts_and_an_equal_one_changes_nothing() {
         let items = [item("a", 1), item("b", 1)];
-        let mut image = Image::default();
-        let Taken::Applied(changes) = image.take(message(None, set(&items), &items, &[])) else { panic!() };
+        let mut reported = ReportedState::default();
+        let MergeResult::Applied(changes) = reported.merge(message(None, set(&items), &items, &[])) else { panic!() };
         assert_eq!(changes.uids, ["a".to_owned(), "b".to_owned()].into());
-        let Taken::Applied(again) = image.take(message(None, set(&items), &items, &[])) else { panic!() };
+        let MergeResult::Applied(again) = reported.merge(message(None, set(&items), &items, &[])) else { panic!() };
         assert!(again.uids.is_empty() && again.whole);
     }
 
     #[test]
     fn difference_on_its_base_changes_only_what_it_names() {
         let (old, new) = ([item("a", 1), item("b", 1)], [item("a", 2), item("c", 1)]);
-        let mut image = holding(&old);
-        let Taken::Applied(changes) = image.take(message(Some(set(&old)), set(&new), &new, &["b"])) else { panic!() };
+        let mut reported = holding(&old);
+        let MergeResult::Applied(changes) = reported.merge(message(Some(set(&old)), set(&new), &new, &["b"])) else {
+            panic!()
+        };
         assert_eq!(changes.uids, ["a".to_owned(), "b".to_owned(), "c".to_owned()].into());
-        assert!(!changes.whole && !image.holds("b") && image.item("a").unwrap().applied == 2);
+        assert!(!changes.whole && !reported.holds("b") && reported.item("a").unwrap().applied == 2);
     }
 
     #[test]
     fn lost_difference_shows_as_a_wrong_base() {
         let (first, third) = ([item("a", 1)], [item("a", 3)]);
-        let mut image = holding(&first);
+        let mut reported = holding(&first);
         let second = set(&[item("a", 2)]);
-        assert_eq!(image.take(message(Some(second), set(&third), &third, &[])), Taken::Unfit(Misfit::Base));
-        assert_eq!(image.item("a").unwrap().applied, 1);
+        assert_eq!(
+            reported.merge(message(Some(second), set(&third), &third, &[])),
+            MergeResult::Rejected(Mismatch::Base)
+        );
+        assert_eq!(reported.item("a").unwrap().applied, 1);
     }
 
     #[test]
     fn doubled_difference_does_not_apply_twice() {
         let (old, new) = ([item("a", 1)], [item("a", 2)]);
-        let mut image = holding(&old);
+        let mut reported = holding(&old);
         let difference = message(Some(set(&old)), set(&new), &new, &[]);
-        assert!(matches!(image.take(difference.clone()), Taken::Applied(_)));
-        assert_eq!(image.take(difference), Taken::Unfit(Misfit::Base));
-        assert_eq!(image.item("a").unwrap().applied, 2);
+        assert!(matches!(reported.merge(difference.clone()), MergeResult::Applied(_)));
+        assert_eq!(reported.merge(difference), MergeResult::Rejected(Mismatch::Base));
+        assert_eq!(reported.item("a").unwrap().applied, 2);
     }
 
     #[test]
-    fn wrong_digest_leaves_the_image_as_it_was() {
+    fn wrong_digest_changes_nothing() {
         let old = [item("a", 1)];
-        let mut image = holding(&old);
+        let mut reported = holding(&old);
         let lie = message(Some(set(&old)), Rev::empty(), &[item("a", 2)], &[]);
-        assert_eq!(image.take(lie), Taken::Unfit(Misfit::Digest));
-        assert_eq!((image.rev(), image.item("a").unwrap().applied), (Some(&set(&old)), 1));
+        assert_eq!(reported.merge(lie), MergeResult::Rejected(Mismatch::Digest));
+        assert_eq!((reported.rev(), reported.item("a").unwrap().applied), (Some(&set(&old)), 1));
     }
 
     #[test]
@@ -329,24 +292,12 @@ mod tests {
             let at = usize::try_from(n - 1).unwrap();
             Reported { part: n, parts: 2, ..message(None, set(&items), &items[at..=at], &[]) }
         };
-        let mut image = Image::default();
-        assert_eq!(image.take(part(2)), Taken::Partial);
-        assert!(!image.known());
-        assert!(matches!(image.take(part(1)), Taken::Applied(_)));
-        image.take(part(1));
-        image.forget_parts();
-        assert_eq!(image.take(part(2)), Taken::Partial);
-    }
-
-    #[test]
-    fn sequence_drops_what_is_not_newer_and_counts_gaps() {
-        let mut sequence = Sequence::default();
-        assert_eq!(sequence.take(3, 7), Place::Newer);
-        assert_eq!(
-            (sequence.take(3, 7), sequence.take(3, 6), sequence.take(2, 99)),
-            (Place::Stale, Place::Stale, Place::Stale)
-        );
-        assert_eq!((sequence.missing(3, 8), sequence.missing(3, 11), sequence.missing(4, 50)), (0, 3, 0));
-        assert_eq!(sequence.take(4, 1), Place::Newer);
+        let mut reported = ReportedState::default();
+        assert_eq!(reported.merge(part(2)), MergeResult::Incomplete);
+        assert!(!reported.known());
+        assert!(matches!(reported.merge(part(1)), MergeResult::Applied(_)));
+        reported.merge(part(1));
+        reported.forget_parts();
+        assert_eq!(reported.merge(part(2)), MergeResult::Incomplete);
     }
 }

@@ -1,6 +1,6 @@
-//! The life of the operator: what starts when, and in which order it ends.
+//! The life of the process: what starts when, and in which order it ends.
 //!
-//! Every replica serves health and metrics, keeps warm caches and seeks the Lease. Whoever gets it becomes the leader: see `lead`.
+//! Every replica serves health and metrics, keeps warm caches and seeks the Lease. The one that gets it becomes the leader: see `lead`.
 
 mod lead;
 
@@ -18,36 +18,36 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::cache::CacheError as ArtifactCacheError;
+use crate::artifacts::cache::ArtifactCacheError;
 use crate::artifacts::fetch::FetchError;
 use crate::broker::GatewayError;
-use crate::client::{self, ClientError, Manner};
-use crate::health::{Health, Stage};
+use crate::client::{self, ClientError, RetryMode};
+use crate::health::{ProcessHealth, ProcessStage};
 use crate::http::plain;
 use crate::keys::KeysError;
+use crate::lease::election;
 use crate::lease::instance::{self, InstanceError};
-use crate::lease::keeper;
 use crate::lease::pod::{self, Role};
 use crate::metrics::{Metrics, MetricsError};
 use crate::settings::{Instance, Settings, Sites};
 
-/// Time for an ordered end, all steps together: less than the 30 s that a Pod is given.
+/// Bounds an orderly shutdown, all steps together; a Pod is killed after 30 s.
 const END_DEADLINE: Duration = Duration::from_secs(25);
-/// Time for the last answers of the plain server.
+/// Bounds the last answers of the plain HTTP server.
 const PLAIN_DEADLINE: Duration = Duration::from_secs(3);
 
-/// How a run ended.
+/// How a run ended; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Somebody asked for it.
+pub enum Exit {
+    /// SIGTERM or SIGINT was received.
     Asked,
-    /// The Lease was lost: another may lead by now, so nothing is finished in order.
+    /// The Lease was lost: another process may lead by now, so nothing is shut down in order.
     LeaseLost,
-    /// A part that must not end did.
+    /// A part ended that must not.
     Broken,
 }
 
-impl End {
+impl Exit {
     /// Exit code of the process.
     pub fn code(self) -> u8 {
         match self {
@@ -61,43 +61,43 @@ impl End {
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Metrics cannot be made.
+    /// The metrics of the process cannot be registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// Metrics of a part cannot be made.
+    /// The metrics of a part cannot be registered.
     #[error("a metric cannot be registered: {0}")]
     Registry(#[from] prometheus::Error),
-    /// No way to the API server.
+    /// No usable configuration for the API server.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Nobody knows who we are.
+    /// This process has no identity for the Lease.
     #[error(transparent)]
     Instance(#[from] InstanceError),
-    /// An address is taken.
+    /// The address cannot be listened on.
     #[error("{1} cannot be listened on for {0} ({2}): end what uses it, or choose another address")]
     Listen(&'static str, SocketAddr, #[source] std::io::Error),
-    /// Signals cannot be received.
+    /// The signal handlers cannot be installed.
     #[error("signals cannot be received: {0}")]
     Signals(#[source] std::io::Error),
-    /// The first lists failed.
+    /// The caches did not fill.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// Keys cannot be used.
+    /// Keys cannot be read or made.
     #[error(transparent)]
     Keys(#[from] KeysError),
     /// A signing key cannot be used.
     #[error(transparent)]
     Signing(#[from] kalong_crds::wire::signature::SignatureError),
-    /// TLS cannot be spoken.
+    /// The HTTPS server has no usable TLS configuration.
     #[error(transparent)]
     Tls(#[from] crate::http::tls::TlsError),
-    /// The gateway cannot speak TLS.
+    /// The gateway has no usable TLS configuration.
     #[error(transparent)]
-    GatewayTls(#[from] crate::broker::tls::TlsError),
-    /// The cache of artifacts cannot be used.
+    GatewayTls(#[from] crate::broker::tls::GatewayTlsError),
+    /// The cache of artifacts cannot be opened.
     #[error(transparent)]
     Artifacts(#[from] ArtifactCacheError),
-    /// The fetcher of artifacts cannot be made.
+    /// The HTTP client for artifacts cannot be built.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The gateway does not start.
@@ -106,7 +106,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// The word for logs.
+    /// Log field.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Metrics(_) | Self::Registry(_) => "metrics",
@@ -126,20 +126,20 @@ impl RunError {
     }
 }
 
-/// What every part shares.
+/// What both standby and leader need.
 struct Process {
     settings: Settings,
     metrics: Arc<Metrics>,
-    health: Health,
+    health: ProcessHealth,
     client: Client,
     identity: String,
 }
 
-/// Runs until somebody asks for the end, the Lease is lost, or a part breaks.
-pub async fn run(settings: Settings) -> Result<End, RunError> {
+/// Runs until a signal, the loss of the Lease, or the failure of a part.
+pub async fn run(settings: Settings) -> Result<Exit, RunError> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new()?);
-    let health = Health::new();
+    let health = ProcessHealth::new();
     let end = CancellationToken::new();
     let plain = listen("--http-listen", settings.listen.http).await?;
     let plain = tokio::spawn(plain::serve(plain, health.clone(), Arc::clone(&metrics), end.clone()));
@@ -147,42 +147,42 @@ pub async fn run(settings: Settings) -> Result<End, RunError> {
     let release_keys = crate::keys::read_release_keys(settings.release_keys.as_deref())?;
     let claim = instance::claim(&settings.instance)?;
     let config = client::configuration(settings.kubeconfig.as_deref()).await?;
-    let patient = Manner::Patient { budget: settings.api_budget };
+    let patient = RetryMode::Retrying { budget: settings.api_budget };
     let client = client::connect(&config, patient, Arc::clone(&metrics))?;
-    let prompt = client::connect(&config, Manner::Prompt, Arc::clone(&metrics))?;
+    let prompt = client::connect(&config, RetryMode::SingleAttempt, Arc::clone(&metrics))?;
     let identity = claim.identity.text();
-    tracing::info!(%identity, namespace = settings.namespace, server = %config.cluster_url, "the operator starts");
+    tracing::info!(%identity, namespace = settings.namespace, server = %config.cluster_url, "The operator starts.");
     let process = Process { settings, metrics, health, client, identity };
 
-    let watchdog = process.health.watch("lease", keeper::STILL);
-    let (lease, keeper) = keeper::start(prompt, &process.settings.namespace, claim.identity.clone(), watchdog);
+    let watchdog = process.health.watch("lease", election::STUCK_AFTER);
+    let (lease, election) = election::start(prompt, &process.settings.namespace, claim.identity.clone(), watchdog);
     let ended = tokio::select! {
         ended = lead::stand_by(&process, &lease, release_keys, &mut signals) => ended,
         why = lease.lost() => Ok(lost(&process, &why)),
     };
-    // Another may lead by now: nothing that still runs here may outlive this moment.
-    if matches!(ended, Ok(End::LeaseLost)) {
+    // Another process may lead by now: nothing that still runs here may continue.
+    if matches!(ended, Ok(Exit::LeaseLost)) {
         return ended;
     }
-    // A successor need not wait, whatever went wrong here.
+    // A successor need not wait for the Lease to expire, whatever went wrong here.
     lease.release().await;
-    process.metrics.leads_no_more();
-    let _ = keeper.await;
+    process.metrics.stopped_leading();
+    let _ = election.await;
     end.cancel();
     let _ = timeout(PLAIN_DEADLINE, plain).await;
     drop(claim);
     ended
 }
 
-fn lost(process: &Process, why: &str) -> End {
-    process.metrics.leads_no_more();
-    process.health.set(Stage::Stopping);
+fn lost(process: &Process, why: &str) -> Exit {
+    process.metrics.stopped_leading();
+    process.health.set(ProcessStage::Stopping);
     tracing::error!(
         category = "lease-lost",
         why,
-        "the Lease is lost: this process ends, and its restart seeks the Lease again"
+        "This process ends, since the Lease is lost; its restart seeks the Lease again."
     );
-    End::LeaseLost
+    Exit::LeaseLost
 }
 
 async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -193,7 +193,7 @@ impl Process {
     async fn label(&self, role: Role) {
         let Instance::Pod { name: Some(name), .. } = &self.settings.instance else { return };
         if let Err(error) = pod::label(&self.client, &self.settings.namespace, name, role).await {
-            tracing::warn!(category = error.category(), %error, "the Pod could not be labelled; agents may not find the leader");
+            tracing::warn!(category = error.category(), %error, "The Pod could not be labelled; agents may not find the leader.");
         }
     }
 
@@ -212,7 +212,7 @@ impl Process {
     }
 }
 
-/// SIGTERM from Kubernetes, SIGINT from a terminal.
+/// SIGTERM, as Kubernetes sends it, and SIGINT from a terminal.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -1,4 +1,4 @@
-//! Keeps wanted artifacts in the cache: fetched in the background, two at a time, and tried again for as long as they are wanted.
+//! Keeps wanted artifacts in the cache: fetched in the background, two at a time, and retried for as long as they are wanted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,50 +17,48 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::cache::{Cache, CacheError, Trust};
+use super::cache::{ArtifactCache, ArtifactCacheError, Verification};
 use super::fetch::{FetchError, Fetcher};
 use crate::metrics::Metrics;
 
-/// Downloads at a time: an uplink of a site is shared with its agents.
+/// Concurrent downloads: the operator shares its network link with the agents.
 const AT_ONCE: usize = 2;
-/// First pause after a failure; it doubles.
+/// Pause after a failure; it doubles up to [`PAUSE_LAST`].
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
-/// Longest pause.
 const PAUSE_LAST: Duration = Duration::from_secs(600);
-/// Pause where only a change of the file can help.
+/// Pause after a failure that only another file or release can mend.
 const PAUSE_FINAL: Duration = Duration::from_secs(3600);
-/// An artifact that nobody has asked for since is not tried again; releases ask every 10 min.
+/// An artifact is given up when it was not asked for in this time; releases ask every 10 min.
 const WANTED: Duration = Duration::from_secs(1800);
 
-/// What is known of an artifact that is not cached yet.
+/// A wanted artifact that is not cached yet.
 #[derive(Debug)]
-struct Work {
+struct PendingArtifact {
     artifact: Artifact,
     asked: Instant,
     failure: Option<(Reason, String)>,
 }
 
-struct Shared {
-    cache: Arc<Cache>,
+struct MirrorShared {
+    cache: Arc<ArtifactCache>,
     fetcher: Fetcher,
     metrics: Arc<Metrics>,
     turns: Semaphore,
-    work: Mutex<HashMap<Digest, Work>>,
+    work: Mutex<HashMap<Digest, PendingArtifact>>,
     changed: watch::Sender<u64>,
     stopping: CancellationToken,
 }
 
-/// The operator's copy of artifacts.
+/// The [`Mirror`] of the controllers; clones are the same.
 #[derive(Clone)]
 pub struct ArtifactMirror {
-    shared: Arc<Shared>,
+    shared: Arc<MirrorShared>,
     tasks: TaskTracker,
 }
 
 impl ArtifactMirror {
-    /// A mirror into this cache.
-    pub fn new(cache: Arc<Cache>, fetcher: Fetcher, metrics: Arc<Metrics>) -> Self {
-        let shared = Shared {
+    pub fn new(cache: Arc<ArtifactCache>, fetcher: Fetcher, metrics: Arc<Metrics>) -> Self {
+        let shared = MirrorShared {
             cache,
             fetcher,
             metrics,
@@ -72,7 +70,7 @@ impl ArtifactMirror {
         Self { shared: Arc::new(shared), tasks: TaskTracker::new() }
     }
 
-    /// Gives up downloads under way and waits for their tasks; half files go.
+    /// Cancels running downloads and waits for their tasks; partial files are deleted.
     pub async fn stop(&self) {
         self.shared.stopping.cancel();
         self.tasks.close();
@@ -83,10 +81,10 @@ impl ArtifactMirror {
 impl Mirror for ArtifactMirror {
     fn ensure(&self, release: &str, artifact: &Artifact) -> MirrorState {
         let size = u64::try_from(artifact.size).ok();
-        if size.is_some() && self.shared.cache.find(&artifact.digest, size) == Some(Trust::Verified) {
+        if size.is_some() && self.shared.cache.find(&artifact.digest, size) == Some(Verification::Verified) {
             return MirrorState::Cached;
         }
-        // What needs no network to be refused is refused at once, and is right again as soon as the settings are.
+        // What can be refused without network is refused at once, and accepted as soon as the settings allow it.
         if let Err(error) = self.shared.admit(artifact) {
             return MirrorState::Failed { reason: error.reason(), message: sentence(&error) };
         }
@@ -94,17 +92,17 @@ impl Mirror for ArtifactMirror {
         let state = self.shared.with(|work| {
             let entry = work.entry(artifact.digest.clone()).or_insert_with(|| {
                 begun = true;
-                Work { artifact: artifact.clone(), asked: Instant::now(), failure: None }
+                PendingArtifact { artifact: artifact.clone(), asked: Instant::now(), failure: None }
             });
             entry.asked = Instant::now();
             entry.artifact = artifact.clone();
             entry.failure.clone()
         });
         if begun && !self.shared.stopping.is_cancelled() {
-            tracing::info!(release, digest = %artifact.digest, size = artifact.size, "an artifact is fetched");
+            tracing::info!(release, digest = %artifact.digest, size = artifact.size, "An artifact is fetched.");
             self.tasks.spawn(Arc::clone(&self.shared).provide(artifact.digest.clone()));
         }
-        // A failure is shown until the artifact is there: a state that went to and fro would be a status write each time.
+        // A failure is shown until the artifact is cached: an alternating state would be a status write each time.
         state.map_or(MirrorState::Fetching, |(reason, message)| MirrorState::Failed { reason, message })
     }
 
@@ -118,8 +116,8 @@ impl Mirror for ArtifactMirror {
     }
 }
 
-impl Shared {
-    fn with<T>(&self, read: impl FnOnce(&mut HashMap<Digest, Work>) -> T) -> T {
+impl MirrorShared {
+    fn with<T>(&self, read: impl FnOnce(&mut HashMap<Digest, PendingArtifact>) -> T) -> T {
         read(&mut self.work.lock())
     }
 
@@ -131,7 +129,7 @@ impl Shared {
         self.fetcher.admit(artifact).map(|_| size)
     }
 
-    /// Works until the artifact is there, nobody wants it any more, or the process ends.
+    /// Tries until the artifact is cached, is not wanted any more, or the process ends.
     async fn provide(self: Arc<Self>, digest: Digest) {
         let mut pause = PAUSE_FIRST;
         loop {
@@ -144,11 +142,11 @@ impl Shared {
             };
             let Err(error) = attempt else {
                 self.metrics.artifact_fetch("cached");
-                tracing::info!(%digest, "an artifact is cached");
+                tracing::info!(%digest, "An artifact is cached.");
                 break;
             };
             self.metrics.artifact_fetch(error.category());
-            tracing::warn!(%digest, category = error.category(), %error, "an artifact could not be fetched");
+            tracing::warn!(%digest, category = error.category(), %error, "An artifact could not be fetched.");
             self.fail(&digest, &error);
             let rest = if error.is_final() { PAUSE_FINAL } else { pause };
             pause = (pause * 2).min(PAUSE_LAST);
@@ -195,17 +193,17 @@ impl Shared {
     }
 }
 
-/// Work on the disk, beside the threads that serve agents.
+/// Runs disk work outside of the threads that serve agents.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+    work: impl FnOnce() -> Result<T, ArtifactCacheError> + Send + 'static,
 ) -> Result<T, FetchError> {
     spawn_blocking(work).await.map_err(|e| FetchError::Disk(std::io::Error::other(e)))?.map_err(disk)
 }
 
-fn disk(error: CacheError) -> FetchError {
+fn disk(error: ArtifactCacheError) -> FetchError {
     match error {
-        CacheError::TooLarge { size, bound } => FetchError::TooLarge { size, bound },
-        CacheError::Folder(_, error) | CacheError::Disk(error) => FetchError::Disk(error),
+        ArtifactCacheError::TooLarge { size, bound } => FetchError::TooLarge { size, bound },
+        ArtifactCacheError::Folder(_, error) | ArtifactCacheError::Disk(error) => FetchError::Disk(error),
     }
 }
 

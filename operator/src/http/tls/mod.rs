@@ -28,38 +28,36 @@ use crate::identity;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 
-/// Time for the whole TLS handshake.
+/// Bounds the TLS handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
-/// Time for the head of a request, and how long a connection may stand idle between two.
+/// Bounds the head of a request, and the idle time between two.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
-/// Time from a request's head to its answer's head; the body of an answer has [`WRITE_STALL`].
+/// Bounds the time from a request's head to its answer's head; for the body see [`WRITE_STALL`].
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
-/// How often an HTTP/2 peer is asked whether it is still there, and how long it has to answer.
+/// Interval of HTTP/2 keep-alive pings.
 const PING: Duration = Duration::from_secs(20);
-/// Time for requests under way at the end.
+/// Bounds running requests at the shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Out of file descriptors must not become a busy loop.
+/// Pause after a failed accept, so that an exhausted file table does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Connections at once, handshakes included.
+/// Simultaneous connections, handshakes included.
 pub const CONNECTIONS: usize = 2048;
 const STREAMS: u32 = 8;
 
-/// Who is at the other end of a connection; every request carries it as an extension.
+/// The client of a connection; every request carries it as an extension.
 #[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its address.
+pub struct HttpsPeer {
     pub address: IpAddr,
-    /// The agent whose certificate it showed, if it showed one.
+    /// The agent that its certificate names, if it presented one.
     pub agent: Option<AgentId>,
 }
 
-/// Why no TLS can be spoken with these keys.
+/// Why no TLS configuration can be made of the keys.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The PEM cannot be read.
     #[error("the server certificate, its key or the authorities are no PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
-    /// rustls refuses them.
     #[error("the server certificate and its key cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
     /// The authorities cannot be used.
@@ -68,13 +66,13 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// The word for logs and metrics.
+    /// Log field and metric label.
     pub fn category(&self) -> &'static str {
         "tls"
     }
 }
 
-/// A configuration that shows our certificate and asks for the client's, without insisting: whoever enrols has none yet.
+/// A configuration that asks for a client certificate without requiring one: a box that enrols has none yet.
 pub fn configuration(keys: &Keys) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
@@ -97,20 +95,16 @@ pub fn configuration(keys: &Keys) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-/// What the loop needs.
 pub struct TlsServer {
-    /// Where it accepts.
     pub listener: TcpListener,
     /// The TLS configuration; new connections use the newest.
     pub tls: watch::Receiver<Arc<ServerConfig>>,
-    /// Most connections at once.
     pub connections: usize,
-    /// What is counted.
     pub metrics: Arc<Metrics>,
 }
 
 impl TlsServer {
-    /// Serves until the end; then no connection is accepted, and those that are there have [`DRAIN`] to finish.
+    /// Serves until `end`; then no connection is accepted, and open ones have [`DRAIN`] to finish.
     pub async fn run<F>(self, filter: F, end: CancellationToken)
     where
         F: Filter<Error = Rejection> + Clone + Send + Sync + 'static,
@@ -126,7 +120,7 @@ impl TlsServer {
                 accepted = listener.accept() => match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        tracing::warn!(%error, "A connection could not be accepted.");
                         sleep(ACCEPT_PAUSE).await;
                         continue;
                     }
@@ -137,18 +131,18 @@ impl TlsServer {
                 continue;
             };
             let connection =
-                Connection { tcp, address, place, watcher: graceful.watcher(), metrics: Arc::clone(&metrics) };
+                HttpsConnection { tcp, address, place, watcher: graceful.watcher(), metrics: Arc::clone(&metrics) };
             let config = Arc::clone(&tls.borrow());
             tokio::spawn(connection.serve(config, filter.clone(), end.clone()));
         }
         drop(listener);
         if timeout(DRAIN, graceful.shutdown()).await.is_err() {
-            tracing::warn!("requests under way at the end were cut; agents resume their downloads");
+            tracing::warn!("Requests were cut at the shutdown; agents resume their downloads.");
         }
     }
 }
 
-struct Connection {
+struct HttpsConnection {
     tcp: TcpStream,
     address: SocketAddr,
     place: OwnedSemaphorePermit,
@@ -156,14 +150,14 @@ struct Connection {
     metrics: Arc<Metrics>,
 }
 
-impl Connection {
+impl HttpsConnection {
     async fn serve<F>(self, config: Arc<ServerConfig>, filter: F, end: CancellationToken)
     where
         F: Filter<Error = Rejection> + Clone + Send + Sync + 'static,
         F::Extract: Reply,
     {
         let Self { tcp, address, place: _place, watcher, metrics } = self;
-        // Small answers must not wait for more to send.
+        // Small answers must not be delayed by Nagle's algorithm.
         let _ = tcp.set_nodelay(true);
         let handshake = TlsAcceptor::from(config).accept(Unstalled::new(tcp, WRITE_STALL));
         let tls = tokio::select! {
@@ -171,16 +165,16 @@ impl Connection {
             shaken = timeout(HANDSHAKE_DEADLINE, handshake) => match shaken {
                 Err(_) => return metrics.connection_refused("handshake-deadline"),
                 Ok(Err(error)) => {
-                    tracing::debug!(%address, %error, "a TLS handshake failed");
+                    tracing::debug!(%address, %error, "A TLS handshake failed.");
                     return metrics.connection_refused("handshake");
                 }
                 Ok(Ok(tls)) => tls,
             },
         };
         let chain = tls.get_ref().1.peer_certificates();
-        // A certificate of ours that names no agent is worth as much as none.
+        // A valid certificate that names no agent counts as none.
         let agent = chain.and_then(|chain| identity::agent_of(Some(chain)).ok());
-        let peer = Peer { address: address.ip(), agent };
+        let peer = HttpsPeer { address: address.ip(), agent };
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             answer(filter.clone(), request)
@@ -195,7 +189,7 @@ impl Connection {
             .max_concurrent_streams(STREAMS);
         let connection = builder.serve_connection(TokioIo::new(tls), TowerToHyperService::new(service)).into_owned();
         if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%address, %error, "a connection ended");
+            tracing::debug!(%address, %error, "A connection ended.");
         }
     }
 }

@@ -17,8 +17,8 @@ fn now() -> Timestamp {
     "2026-09-01T00:00:00Z".parse().unwrap()
 }
 
-fn authority() -> Authority {
-    Authority::read(&Authority::generate(now()).unwrap(), "").unwrap()
+fn authority() -> CertificateAuthority {
+    CertificateAuthority::read(&CertificateAuthority::generate(now()).unwrap(), "").unwrap()
 }
 
 fn uri(text: &str) -> SanType {
