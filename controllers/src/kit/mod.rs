@@ -1,6 +1,7 @@
 //! The small kit that all controllers share.
 
 pub mod agent_object;
+pub mod api;
 pub mod caches;
 pub mod clock;
 pub mod conditions;
@@ -56,14 +57,19 @@ impl Error {
     }
 }
 
+impl From<api::ApiError> for Error {
+    fn from(error: api::ApiError) -> Self {
+        match error {
+            api::ApiError::Api { what, source } => Self::Api { what, source },
+            api::ApiError::Deadline { what, after } => Self::Deadline { what, after },
+        }
+    }
+}
+
 /// How long one request to the API server may take.
 pub const API_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Runs a request under the deadline.
 pub async fn within<T>(what: &'static str, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(API_DEADLINE, request).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(Error::Api { what, source: Box::new(source) }),
-        Err(_) => Err(Error::Deadline { what, after: API_DEADLINE }),
-    }
+    Ok(api::within(API_DEADLINE, what, request).await?)
 }

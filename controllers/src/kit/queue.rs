@@ -1,54 +1,75 @@
-//! Which objects to look at again. A set for each kind: however often something wakes an object, it is looked at once.
+//! Objects that wait to be reconciled: a set, so that however often something wakes an object, it is reconciled once.
 
-use parking_lot::Mutex;
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use kube_runtime::reflector::{Lookup, ObjectRef};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The objects of one kind that wait to be looked at.
-#[derive(Debug)]
+use super::link::Wake;
+
+/// The waiting objects of one kind.
+#[derive(Debug, Default)]
 pub struct ReconcileQueue {
-    waiting: Mutex<HashSet<(String, String)>>,
+    waiting: Mutex<HashSet<Wake>>,
     changed: Notify,
 }
 
-impl Default for ReconcileQueue {
-    fn default() -> Self {
-        Self { waiting: Mutex::default(), changed: Notify::new() }
-    }
-}
-
 impl ReconcileQueue {
-    /// This object is to be looked at.
+    /// Adds an object by its name.
     pub fn wake(&self, namespace: &str, name: &str) {
-        let mut waiting = self.waiting.lock();
-        if waiting.insert((namespace.to_owned(), name.to_owned())) {
+        self.add(Wake { namespace: namespace.to_owned(), name: name.to_owned() });
+    }
+
+    /// Adds an object; false if it was waiting already.
+    pub fn add(&self, wake: Wake) -> bool {
+        let new = self.waiting.lock().insert(wake);
+        if new {
             self.changed.notify_one();
         }
+        new
     }
 
-    fn take(&self) -> Vec<(String, String)> {
-        self.waiting.lock().drain().collect()
-    }
-
-    /// The objects as they come. One reader.
-    pub fn stream<K>(self: std::sync::Arc<Self>) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
-    where
-        K: Lookup<DynamicType = ()> + 'static,
-    {
-        futures::stream::unfold((self, Vec::new()), |(set, mut ready)| async move {
+    /// The objects in rounds: one that wakes again while it is handed out waits for the next round, so none starves. One reader.
+    pub fn wakes(self: Arc<Self>) -> impl Stream<Item = Wake> + Send + 'static {
+        futures::stream::unfold((self, Vec::new()), |(queue, mut ready): (Arc<Self>, Vec<Wake>)| async move {
             loop {
-                if let Some((namespace, name)) = ready.pop() {
-                    let object: (String, String) = (namespace, name);
-                    return Some((ObjectRef::new(&object.1).within(&object.0), (set, ready)));
+                if let Some(wake) = ready.pop() {
+                    return Some((wake, (queue, ready)));
                 }
-                ready = set.take();
+                ready = queue.waiting.lock().drain().collect();
                 if ready.is_empty() {
-                    set.changed.notified().await;
+                    queue.changed.notified().await;
                 }
             }
         })
+    }
+
+    /// [`wakes`](Self::wakes) as references for a controller.
+    pub fn stream<K>(self: Arc<Self>) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
+    where
+        K: Lookup<DynamicType = ()> + 'static,
+    {
+        self.wakes().map(|wake| ObjectRef::new(&wake.name).within(&wake.namespace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn many_wakes_of_one_object_are_one() {
+        let queue = Arc::new(ReconcileQueue::default());
+        let wake = |name: &str| Wake { namespace: "ns".into(), name: name.into() };
+        assert!(queue.add(wake("a")));
+        assert!(!queue.add(wake("a")));
+        let mut wakes = Box::pin(Arc::clone(&queue).wakes());
+        assert_eq!(wakes.next().await, Some(wake("a")));
+        let more = tokio::spawn(async move { wakes.next().await });
+        queue.wake("ns", "b");
+        assert_eq!(more.await.unwrap(), Some(wake("b")));
     }
 }

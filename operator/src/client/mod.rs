@@ -1,6 +1,5 @@
 //! The way to the API server. Each attempt is counted and has a deadline, Retry-After is obeyed, and a budget limits the rate.
 
-mod call;
 mod metered;
 mod verb;
 
@@ -20,7 +19,7 @@ use tower::{BoxError, ServiceBuilder};
 use crate::metrics::Metrics;
 use metered::{MeteredLayer, RequestBudget, RetryAfterTracker};
 
-pub use call::{ApiError, within};
+pub use kalong_controllers::kit::api::{ApiError, within};
 
 /// Bounds one call of the operator, its retries and its body included.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);

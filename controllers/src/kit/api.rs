@@ -9,10 +9,20 @@ use tokio::time::timeout;
 pub enum ApiError {
     /// No answer within the deadline.
     #[error("could not {what} within {after:?}: the API server does not answer")]
-    Deadline { what: &'static str, after: Duration },
+    Deadline {
+        /// What was tried; completes "could not ...".
+        what: &'static str,
+        /// The deadline that passed.
+        after: Duration,
+    },
     /// The API server refused or failed, or cannot be reached.
     #[error("could not {what}: {source}")]
-    Api { what: &'static str, source: Box<kube::Error> },
+    Api {
+        /// What was tried; completes "could not ...".
+        what: &'static str,
+        /// Answer of the API server, or failure of the connection.
+        source: Box<kube::Error>,
+    },
 }
 
 impl ApiError {
