@@ -44,7 +44,7 @@ const SEALING_KEY: usize = 32;
 
 /// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
-pub enum EnrolError {
+pub enum IssuanceError {
     /// The certificate request is refused.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -78,7 +78,7 @@ pub enum EnrolError {
     Sign(#[from] rcgen::Error),
 }
 
-impl EnrolError {
+impl IssuanceError {
     /// Log field and metric label.
     pub fn category(&self) -> &'static str {
         match self {
@@ -142,10 +142,10 @@ impl Enroller {
     }
 
     /// Enrols a box that has a token.
-    pub async fn enrol(&self, request: EnrolRequest) -> Result<EnrolResponse, EnrolError> {
+    pub async fn enrol(&self, request: EnrolRequest) -> Result<EnrolResponse, IssuanceError> {
         let agent = request.agent.clone();
         let result = self.with_token(request).await;
-        let word = result.as_ref().map_or_else(EnrolError::category, |_| "issued");
+        let word = result.as_ref().map_or_else(IssuanceError::category, |_| "issued");
         self.parts.metrics.certificate(Issue::Enrolment, word);
         match &result {
             Ok(_) => tracing::info!(%agent, "An agent enrolled."),
@@ -155,9 +155,9 @@ impl Enroller {
     }
 
     /// Renews the certificate of the agent whose session asks. The session proves the current key, the request the new one.
-    pub async fn renew(&self, agent: &AgentId, csr_pem: &str) -> Result<RenewedCertificate, EnrolError> {
+    pub async fn renew(&self, agent: &AgentId, csr_pem: &str) -> Result<RenewedCertificate, IssuanceError> {
         let result = self.over_session(agent, csr_pem).await;
-        let word = result.as_ref().map_or_else(EnrolError::category, |_| "issued");
+        let word = result.as_ref().map_or_else(IssuanceError::category, |_| "issued");
         self.parts.metrics.certificate(Issue::Renewal, word);
         match &result {
             Ok(_) => tracing::info!(%agent, "A certificate was renewed."),
@@ -166,7 +166,7 @@ impl Enroller {
         result
     }
 
-    async fn with_token(&self, request: EnrolRequest) -> Result<EnrolResponse, EnrolError> {
+    async fn with_token(&self, request: EnrolRequest) -> Result<EnrolResponse, IssuanceError> {
         let EnrolRequest { agent, token, csr, sealing_key } = request;
         // What can be refused without the API server never reaches it.
         let checked = certificate::check(&csr, &agent)?;
@@ -187,11 +187,11 @@ impl Enroller {
             }
             return Err(error);
         }
-        record.approve().await.map_err(EnrolError::Interrupted)?;
+        record.approve().await.map_err(IssuanceError::Interrupted)?;
         let keys = Arc::clone(&self.parts.keys.borrow());
         let issued = certificate::issue(&keys.authority, &checked, &agent, validity, Timestamp::now())?;
-        record.complete(&issued).await.map_err(EnrolError::Interrupted)?;
-        self.remember(&object, &agent, &issued, Some(&sealing_key)).await.map_err(EnrolError::Interrupted)?;
+        record.complete(&issued).await.map_err(IssuanceError::Interrupted)?;
+        self.remember(&object, &agent, &issued, Some(&sealing_key)).await.map_err(IssuanceError::Interrupted)?;
         (self.parts.enrolled)(&agent);
         Ok(EnrolResponse {
             certificate: issued.pem,
@@ -203,7 +203,7 @@ impl Enroller {
         })
     }
 
-    async fn over_session(&self, agent: &AgentId, csr_pem: &str) -> Result<RenewedCertificate, EnrolError> {
+    async fn over_session(&self, agent: &AgentId, csr_pem: &str) -> Result<RenewedCertificate, IssuanceError> {
         let checked = certificate::check(csr_pem, agent)?;
         let _turn = self.turn().await?;
         let object = self.declared(agent).await?;
@@ -213,17 +213,17 @@ impl Enroller {
         Ok(RenewedCertificate { certificate: issued.pem, authorities: keys.authority.bundle_pem().to_owned() })
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, EnrolError> {
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, IssuanceError> {
         match timeout(TURN_DEADLINE, self.turns.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(EnrolError::Busy),
+            _ => Err(IssuanceError::Busy),
         }
     }
 
     /// The Secret of the token, if this is the token.
-    async fn token(&self, agent: &AgentId, presented: &str) -> Result<Secret, EnrolError> {
+    async fn token(&self, agent: &AgentId, presented: &str) -> Result<Secret, IssuanceError> {
         if !self.parts.sites.serves(agent.namespace()) {
-            return Err(EnrolError::ForeignSite(agent.namespace().to_owned()));
+            return Err(IssuanceError::ForeignSite(agent.namespace().to_owned()));
         }
         let name = token_secret_name(agent.name());
         // No token, a wrong one and an unknown agent get the same answer, so that names of a site are not revealed.
@@ -234,21 +234,21 @@ impl Enroller {
     }
 
     /// The EdgeAgent, if it may have a certificate.
-    async fn declared(&self, agent: &AgentId) -> Result<EdgeAgent, EnrolError> {
+    async fn declared(&self, agent: &AgentId) -> Result<EdgeAgent, IssuanceError> {
         let object = call("read the EdgeAgent", self.agents(agent).get_opt(agent.name())).await?;
-        let object = object.ok_or_else(|| EnrolError::Undeclared(agent.clone()))?;
-        if shut_out(&object) { Err(EnrolError::ShutOut(agent.clone())) } else { Ok(object) }
+        let object = object.ok_or_else(|| IssuanceError::Undeclared(agent.clone()))?;
+        if shut_out(&object) { Err(IssuanceError::ShutOut(agent.clone())) } else { Ok(object) }
     }
 
     /// Deletes the Secret if it is still the one that was checked. Of two requests with one token, one fails here.
-    async fn burn(&self, agent: &AgentId, secret: &Secret) -> Result<(), EnrolError> {
+    async fn burn(&self, agent: &AgentId, secret: &Secret) -> Result<(), IssuanceError> {
         let parameters = DeleteParams {
             preconditions: Some(Preconditions { uid: secret.uid(), resource_version: secret.resource_version() }),
             ..DeleteParams::default()
         };
         match call("use up the enrolment token", self.secrets(agent).delete(&secret.name_any(), &parameters)).await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_conflict() || error.is_not_found() => Err(EnrolError::Burnt),
+            Err(error) if error.is_conflict() || error.is_not_found() => Err(IssuanceError::Burnt),
             Err(error) => Err(error.into()),
         }
     }
@@ -286,11 +286,11 @@ fn validity(object: &EdgeAgent) -> SignedDuration {
     SignedDuration::from_hours(object.spec.enrolment.validity_hours.clamp(1, 720))
 }
 
-fn check_sealing_key(text: &str) -> Result<(), EnrolError> {
+fn check_sealing_key(text: &str) -> Result<(), IssuanceError> {
     // An all-zero key has no secret half; sealing to it would seal to everybody (RFC 7748 section 6.1).
     match STANDARD.decode(text) {
         Ok(key) if key.len() == SEALING_KEY && key.iter().any(|b| *b != 0) => Ok(()),
-        _ => Err(EnrolError::SealingKey),
+        _ => Err(IssuanceError::SealingKey),
     }
 }
 

@@ -219,7 +219,7 @@ async fn of_two_requests_with_one_token_at_once_exactly_one_wins() {
         assert_eq!(usize::from(a.is_ok()) + usize::from(b.is_ok()), 1);
         assert_eq!(server.certificates(), 1);
         let loser = a.err().or(b.err()).unwrap();
-        assert!(matches!(loser, EnrolError::Burnt | EnrolError::Token(TokenError::Wrong)), "{loser}");
+        assert!(matches!(loser, IssuanceError::Burnt | IssuanceError::Token(TokenError::Wrong)), "{loser}");
         let approved = |r: &Value| r.pointer("/status/conditions/0/type") == Some(&json!("Approved"));
         assert_eq!(server.requests().iter().filter(|r| approved(r)).count(), 1);
     }

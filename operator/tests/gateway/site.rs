@@ -1,4 +1,4 @@
-//! A gateway on loopback with real mTLS, clients of every temper, and a session handler that remembers.
+//! A gateway on loopback with real mTLS, clients of every temper, and a session handler that records.
 
 #[path = "../../src/uplink/tests/model.rs"]
 pub mod model;
@@ -37,6 +37,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::codec::Framed;
 
+/// Where the kernel picks a free port.
+pub const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 /// No wait of a test is longer.
 pub const BOUND: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
@@ -182,7 +184,7 @@ pub struct Site<H> {
 
 impl Site<Recorder> {
     pub async fn recording(limits: Limits) -> Self {
-        Self::over(Arc::new(Recorder::default()), limits, SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::over(Arc::new(Recorder::default()), limits, LOOPBACK).await
     }
 }
 
@@ -390,4 +392,15 @@ pub fn uplink_in(registry: &Registry, term: u64, key: &[u8], grace: Duration) ->
     let metrics = Arc::new(UplinkMetrics::register(registry).unwrap());
     let config = UplinkConfig { term, signer, grace, metrics };
     (Uplink::new(config, Arc::new(NoEvents), Arc::new(EchoRenewals)), keys)
+}
+
+/// A message from the operator still reaches an agent.
+pub async fn alive(site: &Site<Recorder>) {
+    let agent = id("probe");
+    let mut raw = site.enter(&agent).await;
+    raw.subscribe(&[&Down::Ctl.of(&agent)]).await;
+    site.handler.session(&agent).control(Bytes::from_static(b"alive"));
+    assert_eq!(raw.message().await.unwrap().payload, "alive");
+    raw.send(Packet::Disconnect).await;
+    raw.closed().await;
 }
