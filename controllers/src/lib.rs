@@ -1,7 +1,6 @@
 //! What to do: one folder a kind, each `observe -> plan -> act -> report`, and the small kit that they share.
 
 pub mod bilateral_link;
-pub mod capacity;
 pub mod crossing;
 pub mod device;
 pub mod device_model;
@@ -15,4 +14,5 @@ pub mod phase;
 mod run;
 pub mod station;
 
+pub use kalong_rules::capacity;
 pub use run::{Controllers, Parts, WarmCaches, start, warm};

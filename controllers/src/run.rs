@@ -1,4 +1,4 @@
-//! All controllers together.
+//! Starts the watches and the controllers of all kinds, and stops them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt};
 use kalong_crds::Phase;
+use kalong_crds::kinds::Kind;
 use kalong_crds::wire::desired::ItemKind;
+use kalong_rules::lifecycle::in_force;
 use kube::{Client, ResourceExt};
 use kube_runtime::events::{Recorder, Reporter};
 use kube_runtime::reflector::Store;
@@ -14,41 +16,41 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::kit::caches::{CacheError, Caches, Triggers, select};
+use crate::kit::caches::{CacheError, Caches, Triggers};
 use crate::kit::clock::Clock;
 use crate::kit::context::{Context, Permits, Settings};
 use crate::kit::debounce::ConfirmationDebounce;
 use crate::kit::drains::Drains;
-use crate::kit::life::in_force;
-use crate::kit::link::AgentLink;
+use crate::kit::link::{AgentLink, Wake};
 use crate::kit::metrics::Metrics;
 use crate::kit::mirror::Mirror;
 use crate::kit::queue::ReconcileQueue;
-use crate::kit::reconciler::{FirstPass, drive};
+use crate::kit::reconciler::{FirstPass, Reconcile, drive};
+use crate::kit::routing::{Routed, route_report};
 use crate::kit::status::StatusWriter;
 use crate::kit::throttle::StatusThrottle;
 
 /// What the controllers are built from.
 pub struct Parts {
-    /// The API server.
+    /// Client of the API server.
     pub client: Client,
-    /// The agents.
+    /// What reaches the edge agents.
     pub link: Arc<dyn AgentLink>,
-    /// The cache of artifacts.
+    /// The operator's cache of artifacts.
     pub mirror: Arc<dyn Mirror>,
-    /// The time.
+    /// Source of the wall clock.
     pub clock: Arc<dyn Clock>,
-    /// What the operator was told.
+    /// Settings from the operator's command line.
     pub settings: Settings,
-    /// What is counted.
+    /// Counters that are scraped.
     pub metrics: Metrics,
     /// Identity of this process, as the reporter of Events.
     pub instance: String,
 }
 
-/// The caches: every replica keeps them warm; only the leader lets controllers run on them.
+/// Caches that are filled. Every replica keeps them so; only the leader runs controllers on them.
 pub struct WarmCaches {
-    /// What the API server last said.
+    /// Caches of all kinds.
     pub caches: Caches,
     wakes: Triggers,
     tasks: JoinSet<()>,
@@ -61,14 +63,14 @@ pub async fn warm(client: &Client, namespaces: &[String]) -> Result<WarmCaches, 
     Ok(WarmCaches { caches, wakes, tasks })
 }
 
-/// Running controllers.
+/// The controllers while they run.
 pub struct Controllers {
     controllers: JoinSet<()>,
     background: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
-/// Lets the controllers of all kinds run. The first pass visits every object once; then orders go out.
+/// Starts the controllers of all kinds. Every object is reconciled once; only then do orders go out.
 pub fn start(warm: WarmCaches, parts: Parts) -> Controllers {
     let WarmCaches { caches, wakes, tasks: mut background } = warm;
     let Parts { client, link, mirror, clock, settings, metrics, instance } = parts;
@@ -93,112 +95,105 @@ pub fn start(warm: WarmCaches, parts: Parts) -> Controllers {
     listen(&ctx, &mut background);
 
     let first = Arc::new(FirstPass::default());
-    first.expect(caches.devices.state().iter().filter_map(|d| d.uid()));
-    first.expect(caches.lanes.state().iter().filter_map(|l| l.uid()));
-    first.expect(caches.agents.state().iter().filter_map(|a| a.uid()));
-    first.expect(caches.igvs.state().iter().filter_map(|v| v.uid()));
-    first.expect(caches.links.state().iter().filter_map(|l| l.uid()));
+    macro_rules! expect {
+        ($($kind:ident { $list:ident $($facts:tt)* })+) => { $(first.expect_all(&caches.$list);)+ };
+    }
+    kalong_crds::for_each_kind!(expect);
     if first.is_empty() {
         ctx.link.open();
     }
     wakes.everything(&caches);
 
     let (stop, stopping) = watch::channel(false);
+    let starter = Starter { phases: reconciled(caches.phases.clone()).boxed().shared(), ctx, first, stopping };
     let mut controllers = JoinSet::new();
-    // What an object is to do depends on the state in force of its phase: after a start phases are looked at first, or
-    // every object of a new one would say for a moment that its phase is not there.
-    controllers.spawn(drive(ctx.clone(), caches.phases.clone(), wakes.phases, first.clone(), stopping.clone()));
-    let judged = visited(caches.phases.clone()).boxed().shared();
-    controllers.spawn(after(&judged, drive(ctx.clone(), caches.models, wakes.models, first.clone(), stopping.clone())));
-    controllers
-        .spawn(after(&judged, drive(ctx.clone(), caches.releases, wakes.releases, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(ctx.clone(), caches.agents, wakes.agents, first.clone(), stopping.clone())));
-    controllers
-        .spawn(after(&judged, drive(ctx.clone(), caches.devices, wakes.devices, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(ctx.clone(), caches.lanes, wakes.lanes, first.clone(), stopping.clone())));
-    controllers
-        .spawn(after(&judged, drive(ctx.clone(), caches.stations, wakes.stations, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(ctx.clone(), caches.igvs, wakes.igvs, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(ctx.clone(), caches.links, wakes.links, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(ctx.clone(), caches.drains, wakes.drains, first.clone(), stopping.clone())));
-    controllers.spawn(after(&judged, drive(ctx, caches.crossings, wakes.crossings, first, stopping)));
+    macro_rules! drive {
+        ($($kind:ident { $list:ident $($facts:tt)* })+) => {
+            $(controllers.spawn(starter.drive(caches.$list, wakes.$list));)+
+        };
+    }
+    kalong_crds::for_each_kind!(drive);
     Controllers { controllers, background, stop }
 }
 
-/// How long the other controllers wait for the phases to be looked at: without them they go on as if none existed.
+/// How long the other controllers wait for the phases to be reconciled; then objects of a new phase say that it does not exist.
 const PHASES_DEADLINE: Duration = Duration::from_secs(5);
-/// How often to look whether they were.
 const PHASES_POLL: Duration = Duration::from_millis(20);
 
-type Judged = Shared<BoxFuture<'static, ()>>;
+/// What the controllers of all kinds start with.
+struct Starter {
+    ctx: Arc<Context>,
+    first: Arc<FirstPass>,
+    stopping: watch::Receiver<bool>,
+    /// Resolves once every phase that exists at the start has a state in force.
+    phases: Shared<BoxFuture<'static, ()>>,
+}
 
-/// Every phase that exists now was looked at once, ever.
-async fn visited(phases: Store<Phase>) {
+impl Starter {
+    /// What an object is to do depends on the state in force of its phase: after a start phases are reconciled first, or every object
+    /// of a new phase would say for a moment that its phase does not exist.
+    fn drive<K: Reconcile>(
+        &self,
+        cache: Store<K>,
+        queue: Arc<ReconcileQueue>,
+    ) -> impl Future<Output = ()> + Send + use<K> {
+        let driven = drive(self.ctx.clone(), cache, queue, self.first.clone(), self.stopping.clone());
+        let phases = (K::KIND != Kind::Phase).then(|| self.phases.clone());
+        async move {
+            if let Some(phases) = phases {
+                phases.await;
+            }
+            driven.await;
+        }
+    }
+}
+
+/// Resolves once every phase that exists now was reconciled at least once, by this operator or an earlier one.
+async fn reconciled(phases: Store<Phase>) {
     let all = async {
         while phases.state().iter().any(|phase| in_force(phase).is_none()) {
             tokio::time::sleep(PHASES_POLL).await;
         }
     };
     if tokio::time::timeout(PHASES_DEADLINE, all).await.is_err() {
-        tracing::warn!("A phase was not looked at in time; its objects are left as they are until it is.");
+        tracing::warn!("A phase was not reconciled in time; its objects are left as they are until it is.");
     }
 }
 
-fn after(
-    judged: &Judged,
-    driven: impl Future<Output = ()> + Send + 'static,
-) -> impl Future<Output = ()> + Send + 'static {
-    judged.clone().then(|()| driven)
-}
-
-/// Whoever an agent's report or the cache of artifacts concerns is looked at again.
+/// Wakes what rests on an agent's report, or on the cache of artifacts.
 fn listen(ctx: &Arc<Context>, tasks: &mut JoinSet<()>) {
-    let wakes = &ctx.wakes;
-    let of = |kind: ItemKind, set: &Arc<ReconcileQueue>| {
-        let (mut stream, set) = (ctx.link.wakes(kind), set.clone());
-        async move {
-            while let Some(wake) = stream.next().await {
-                set.wake(&wake.namespace, &wake.name);
-            }
-        }
-    };
-    // What a lane says may end or refuse a claim on it without changing a word of its own status.
-    let (mut stream, lanes) = (ctx.link.wakes(ItemKind::Lane), ctx.clone());
-    tasks.spawn(async move {
-        while let Some(wake) = stream.next().await {
-            lanes.wakes.lanes.wake(&wake.namespace, &wake.name);
-            for drain in select(&lanes.caches.drains, &wake.namespace, |_| true) {
-                lanes.wakes.drains.wake(&wake.namespace, &drain.name_any());
-            }
-        }
-    });
-    tasks.spawn(of(ItemKind::Agent, &wakes.agents));
-    tasks.spawn(of(ItemKind::Igv, &wakes.igvs));
-    tasks.spawn(of(ItemKind::Link, &wakes.links));
-    // A report on a device may give it leave to be changed, which its lane and its neighbours have to know.
-    let (mut stream, devices) = (ctx.link.wakes(ItemKind::Device), ctx.clone());
-    tasks.spawn(async move {
-        while let Some(wake) = stream.next().await {
-            devices.wakes.devices.wake(&wake.namespace, &wake.name);
-        }
-    });
-    let (mut changes, releases) = (ctx.mirror.changes(), ctx.clone());
+    macro_rules! reports {
+        ($($kind:ident { $list:ident $($facts:tt)* })+) => {
+            $(if let Some(item) = Kind::$kind.item_kind() {
+                tasks.spawn(reports::<kalong_crds::$kind>(ctx.clone(), item));
+            })+
+        };
+    }
+    kalong_crds::for_each_kind!(reports);
+    let (mut changes, ctx) = (ctx.mirror.changes(), ctx.clone());
     tasks.spawn(async move {
         while changes.next().await.is_some() {
-            for release in releases.caches.releases.state() {
-                releases.wakes.releases.wake(&release.namespace().unwrap_or_default(), &release.name_any());
+            for release in ctx.caches.releases.state() {
+                ctx.wakes.releases.wake(&release.namespace().unwrap_or_default(), &release.name_any());
             }
         }
     });
+}
+
+async fn reports<K: Routed>(ctx: Arc<Context>, item: ItemKind) {
+    let mut wakes = ctx.link.wakes(item);
+    while let Some(Wake { namespace, name }) = wakes.next().await {
+        route_report::<K>(&ctx.caches.site(&namespace), &ctx.wakes, &namespace, &name);
+    }
 }
 
 impl Controllers {
-    /// Ends when a controller ended by itself, which none should.
+    /// Resolves when a controller ends by itself, which none should.
     pub async fn failed(&mut self) {
         self.controllers.join_next().await;
     }
 
-    /// Finishes running passes and ends; the caller sets the deadline.
+    /// Finishes the reconciles that run, and ends; the caller sets the deadline.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
         while self.controllers.join_next().await.is_some() {}

@@ -123,7 +123,7 @@ impl<'a> CauseCollector<'a> {
     /// The claims that the operator made for this object.
     fn own_claims(&mut self) {
         let requester = self.own.to_string();
-        let own = self.site.drains.iter().filter(|d| d.spec.requester == requester);
+        let own = self.site.drains.objects().filter(|d| d.spec.requester == requester);
         for drain in own.map(ResourceExt::name_any).collect::<Vec<_>>() {
             self.add(Reference::new(Kind::LaneDrain, drain));
         }
@@ -139,7 +139,7 @@ impl<'a> CauseCollector<'a> {
             let closing = |station: &&InspectionStation| {
                 station.status.as_ref().is_some_and(|s| s.closed_lanes.iter().any(|l| l.as_str() == name))
             };
-            let stations: Vec<_> = self.site.stations.iter().filter(closing).map(ResourceExt::name_any).collect();
+            let stations: Vec<_> = self.site.stations.objects().filter(closing).map(ResourceExt::name_any).collect();
             self.suspects(Kind::InspectionStation, stations);
         }
         if matches!(
@@ -156,9 +156,9 @@ impl<'a> CauseCollector<'a> {
         }
         let site = self.site;
         let lanes: Vec<_> =
-            site.lanes.iter().filter(|l| l.spec.crossing_ref.as_str() == name).map(ResourceExt::name_any).collect();
+            site.lanes.objects().filter(|l| l.spec.crossing_ref.as_str() == name).map(ResourceExt::name_any).collect();
         self.suspects(Kind::Lane, lanes);
-        let stations = site.stations.iter().filter(|s| s.spec.crossing_ref.as_str() == name);
+        let stations = site.stations.objects().filter(|s| s.spec.crossing_ref.as_str() == name);
         let stations: Vec<_> = stations.map(ResourceExt::name_any).collect();
         self.suspects(Kind::InspectionStation, stations);
     }
@@ -229,7 +229,7 @@ impl<'a> CauseCollector<'a> {
         for wait in waits {
             match wait.code {
                 BlockCode::CapacityFloor | BlockCode::DrainInProgress => {
-                    let beside = site.lanes.iter().filter(|lane| own.iter().any(|mine| sisters(mine, lane)));
+                    let beside = site.lanes.objects().filter(|lane| own.iter().any(|mine| sisters(mine, lane)));
                     for lane in beside.collect::<Vec<_>>() {
                         self.suspect(Reference::new(Kind::Lane, lane.name_any()));
                     }

@@ -1,7 +1,6 @@
-//! One watch and one cache a kind, shared by all controllers, and what a change of one object means for others.
+//! One watch and one cache a kind, shared by all controllers, and the snapshots that decisions look up.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,10 @@ use futures::TryStreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kalong_crds::condition::{Reason, settle};
 use kalong_crds::field_manager;
-use kalong_crds::lane::Need;
-use kalong_crds::lane_drain::{DrainTarget, TargetKind};
+use kalong_crds::lane_drain::DrainTarget;
 use kalong_crds::phase::PhaseState;
-use kalong_crds::{
-    BilateralLink, Crossing, Device, DeviceModel, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain,
-    Phase,
-};
+use kalong_crds::{InspectionStation, Lane};
+use kalong_rules::snapshot::Tabled;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -23,139 +19,100 @@ use kube::{Api, Client, Resource, ResourceExt};
 use kube_runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube_runtime::{WatchStreamExt, watcher};
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::queue::ReconcileQueue;
 use super::readiness::{Readiness, ready};
+use super::routing::{self, Routed};
+use super::sites::{SiteGuard, Sites};
 use super::within;
 
-/// A kind that this crate controls.
-pub trait Kind:
-    Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
-{
+/// A kind that this crate controls: it has a watch, a cache and a queue.
+pub trait Controlled: Tabled {
+    /// The cache of the kind.
+    fn cache(caches: &Caches) -> &Store<Self>;
+    /// The queue of the kind.
+    fn queue(triggers: &Triggers) -> &Arc<ReconcileQueue>;
 }
 
-impl<K> Kind for K where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static
-{
+macro_rules! controlled {
+    ($($kind:ident { $list:ident $($facts:tt)* })+) => {
+        /// What the API server last said, by kind.
+        #[derive(Clone, Debug)]
+        pub struct Caches {
+            $(#[doc = concat!("The objects of kind ", stringify!($kind), ".")] pub $list: Store<kalong_crds::$kind>,)+
+            /// The same objects by site, indexed by what is looked up.
+            pub sites: Sites,
+        }
+
+        /// What waits to be reconciled, by kind.
+        #[derive(Clone, Debug, Default)]
+        pub struct Triggers {
+            $(#[doc = concat!("The objects of kind ", stringify!($kind), ".")] pub $list: Arc<ReconcileQueue>,)+
+            /// The state in force that was last routed, by namespace and name of the phase.
+            pub(super) phase_states: PhaseStates,
+        }
+
+        $(impl Controlled for kalong_crds::$kind {
+            fn cache(caches: &Caches) -> &Store<Self> {
+                &caches.$list
+            }
+
+            fn queue(triggers: &Triggers) -> &Arc<ReconcileQueue> {
+                &triggers.$list
+            }
+        })+
+    };
 }
 
-/// What the API server last said, by kind.
-#[derive(Clone, Debug)]
-pub struct Caches {
-    /// Crossings.
-    pub crossings: Store<Crossing>,
-    /// Lanes.
-    pub lanes: Store<Lane>,
-    /// Devices.
-    pub devices: Store<Device>,
-    /// Models.
-    pub models: Store<DeviceModel>,
-    /// Agents.
-    pub agents: Store<EdgeAgent>,
-    /// Releases.
-    pub releases: Store<FirmwareRelease>,
-    /// Stations.
-    pub stations: Store<InspectionStation>,
-    /// Vehicles.
-    pub igvs: Store<IGV>,
-    /// Links.
-    pub links: Store<BilateralLink>,
-    /// Drains.
-    pub drains: Store<LaneDrain>,
-    /// Phases.
-    pub phases: Store<Phase>,
-}
+kalong_crds::for_each_kind!(controlled);
 
-/// What waits to be looked at, by kind.
-#[derive(Clone, Debug, Default)]
-pub struct Triggers {
-    /// Crossings.
-    pub crossings: Arc<ReconcileQueue>,
-    /// Lanes.
-    pub lanes: Arc<ReconcileQueue>,
-    /// Devices.
-    pub devices: Arc<ReconcileQueue>,
-    /// Models.
-    pub models: Arc<ReconcileQueue>,
-    /// Agents.
-    pub agents: Arc<ReconcileQueue>,
-    /// Releases.
-    pub releases: Arc<ReconcileQueue>,
-    /// Stations.
-    pub stations: Arc<ReconcileQueue>,
-    /// Vehicles.
-    pub igvs: Arc<ReconcileQueue>,
-    /// Links.
-    pub links: Arc<ReconcileQueue>,
-    /// Drains.
-    pub drains: Arc<ReconcileQueue>,
-    /// Phases.
-    pub phases: Arc<ReconcileQueue>,
-    /// The state in force that was last routed, by namespace and name of the phase.
-    pub(super) phase_states: PhaseStates,
-}
-
-/// The state in force of each phase, by namespace and name; none before the first visit.
+/// The state in force of each phase, by namespace and name; none before the first reconcile.
 pub(super) type PhaseStates = Arc<Mutex<HashMap<(String, String), Option<PhaseState>>>>;
 
 /// The cached object of this name.
-pub fn get<K: Kind>(store: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>> {
-    store.get(&ObjectRef::new(name).within(namespace))
+pub fn get<K: Controlled>(cache: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>> {
+    cache.get(&ObjectRef::new(name).within(namespace))
 }
 
 /// All cached objects of this namespace that fit.
-pub fn select<K: Kind>(store: &Store<K>, namespace: &str, fits: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-    store.state_filter(|object| object.meta().namespace.as_deref() == Some(namespace) && fits(object))
+pub fn select<K: Controlled>(cache: &Store<K>, namespace: &str, fits: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+    cache.state_filter(|object| object.meta().namespace.as_deref() == Some(namespace) && fits(object))
 }
 
 /// What changed of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// It appeared, its spec or metadata changed, or it went.
     Substance,
     /// Only its status changed.
     Status,
 }
 
-struct WatchFeed<K: Kind> {
+/// Keeps one cache current, with the snapshots, and routes what changed.
+struct WatchFeed<K: Controlled> {
     client: Client,
     namespaces: Vec<String>,
-    store: Store<K>,
     writer: Writer<K>,
-    /// Unreadable objects whose status says so already, by uid, with the generation that was judged.
-    told: HashMap<String, i64>,
+    caches: Caches,
+    triggers: Triggers,
+    /// What a list in progress has brought so far.
+    listed: Vec<Arc<K>>,
+    /// Resolved by the first complete list.
+    ready: Option<oneshot::Sender<()>>,
+    /// Unreadable objects whose status says so already, by uid, with the generation that it speaks of.
+    refused: HashMap<String, i64>,
 }
 
-impl<K: Kind> WatchFeed<K> {
-    fn new(client: &Client, namespaces: &[String]) -> (Self, Store<K>) {
-        let writer = Writer::<K>::new(());
-        let store = writer.as_reader();
-        let (client, namespaces) = (client.clone(), namespaces.to_vec());
-        (Self { client, namespaces, store: store.clone(), writer, told: HashMap::new() }, store)
-    }
-
+impl<K: Controlled + Routed> WatchFeed<K> {
     /// Whether the object belongs to this operator; several namespaces are watched as all, and sorted here.
     fn ours(&self, namespace: Option<&str>) -> bool {
         self.namespaces.is_empty() || namespace.is_some_and(|ns| self.namespaces.iter().any(|n| n == ns))
     }
 
-    /// Keeps the cache current for as long as the process lives. A malformed object never ends the watch and never replaces
-    /// what is known of it.
-    async fn follow(mut self, on_change: impl Fn(&K, Change) + Send) {
+    /// Keeps the cache current for as long as the process lives. A malformed object never ends the watch.
+    async fn follow(mut self) {
         let guarded: Api<DeserializeGuard<K>> = match self.namespaces.as_slice() {
             [one] => Api::namespaced(self.client.clone(), one),
             _ => Api::all(self.client.clone()),
@@ -167,7 +124,7 @@ impl<K: Kind> WatchFeed<K> {
                 Ok(Some(event)) => match readable(event) {
                     Ok(watcher::Event::Apply(o) | watcher::Event::InitApply(o) | watcher::Event::Delete(o))
                         if !self.ours(o.meta().namespace.as_deref()) => {}
-                    Ok(event) => self.take(event, &on_change),
+                    Ok(event) => self.take(event),
                     Err(invalid) if !self.ours(invalid.metadata.namespace.as_deref()) => {}
                     Err(invalid) => self.refuse(invalid).await,
                 },
@@ -179,34 +136,85 @@ impl<K: Kind> WatchFeed<K> {
         }
     }
 
-    fn take(&mut self, event: watcher::Event<K>, on_change: &impl Fn(&K, Change)) {
-        let changed = match &event {
+    /// The snapshot is written before the cache: whoever finds an object in the cache finds no older one in the snapshot.
+    fn take(&mut self, event: watcher::Event<K>) {
+        match &event {
             watcher::Event::Apply(object) => {
-                let old = self.store.get(&ObjectRef::from_obj(object));
-                let same = old.is_some_and(|old| same_substance(old.meta(), object.meta()));
-                Some((object.clone(), if same { Change::Status } else { Change::Substance }))
+                let old = K::cache(&self.caches).get(&ObjectRef::from_obj(object));
+                self.caches.sites.upsert(Arc::new(object.clone()));
+                self.writer.apply_watcher_event(&event);
+                self.share(object);
+                match old {
+                    Some(old) if same_substance(old.meta(), object.meta()) => self.route(object, Change::Status),
+                    // What it named before is concerned too.
+                    Some(old) => {
+                        self.route(&old, Change::Substance);
+                        self.route(object, Change::Substance);
+                    }
+                    None => self.route(object, Change::Substance),
+                }
             }
-            watcher::Event::Delete(object) => Some((object.clone(), Change::Substance)),
-            watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => None,
-        };
-        let listed = matches!(event, watcher::Event::InitDone);
-        self.writer.apply_watcher_event(&event);
-        if let Some((object, change)) = changed {
-            on_change(&object, change);
+            watcher::Event::Delete(object) => {
+                self.caches.sites.remove(object);
+                self.writer.apply_watcher_event(&event);
+                self.route(object, Change::Substance);
+            }
+            watcher::Event::Init => {
+                self.listed.clear();
+                self.writer.apply_watcher_event(&event);
+            }
+            watcher::Event::InitApply(object) => {
+                self.listed.push(Arc::new(object.clone()));
+                self.writer.apply_watcher_event(&event);
+            }
+            watcher::Event::InitDone => self.relist(),
         }
-        if listed {
-            // Whatever happened while the watch was broken is in the list: look at everything once.
-            for object in self.store.state() {
-                on_change(&object, Change::Substance);
+    }
+
+    /// A complete list replaces what is known. Only what differs, or is gone, is routed.
+    fn relist(&mut self) {
+        let key = |object: &K| (object.meta().namespace.clone().unwrap_or_default(), object.name().to_owned());
+        let before = K::cache(&self.caches).state();
+        let mut gone: HashMap<_, _> = before.into_iter().map(|object| (key(&object), object)).collect();
+        let mut changed = Vec::new();
+        for object in self.listed.drain(..) {
+            let old = gone.remove(&key(&object));
+            let same = old.is_some_and(|old| same_version(old.meta(), object.meta()));
+            self.caches.sites.upsert(object.clone());
+            if !same {
+                changed.push(object);
             }
         }
+        gone.values().for_each(|object| self.caches.sites.remove(object.as_ref()));
+        self.writer.apply_watcher_event(&watcher::Event::InitDone);
+        for object in K::cache(&self.caches).state() {
+            self.caches.sites.upsert(object);
+        }
+        for object in changed.iter().chain(gone.values()) {
+            self.route(object, Change::Substance);
+        }
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(());
+        }
+    }
+
+    /// Cache and snapshot hold one copy of the object.
+    fn share(&self, object: &K) {
+        if let Some(cached) = K::cache(&self.caches).get(&ObjectRef::from_obj(object)) {
+            self.caches.sites.upsert(cached);
+        }
+    }
+
+    fn route(&self, object: &K, change: Change) {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        routing::route(&self.caches.site(namespace), &self.triggers, object, change);
     }
 
     /// The object says itself that it cannot be read. Only its conditions are touched, and once a generation.
     async fn refuse(&mut self, invalid: Box<InvalidObject>) {
         let meta = &invalid.metadata;
         let (uid, generation) = (meta.uid.clone().unwrap_or_default(), meta.generation.unwrap_or_default());
-        if self.told.insert(uid, generation) == Some(generation) {
+        if self.refused.insert(uid, generation) == Some(generation) {
             return;
         }
         let (namespace, name) = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
@@ -232,7 +240,7 @@ impl<K: Kind> WatchFeed<K> {
     }
 }
 
-/// Whether anything but the status differs.
+/// Whether nothing but the status differs.
 fn same_substance(old: &ObjectMeta, new: &ObjectMeta) -> bool {
     old.uid == new.uid
         && old.generation == new.generation
@@ -241,7 +249,14 @@ fn same_substance(old: &ObjectMeta, new: &ObjectMeta) -> bool {
         && old.annotations == new.annotations
 }
 
-fn readable<K: Kind>(event: watcher::Event<DeserializeGuard<K>>) -> Result<watcher::Event<K>, Box<InvalidObject>> {
+/// Whether this is one version of one object.
+fn same_version(old: &ObjectMeta, new: &ObjectMeta) -> bool {
+    old.uid == new.uid && old.resource_version == new.resource_version
+}
+
+fn readable<K: Controlled>(
+    event: watcher::Event<DeserializeGuard<K>>,
+) -> Result<watcher::Event<K>, Box<InvalidObject>> {
     let open = |guard: DeserializeGuard<K>| {
         guard.0.map_err(Box::new).map(|mut object| {
             // Half of a small object; a PUT without it does not reset it on the server.
@@ -277,93 +292,73 @@ impl Caches {
     pub async fn start(
         client: &Client,
         namespaces: &[String],
-        wakes: &Triggers,
+        triggers: &Triggers,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, CacheError> {
-        let (crossing_feed, crossings) = WatchFeed::<Crossing>::new(client, namespaces);
-        let (lane_feed, lanes) = WatchFeed::<Lane>::new(client, namespaces);
-        let (device_feed, devices) = WatchFeed::<Device>::new(client, namespaces);
-        let (model_feed, models) = WatchFeed::<DeviceModel>::new(client, namespaces);
-        let (agent_feed, agents) = WatchFeed::<EdgeAgent>::new(client, namespaces);
-        let (release_feed, releases) = WatchFeed::<FirmwareRelease>::new(client, namespaces);
-        let (station_feed, stations) = WatchFeed::<InspectionStation>::new(client, namespaces);
-        let (igv_feed, igvs) = WatchFeed::<IGV>::new(client, namespaces);
-        let (link_feed, links) = WatchFeed::<BilateralLink>::new(client, namespaces);
-        let (drain_feed, drains) = WatchFeed::<LaneDrain>::new(client, namespaces);
-        let (phase_feed, phases) = WatchFeed::<Phase>::new(client, namespaces);
-        let caches =
-            Self { crossings, lanes, devices, models, agents, releases, stations, igvs, links, drains, phases };
+        macro_rules! start {
+            ($($kind:ident { $list:ident $($facts:tt)* })+) => {{
+                $(let $list = Writer::<kalong_crds::$kind>::new(());)+
+                let caches = Self { $($list: $list.as_reader(),)+ sites: Sites::default() };
+                $(let $list = caches.feed(client, namespaces, triggers, $list, tasks);)+
+                $(listed($list, stringify!($kind)).await?;)+
+                Ok(caches)
+            }};
+        }
+        kalong_crds::for_each_kind!(start)
+    }
 
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(crossing_feed.follow(move |o, change| w.crossing_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(lane_feed.follow(move |o, change| w.lane_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(device_feed.follow(move |o, change| w.device_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(model_feed.follow(move |o, change| w.model_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(agent_feed.follow(move |o, change| w.agent_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(release_feed.follow(move |o, change| w.release_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(station_feed.follow(move |o, change| w.station_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(igv_feed.follow(move |o, change| w.igv_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(link_feed.follow(move |o, change| w.link_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(drain_feed.follow(move |o, change| w.drain_changed(&c, o, change)));
-        let (c, w) = (caches.clone(), wakes.clone());
-        tasks.spawn(phase_feed.follow(move |o, change| w.phase_changed(&c, o, change)));
+    /// Starts the watch of one kind. The receiver resolves with its first complete list.
+    fn feed<K: Controlled + Routed>(
+        &self,
+        client: &Client,
+        namespaces: &[String],
+        triggers: &Triggers,
+        writer: Writer<K>,
+        tasks: &mut JoinSet<()>,
+    ) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let feed = WatchFeed {
+            client: client.clone(),
+            namespaces: namespaces.to_vec(),
+            writer,
+            caches: self.clone(),
+            triggers: triggers.clone(),
+            listed: Vec::new(),
+            ready: Some(sender),
+            refused: HashMap::new(),
+        };
+        tasks.spawn(feed.follow());
+        receiver
+    }
 
-        listed(&caches.crossings, "Crossing").await?;
-        listed(&caches.lanes, "Lane").await?;
-        listed(&caches.devices, "Device").await?;
-        listed(&caches.models, "DeviceModel").await?;
-        listed(&caches.agents, "EdgeAgent").await?;
-        listed(&caches.releases, "FirmwareRelease").await?;
-        listed(&caches.stations, "InspectionStation").await?;
-        listed(&caches.igvs, "IGV").await?;
-        listed(&caches.links, "BilateralLink").await?;
-        listed(&caches.drains, "LaneDrain").await?;
-        listed(&caches.phases, "Phase").await?;
-        Ok(caches)
+    /// The site of this namespace. It does not change while the guard is held, which holds up the watches: drop it soon.
+    pub fn site(&self, namespace: &str) -> SiteGuard<'_> {
+        self.sites.read(namespace)
     }
 
     /// The stations with a slot that names this device.
     pub fn stations_of(&self, namespace: &str, device: &str) -> Vec<Arc<InspectionStation>> {
-        select(&self.stations, namespace, |station| {
-            station.spec.slots.iter().any(|slot| slot.device_ref.as_str() == device)
-        })
+        self.site(namespace).stations_of(device).cloned().collect()
     }
 
     /// The lanes that cannot run without this station.
     pub fn lanes_behind(&self, namespace: &str, station: &InspectionStation) -> Vec<Arc<Lane>> {
-        let served = station.spec.serves_lanes.iter().filter(|served| served.need == Need::Required);
-        served.filter_map(|served| get(&self.lanes, namespace, served.name.as_str())).collect()
+        self.site(namespace).lanes_behind(station).cloned().collect()
     }
 
     /// The lanes that this target stands for.
     pub fn lanes_under(&self, namespace: &str, target: &DrainTarget) -> Vec<Arc<Lane>> {
-        let name = target.name.as_str();
-        match target.kind {
-            TargetKind::Lane => get(&self.lanes, namespace, name).into_iter().collect(),
-            TargetKind::InspectionStation => get(&self.stations, namespace, name)
-                .map(|station| self.lanes_behind(namespace, &station))
-                .unwrap_or_default(),
-            TargetKind::Crossing => select(&self.lanes, namespace, |lane| lane.spec.crossing_ref.as_str() == name),
-        }
+        self.site(namespace).lanes_under(target).into_iter().cloned().collect()
     }
 
     /// The lanes with a slot that names this device.
     pub fn lanes_of(&self, namespace: &str, device: &str) -> Vec<Arc<Lane>> {
-        select(&self.lanes, namespace, |lane| lane.spec.slots.iter().any(|s| s.device_ref.as_str() == device))
+        self.site(namespace).lanes_of(device).cloned().collect()
     }
 }
 
-async fn listed<K: Kind>(store: &Store<K>, kind: &'static str) -> Result<(), CacheError> {
-    match tokio::time::timeout(FIRST_LIST, store.wait_until_ready()).await {
+async fn listed(ready: oneshot::Receiver<()>, kind: &'static str) -> Result<(), CacheError> {
+    match tokio::time::timeout(FIRST_LIST, ready).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(CacheError(kind, FIRST_LIST)),
     }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Reason};
 use kube::ResourceExt;
 use kube_runtime::reflector::Store;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGaugeVec, Opts};
 
-use super::caches::{Caches, Kind};
+use super::caches::{Caches, Controlled};
 
 /// Collects the conditions of all kinds.
 pub struct ConditionCollector {
@@ -51,22 +51,17 @@ impl Collector for ConditionCollector {
         let (Ok(conditions), Ok(objects)) = (vec(CONDITION, &CONDITION_LABELS), vec(OBJECTS, &OBJECT_LABELS)) else {
             return Vec::new();
         };
-        sample(&self.caches.crossings, &conditions, &objects);
-        sample(&self.caches.lanes, &conditions, &objects);
-        sample(&self.caches.devices, &conditions, &objects);
-        sample(&self.caches.models, &conditions, &objects);
-        sample(&self.caches.agents, &conditions, &objects);
-        sample(&self.caches.releases, &conditions, &objects);
-        sample(&self.caches.stations, &conditions, &objects);
-        sample(&self.caches.igvs, &conditions, &objects);
-        sample(&self.caches.links, &conditions, &objects);
-        sample(&self.caches.drains, &conditions, &objects);
-        sample(&self.caches.phases, &conditions, &objects);
+        macro_rules! sample_all {
+            ($($kind:ident { $list:ident $($facts:tt)* })+) => {
+                $(sample(&self.caches.$list, &conditions, &objects);)+
+            };
+        }
+        kalong_crds::for_each_kind!(sample_all);
         conditions.collect().into_iter().chain(objects.collect()).collect()
     }
 }
 
-fn sample<K: Kind + Conditioned>(store: &Store<K>, conditions: &IntGaugeVec, objects: &IntGaugeVec) {
+fn sample<K: Controlled>(store: &Store<K>, conditions: &IntGaugeVec, objects: &IntGaugeVec) {
     let kind = K::kind(&());
     let mut totals: BTreeMap<String, i64> = BTreeMap::new();
     for object in store.state() {

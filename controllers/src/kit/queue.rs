@@ -32,6 +32,16 @@ impl ReconcileQueue {
         new
     }
 
+    fn take(&self) -> Vec<Wake> {
+        self.waiting.lock().drain().collect()
+    }
+
+    /// The names of the objects that wait, in no order.
+    #[cfg(test)]
+    pub(super) fn take_names(&self) -> Vec<String> {
+        self.take().into_iter().map(|wake| wake.name).collect()
+    }
+
     /// The objects in rounds: one that wakes again while it is handed out waits for the next round, so none starves. One reader.
     pub fn wakes(self: Arc<Self>) -> impl Stream<Item = Wake> + Send + 'static {
         futures::stream::unfold((self, Vec::new()), |(queue, mut ready): (Arc<Self>, Vec<Wake>)| async move {
@@ -39,7 +49,7 @@ impl ReconcileQueue {
                 if let Some(wake) = ready.pop() {
                     return Some((wake, (queue, ready)));
                 }
-                ready = queue.waiting.lock().drain().collect();
+                ready = queue.take();
                 if ready.is_empty() {
                     queue.changed.notified().await;
                 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
-use kalong_crds::condition::{ConditionType, Conditioned, Reason};
+use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::wire::event::EventSeverity;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use kube_runtime::controller::{self, Action, Controller};
 use kube_runtime::events::{Event, EventType};
 use kube_runtime::reflector::Store;
@@ -15,10 +15,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Error;
+use super::caches::Controlled;
 use super::context::Context;
 use super::metrics::ReconcileOutcome;
 use super::queue::ReconcileQueue;
-use super::status::{HasStatus, WriteResult};
+use super::status::{WriteResult, with_status};
 
 /// Objects of one kind that are looked at side by side. More than eight requests in flight bring no throughput, only latency.
 pub const CONCURRENCY: u16 = 8;
@@ -95,7 +96,7 @@ impl<S> ReconcileResult<S> {
 }
 
 /// A kind and how it is reconciled.
-pub trait Reconcile: HasStatus + Conditioned + Resource<DynamicType = ()> {
+pub trait Reconcile: Controlled<Status: Clone + PartialEq + Send> {
     /// Observes, decides and acts, and returns the status to write. Never panics and never writes the status itself.
     fn reconcile(ctx: &Context, object: Arc<Self>) -> impl Future<Output = ReconcileResult<Self::Status>> + Send;
 }
@@ -107,9 +108,11 @@ pub struct FirstPass {
 }
 
 impl FirstPass {
-    /// These objects have to be visited.
-    pub fn expect(&self, uids: impl IntoIterator<Item = String>) {
-        self.waiting.lock().extend(uids);
+    /// Every object of this cache has to be reconciled once, if it is of a kind that agents hear of.
+    pub fn expect_all<K: Controlled>(&self, cache: &Store<K>) {
+        if K::KIND.item_kind().is_some() {
+            self.waiting.lock().extend(cache.state().iter().filter_map(|object| object.uid()));
+        }
     }
 
     /// One was visited; true when it was the last.
@@ -237,7 +240,7 @@ async fn look_and_report<K: Reconcile>(
     let ReconcileResult { status, again, error, event_source, events } = K::reconcile(ctx, object.clone()).await;
     let written = match status {
         Some(status) => {
-            let next = object.with_status(status.clone());
+            let next = with_status(object.as_ref(), status.clone());
             let written = ctx.status.write(&ctx.client, object.as_ref(), status).await?;
             if written == WriteResult::Changed {
                 let stuck = stuck(object.as_ref(), &next).filter(|_| event_source == EventSource::Operator);

@@ -6,64 +6,28 @@ use std::collections::HashMap;
 use kalong_crds::field_manager;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::Serialize;
 use serde_json::json;
 
-use super::caches::Kind;
+use super::caches::Controlled;
 use super::{Error, within};
 
-/// A kind with a status that can be taken out and put in.
-pub trait HasStatus: Kind + Serialize {
-    /// Its status.
-    type Status: Clone + PartialEq + Send;
-
-    /// The status as last seen.
-    fn status(&self) -> Option<&Self::Status>;
-
-    /// The generation of which that status speaks.
+/// A kind whose status says which generation it speaks of.
+pub trait HasStatus: Controlled {
+    /// The generation of which the status speaks.
     fn observed_generation(&self) -> Option<i64>;
-
-    /// Puts a status in.
-    fn with_status(&self, status: Self::Status) -> Self;
 }
 
 macro_rules! has_status {
-    ($($kind:ident: $status:ident),+ $(,)?) => { $(
-        impl HasStatus for kalong_crds::$kind {
-            type Status = $status;
-
-            fn status(&self) -> Option<&$status> {
-                self.status.as_ref()
-            }
-
+    ($($kind:ident { $list:ident $($facts:tt)* })+) => {
+        $(impl HasStatus for kalong_crds::$kind {
             fn observed_generation(&self) -> Option<i64> {
                 self.status.as_ref().map(|status| status.observed_generation)
             }
-
-            fn with_status(&self, status: $status) -> Self {
-                Self { status: Some(status), ..self.clone() }
-            }
-        }
-    )+ };
+        })+
+    };
 }
 
-use kalong_crds::bilateral_link::BilateralLinkStatus;
-use kalong_crds::crossing::CrossingStatus;
-use kalong_crds::device::DeviceStatus;
-use kalong_crds::device_model::DeviceModelStatus;
-use kalong_crds::edge_agent::EdgeAgentStatus;
-use kalong_crds::firmware_release::FirmwareReleaseStatus;
-use kalong_crds::igv::IGVStatus;
-use kalong_crds::inspection_station::InspectionStationStatus;
-use kalong_crds::lane::LaneStatus;
-use kalong_crds::lane_drain::LaneDrainStatus;
-use kalong_crds::phase::PhaseStatus;
-
-has_status! {
-    Crossing: CrossingStatus, Lane: LaneStatus, Device: DeviceStatus, DeviceModel: DeviceModelStatus,
-    EdgeAgent: EdgeAgentStatus, FirmwareRelease: FirmwareReleaseStatus, InspectionStation: InspectionStationStatus,
-    IGV: IGVStatus, BilateralLink: BilateralLinkStatus, LaneDrain: LaneDrainStatus, Phase: PhaseStatus,
-}
+kalong_crds::for_each_kind!(has_status);
 
 /// What became of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +56,7 @@ impl StatusWriter {
     }
 
     /// Writes the status if it differs from the cached one.
-    pub async fn write<K: HasStatus>(
+    pub async fn write<K: Controlled<Status: PartialEq>>(
         &self,
         client: &Client,
         object: &K,
@@ -103,7 +67,7 @@ impl StatusWriter {
         }
         let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
         let params = PostParams { field_manager: Some(field_manager::STATUS.to_owned()), ..PostParams::default() };
-        let body = object.with_status(status);
+        let body = with_status(object, status);
         match within("write status", api.replace_status(&object.name_any(), &params, &body)).await {
             Ok(stored) => {
                 self.remember(&stored);
@@ -117,7 +81,7 @@ impl StatusWriter {
     }
 
     /// Adds or takes away a finalizer, if nobody changed the object meanwhile.
-    pub async fn set_finalizers<K: HasStatus>(
+    pub async fn set_finalizers<K: Controlled>(
         &self,
         client: &Client,
         object: &K,
@@ -148,6 +112,13 @@ impl StatusWriter {
             self.last.lock().insert(uid, written);
         }
     }
+}
+
+/// The object with this status in the place of its own.
+pub(super) fn with_status<K: Controlled>(object: &K, status: K::Status) -> K {
+    let mut object = object.clone();
+    *object.status_mut() = Some(status);
+    object
 }
 
 fn version<K: Resource>(object: &K) -> Option<u64> {

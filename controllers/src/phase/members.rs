@@ -9,7 +9,7 @@ use kalong_crds::{CHANGED_FOR_PHASE, Lane};
 use kube::ResourceExt;
 
 use super::inventory::{self, Missing};
-use crate::kit::caches::{self, Caches, Kind};
+use crate::kit::caches::{self, Caches, Controlled as Kind};
 use crate::kit::context::Context;
 use crate::lane::controller_device;
 

@@ -65,7 +65,7 @@ fn full(site: &Site, name: &str) -> String {
 fn live(sites: &[Site]) -> impl Iterator<Item = (&Site, &EdgeAgent)> {
     let rests =
         |agent: &EdgeAgent| agent.spec.suspend || agent.reason(ConditionType::Ready) == Reason::Planned.as_str();
-    sites.iter().flat_map(move |site| site.agents.iter().filter(move |a| !rests(a)).map(move |agent| (site, agent)))
+    sites.iter().flat_map(move |site| site.agents.objects().filter(move |a| !rests(a)).map(move |agent| (site, agent)))
 }
 
 fn agents(sites: &[Site]) -> Check {
@@ -131,7 +131,7 @@ fn orphans(sites: &[Site]) -> Check {
     let found: Vec<String> = sites
         .iter()
         .flat_map(|site| {
-            site.agents.iter().flat_map(move |agent| {
+            site.agents.objects().flat_map(move |agent| {
                 let orphans = agent.status.as_ref().map(|s| s.orphans.as_slice()).unwrap_or_default();
                 orphans.iter().map(move |orphan| format!("{orphan} on {}", full(site, &agent.name_any())))
             })
@@ -146,7 +146,7 @@ fn orphans(sites: &[Site]) -> Check {
 
 fn phases(sites: &[Site]) -> Check {
     const NAME: &str = "phases";
-    let all: Vec<(&Site, &Phase)> = sites.iter().flat_map(|s| s.phases.iter().map(move |p| (s, p))).collect();
+    let all: Vec<(&Site, &Phase)> = sites.iter().flat_map(|s| s.phases.objects().map(move |p| (s, p))).collect();
     let refused: Vec<String> = all
         .iter()
         .filter(|(_, p)| p.condition(ConditionType::Stalled).is_some_and(|c| c.reason == Reason::GateRefused.as_str()))

@@ -11,7 +11,7 @@ use kube::api::PostParams;
 use kube::core::ObjectMeta;
 use tokio::time::Instant;
 
-use super::preview::floors;
+use super::preview::{FloorPreview, floors};
 use super::progress::Progress;
 use super::{AskArguments, DrainError, name};
 use crate::Outcome;
@@ -102,7 +102,7 @@ pub(super) fn cost(site: &Site, target: &Reference, class: DrainClass) -> Vec<St
         let names: Vec<&str> = lanes.iter().filter_map(|l| l.metadata.name.as_deref()).collect();
         said.push(format!("{target} has {} lanes: {}.", lanes.len(), names.join(", ")));
     }
-    let broken: Vec<_> = floors(site, target).into_iter().filter(super::preview::Floor::is_broken).collect();
+    let broken: Vec<_> = floors(site, target).into_iter().filter(FloorPreview::is_broken).collect();
     match class {
         DrainClass::Emergency if broken.is_empty() => said.push("No floor breaks by this emergency.".to_owned()),
         DrainClass::Emergency => {

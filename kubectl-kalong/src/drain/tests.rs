@@ -1,6 +1,6 @@
 use clap::{Args, Command, FromArgMatches};
-use kalong_crds::LaneDrain;
 use kalong_crds::lane_drain::DrainClass;
+use kalong_crds::{Lane, LaneDrain};
 
 use super::list::{Columns, Drains, Row, lines};
 use super::progress::Progress;
@@ -60,10 +60,11 @@ fn an_emergency_names_the_floors_that_break() {
 fn the_list_says_what_each_claim_waits_for() {
     let site = fixture::site("ill");
     let here = Scope::Site("mong-cai".into());
-    let text = |scope: &Scope, columns| Screen::pipe().text(&lines(&site.drains, scope, columns, now()));
+    let drains: Vec<LaneDrain> = site.drains.objects().cloned().collect();
+    let text = |scope: &Scope, columns| Screen::pipe().text(&lines(&drains, scope, columns, now()));
     golden::compare("drain-list.txt", &text(&here, Columns::Usual));
     golden::compare("drain-list-wide.txt", &text(&Scope::Everywhere, Columns::Wide));
-    let drains = Drains { drains: site.drains.iter().map(Row::of).collect() };
+    let drains = Drains { drains: site.drains.objects().map(Row::of).collect() };
     golden::compare("drain-list.json", &output::document(Format::Json, &drains).unwrap());
 }
 
@@ -91,7 +92,8 @@ fn only_a_persons_claim_is_released_by_a_person() {
     assert_eq!(release::releasable(&operators).unwrap_err().category(), "operator-made");
     let own = drain(&site, "by-hand-bl2-trad-04-x7k2p");
     assert!(release::releasable(&own).is_ok());
-    assert_eq!(release::after(&own, &site.lanes), ["Lane/bl2-trad-04 reopens."]);
+    let lanes: Vec<Lane> = site.lanes.objects().cloned().collect();
+    assert_eq!(release::after(&own, &lanes), ["Lane/bl2-trad-04 reopens."]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Reads sites from the API server: one list a kind, all at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kalong_crds::{ApiObject, Kind, for_each_kind};
+use kalong_rules::snapshot::Tabled;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
@@ -42,12 +44,11 @@ pub(crate) async fn load(client: &Client, scope: &Scope) -> Result<(Vec<Site>, V
     macro_rules! load_each {
         ($($kind:ident { $list:ident $($facts:tt)* })+) => {
             let ($($list,)+) = futures::try_join!($(list::<kalong_crds::$kind>(client, scope)),+)?;
-            $(take($list, &mut sites, &mut skipped, |site| &mut site.$list);)+
+            $(take($list, &mut sites, &mut skipped);)+
         };
     }
     for_each_kind!(load_each);
-    let mut sites: Vec<Site> = sites.into_values().collect();
-    sites.iter_mut().for_each(Site::index);
+    let sites: Vec<Site> = sites.into_values().collect();
     if skipped.len() == Kind::ALL.len() && skipped.iter().all(|u| u.why == NOT_INSTALLED) {
         return Err(CallError::NotInstalled);
     }
@@ -86,19 +87,14 @@ async fn list<K: ApiObject>(client: &Client, scope: &Scope) -> Result<Listed<K>,
 }
 
 /// Sorts the objects of one kind into their sites.
-fn take<K: ApiObject>(
-    listed: Listed<K>,
-    sites: &mut BTreeMap<String, Site>,
-    skipped: &mut Vec<Skipped>,
-    list: fn(&mut Site) -> &mut Vec<K>,
-) {
+fn take<K: Tabled>(listed: Listed<K>, sites: &mut BTreeMap<String, Site>, skipped: &mut Vec<Skipped>) {
     match listed {
         Err(why) => skipped.push(Skipped { kind: K::KIND, why }),
         Ok(objects) => {
             for object in objects {
                 let namespace = object.namespace().unwrap_or_default();
                 let site = sites.entry(namespace).or_insert_with_key(|name| Site::new(name));
-                list(site).push(object);
+                site.snapshot.upsert(Arc::new(object));
             }
         }
     }
@@ -123,13 +119,14 @@ pub(crate) mod fixture {
         let mut site = Site::new("mong-cai");
         for item in list["items"].as_array_mut().unwrap() {
             change(item);
-            fn put<K: ApiObject>(item: &Value, list: &mut Vec<K>) {
-                list.push(serde_json::from_value(item.clone()).unwrap_or_else(|e| panic!("{e}: {item}")));
+            fn put<K: Tabled>(item: &Value, site: &mut Site) {
+                let object: K = serde_json::from_value(item.clone()).unwrap_or_else(|e| panic!("{e}: {item}"));
+                site.snapshot.upsert(Arc::new(object));
             }
             macro_rules! put_each {
                 ($($kind:ident { $list:ident $($facts:tt)* })+) => {
                     match item["kind"].as_str().unwrap() {
-                        $(stringify!($kind) => put(item, &mut site.$list),)+
+                        $(stringify!($kind) => put::<kalong_crds::$kind>(item, &mut site),)+
                         "Gone" => {}
                         other => panic!("no place for {other}"),
                     }
@@ -137,7 +134,6 @@ pub(crate) mod fixture {
             }
             for_each_kind!(put_each);
         }
-        site.index();
         site
     }
 }

@@ -65,13 +65,13 @@ impl RelationCollector<'_> {
     }
 
     fn users(&mut self, relation: &str, wanted: impl Fn(&kalong_crds::Device) -> bool) {
-        let found = self.site.devices.iter().filter(|d| wanted(d)).map(crate::site::AsView::view).collect();
+        let found = self.site.devices.objects().filter(|d| wanted(d)).map(crate::site::AsView::view).collect();
         let nodes = devices(self.site, found, self.width);
         self.nodes(relation, nodes);
     }
 
     fn drains(&mut self, relation: &str, wanted: impl Fn(&kalong_crds::LaneDrain) -> bool) {
-        let names: Vec<String> = self.site.drains.iter().filter(|d| wanted(d)).map(ResourceExt::name_any).collect();
+        let names: Vec<String> = self.site.drains.objects().filter(|d| wanted(d)).map(ResourceExt::name_any).collect();
         for name in names {
             self.one(relation, Kind::LaneDrain, &name);
         }
@@ -149,7 +149,8 @@ impl RelationCollector<'_> {
         if let Some(controller) = self.site.controller(lane) {
             self.one("run by", Kind::EdgeAgent, controller.spec.agent_ref.as_str());
         }
-        let serving = self.site.stations.iter().filter(|s| s.spec.serves_lanes.iter().any(|l| l.name.as_str() == name));
+        let serving =
+            self.site.stations.objects().filter(|s| s.spec.serves_lanes.iter().any(|l| l.name.as_str() == name));
         for station in serving.map(ResourceExt::name_any).collect::<Vec<_>>() {
             self.one("served by", Kind::InspectionStation, &station);
         }
@@ -206,14 +207,15 @@ impl RelationCollector<'_> {
 
     fn agent(&mut self, name: &str) {
         let site = self.site;
-        let run = site.lanes.iter().filter(|l| site.controller(l).is_some_and(|c| c.spec.agent_ref.as_str() == name));
+        let run =
+            site.lanes.objects().filter(|l| site.controller(l).is_some_and(|c| c.spec.agent_ref.as_str() == name));
         let run = super::fold::lanes(site, run.map(crate::site::AsView::view).collect(), self.width);
         self.nodes("runs", run);
         self.users("reaches", |d| d.spec.agent_ref.as_str() == name);
-        let heard = site.igvs.iter().filter(|i| i.spec.agent_ref.as_str() == name).map(crate::site::AsView::view);
+        let heard = site.igvs.objects().filter(|i| i.spec.agent_ref.as_str() == name).map(crate::site::AsView::view);
         let heard = fold(site, heard, self.width, |_, health| word(health, "seen"));
         self.nodes("hears", heard);
-        for link in site.links.iter().filter(|l| l.spec.agent_ref.as_str() == name) {
+        for link in site.links.objects().filter(|l| l.spec.agent_ref.as_str() == name) {
             self.one("carries", Kind::BilateralLink, &link.name_any());
         }
     }

@@ -90,7 +90,7 @@ fn branches(site: &Site, width: Width) -> Vec<Node> {
 
 /// The stages of this site: declared ones, named ones that do not exist, and none.
 fn groups(site: &Site) -> Vec<Option<String>> {
-    let mut names: BTreeSet<Option<String>> = site.phases.iter().map(|p| Some(p.name_any())).collect();
+    let mut names: BTreeSet<Option<String>> = site.phases.objects().map(|p| Some(p.name_any())).collect();
     let staged = [
         Kind::Crossing,
         Kind::Lane,
@@ -141,16 +141,16 @@ pub(super) fn stage(site: &Site, phase: Option<String>, width: Width) -> Node {
 
 /// The crossings at which something of a stage is.
 fn crossings(site: &Site, phase: Option<&str>) -> BTreeSet<String> {
-    let own = site.crossings.iter().filter(|c| c.spec.phase.as_ref().map(|p| p.as_str()) == phase);
+    let own = site.crossings.objects().filter(|c| c.spec.phase.as_ref().map(|p| p.as_str()) == phase);
     let mut names: BTreeSet<String> = own.map(ResourceExt::name_any).collect();
     if let Some(declared) = phase.and_then(|name| named(&site.phases, name)) {
         names.extend(declared.spec.crossings.iter().map(|c| c.0.clone()));
     }
     let is = |p: &Option<kalong_crds::units::Name>| p.as_ref().map(|p| p.as_str()) == phase;
-    names.extend(site.lanes.iter().filter(|l| is(&l.spec.phase)).map(|l| l.spec.crossing_ref.0.clone()));
-    names.extend(site.stations.iter().filter(|s| is(&s.spec.phase)).map(|s| s.spec.crossing_ref.0.clone()));
-    names.extend(site.igvs.iter().filter(|i| is(&i.spec.phase)).map(|i| i.spec.crossing_ref.0.clone()));
-    names.extend(site.links.iter().filter(|l| is(&l.spec.phase)).map(|l| l.spec.crossing_ref.0.clone()));
+    names.extend(site.lanes.objects().filter(|l| is(&l.spec.phase)).map(|l| l.spec.crossing_ref.0.clone()));
+    names.extend(site.stations.objects().filter(|s| is(&s.spec.phase)).map(|s| s.spec.crossing_ref.0.clone()));
+    names.extend(site.igvs.objects().filter(|i| is(&i.spec.phase)).map(|i| i.spec.crossing_ref.0.clone()));
+    names.extend(site.links.objects().filter(|l| is(&l.spec.phase)).map(|l| l.spec.crossing_ref.0.clone()));
     names
 }
 

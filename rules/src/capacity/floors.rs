@@ -1,4 +1,4 @@
-//! What counts as open, and which floors would break.
+//! Which lanes count as open, and which floors break.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,26 +7,26 @@ use kalong_crds::condition::ConditionStatus;
 use kalong_crds::lane::{Admission, LaneAdmission};
 
 use super::{CapacitySnapshot, Claim, Floor, Group, LaneFacts};
-use crate::kit::life::LifecycleStage;
+use crate::lifecycle::LifecycleStage;
 
-/// Why a lane is no capacity.
+/// Why a lane does not count as capacity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lost {
     /// Its phase is not open.
     NotInService,
-    /// A claim holds it, or is about to.
+    /// This claim holds it, or is about to.
     Held(String),
-    /// It is declared Closed.
+    /// Its spec declares it Closed.
     Closed,
-    /// An interlock keeps it closed.
+    /// An open interlock keeps it closed.
     Interlocked,
-    /// Nobody can tell what it does.
+    /// Its agent is not heard, or does not know what its controller does.
     Unknown,
-    /// It admits no traffic, although it is declared Open.
+    /// It is declared Open and reports this instead.
     NotOpen(LaneAdmission),
-    /// It is open and cannot serve.
+    /// It is open and its condition Available is False.
     Broken,
-    /// Its agent has not confirmed yet what it was told last.
+    /// Its agent has not confirmed its last order.
     Unconfirmed,
 }
 
@@ -48,13 +48,13 @@ impl fmt::Display for Lost {
 /// A floor that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breach {
-    /// The floor.
+    /// The floor that breaks.
     pub floor: Floor,
-    /// Lanes that are left.
+    /// Open lanes that are left, as a count.
     pub lanes: i64,
     /// Rated capacity that is left, in passages an hour.
     pub passages_per_hour: i64,
-    /// The lanes in service that do not count, and why.
+    /// Lanes of its group that are in service and do not count, with the reason.
     pub lost: Vec<(String, Lost)>,
 }
 
@@ -72,12 +72,12 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Why this lane is no capacity now; none when it is.
-pub fn loss(picture: &CapacitySnapshot, name: &str, lane: &LaneFacts) -> Option<Lost> {
-    lost(&picture.accepted.iter().collect::<Vec<_>>(), name, lane)
+/// Why this lane does not count as capacity now; none when it does.
+pub fn loss(snapshot: &CapacitySnapshot, name: &str, lane: &LaneFacts) -> Option<Lost> {
+    lost(&snapshot.accepted.iter().collect::<Vec<_>>(), name, lane)
 }
 
-/// What is charged first stands first: whatever is broken, unknown, closed or claimed is gone before anybody asks for more.
+/// The first reason that applies: a lane that is claimed, closed, broken or unknown is charged before any claim asks for more.
 pub(super) fn lost(accepted: &[&Claim], name: &str, lane: &LaneFacts) -> Option<Lost> {
     if lane.life != LifecycleStage::InService {
         return Some(Lost::NotInService);
@@ -104,26 +104,26 @@ fn holder<'a>(accepted: &[&'a Claim], lane: &str) -> Option<&'a Claim> {
     accepted.iter().find(|claim| claim.lanes.contains(lane)).copied()
 }
 
-/// The floors that do not hold once these lanes are taken away too; all floors of the picture are looked at.
-pub fn floors_broken(picture: &CapacitySnapshot, taken: &BTreeSet<String>) -> Vec<Breach> {
-    let accepted: Vec<_> = picture.accepted.iter().collect();
-    picture.floors.iter().filter_map(|floor| breach(picture, &accepted, floor, taken)).collect()
+/// The floors that do not hold once these lanes are taken away too; judges every floor of the snapshot.
+pub fn floors_broken(snapshot: &CapacitySnapshot, taken: &BTreeSet<String>) -> Vec<Breach> {
+    let accepted: Vec<_> = snapshot.accepted.iter().collect();
+    snapshot.floors.iter().filter_map(|floor| breach(snapshot, &accepted, floor, taken)).collect()
 }
 
 /// The floors of these groups that do not hold once these lanes are taken away too.
 pub(super) fn broken_among(
-    picture: &CapacitySnapshot,
+    snapshot: &CapacitySnapshot,
     accepted: &[&Claim],
     groups: &BTreeSet<&Group>,
     taken: &BTreeSet<String>,
 ) -> Vec<Breach> {
-    let concerned = picture.floors.iter().filter(|floor| groups.contains(&floor.group));
-    concerned.filter_map(|floor| breach(picture, accepted, floor, taken)).collect()
+    let concerned = snapshot.floors.iter().filter(|floor| groups.contains(&floor.group));
+    concerned.filter_map(|floor| breach(snapshot, accepted, floor, taken)).collect()
 }
 
-fn breach(picture: &CapacitySnapshot, accepted: &[&Claim], floor: &Floor, taken: &BTreeSet<String>) -> Option<Breach> {
+fn breach(snapshot: &CapacitySnapshot, accepted: &[&Claim], floor: &Floor, taken: &BTreeSet<String>) -> Option<Breach> {
     let (mut lanes, mut passages_per_hour, mut missing) = (0, 0, Vec::new());
-    for (name, lane) in picture.lanes.iter().filter(|(_, lane)| lane.group == floor.group) {
+    for (name, lane) in snapshot.lanes.iter().filter(|(_, lane)| lane.group == floor.group) {
         match lost(accepted, name, lane) {
             Some(Lost::NotInService) => {}
             Some(why) => missing.push((name.clone(), why)),

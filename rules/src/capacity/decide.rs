@@ -1,4 +1,4 @@
-//! Who may drain next.
+//! Whether a claim is accepted now, or which other claim or floor it waits for.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -8,40 +8,41 @@ use kalong_crds::lane_drain::DrainClass;
 
 use super::floors::{Lost, broken_among};
 use super::{Breach, CapacitySnapshot, Claim, Decision, Group, LaneFacts, Wait};
-use crate::kit::life::LifecycleStage;
+use crate::lifecycle::LifecycleStage;
 
-/// What becomes of this claim now.
+/// Decides whether this claim is accepted now.
 ///
 /// An Emergency is accepted whatever breaks. A Change is accepted when every floor that it touches holds after it and no other lane of
-/// the same crossing, service and direction is drained for a change. Claims that wait and go first are charged as if they were accepted
-/// already if they could be, so the order of passes decides nothing; but only what really is accepted makes a lane free of charge.
-pub fn decide(picture: &CapacitySnapshot, claim: &Claim) -> Decision {
-    let mut charged: Vec<&Claim> = picture.accepted.iter().collect();
+/// the same crossing, service and direction is drained for a change. Waiting claims of a higher rank
+/// are charged as if they were accepted if they could be, so that the order of reconciles decides nothing; but only a claim that is accepted
+/// makes a lane free of charge.
+pub fn decide(snapshot: &CapacitySnapshot, claim: &Claim) -> Decision {
+    let mut charged: Vec<&Claim> = snapshot.accepted.iter().collect();
     if claim.class == DrainClass::Emergency {
-        let broken = broken_among(picture, &charged, &costly(picture, claim), &claim.lanes);
+        let broken = broken_among(snapshot, &charged, &costly(snapshot, claim), &claim.lanes);
         return if broken.is_empty() { Decision::Accept } else { Decision::AcceptBreaking(broken) };
     }
     let mut ahead: Vec<&Claim> =
-        picture.waiting.iter().filter(|other| other.name != claim.name && rank(other) < rank(claim)).collect();
+        snapshot.waiting.iter().filter(|other| other.name != claim.name && rank(other) < rank(claim)).collect();
     ahead.sort_by_key(|other| rank(other));
     for other in ahead {
-        if other.class == DrainClass::Emergency || judge(picture, &charged, other).is_ok() {
+        if other.class == DrainClass::Emergency || judge(snapshot, &charged, other).is_ok() {
             charged.push(other);
         }
     }
-    match judge(picture, &charged, claim) {
+    match judge(snapshot, &charged, claim) {
         Ok(()) => Decision::Accept,
         Err(wait) => Decision::Wait(wait),
     }
 }
 
-/// The smallest goes first: emergencies, then by priority, age and name.
+/// The smallest rank is accepted first: emergencies, then by priority, age and name.
 fn rank(claim: &Claim) -> (Reverse<DrainClass>, Reverse<i64>, i64, &str) {
     (Reverse(claim.class), Reverse(claim.priority), claim.created, &claim.name)
 }
 
-fn judge(picture: &CapacitySnapshot, charged: &[&Claim], claim: &Claim) -> Result<(), Wait> {
-    let lanes = || claim.lanes.iter().filter_map(|name| picture.lanes.get(name).map(|lane| (name, lane)));
+fn judge(snapshot: &CapacitySnapshot, charged: &[&Claim], claim: &Claim) -> Result<(), Wait> {
+    let lanes = || claim.lanes.iter().filter_map(|name| snapshot.lanes.get(name).map(|lane| (name, lane)));
     if let Some((name, _)) = lanes().find(|(_, lane)| lane.life == LifecycleStage::UnknownPhase) {
         return Err(Wait {
             code: BlockCode::MissingReference,
@@ -51,11 +52,11 @@ fn judge(picture: &CapacitySnapshot, charged: &[&Claim], claim: &Claim) -> Resul
             ),
         });
     }
-    if let Some(breach) = broken_among(picture, charged, &costly(picture, claim), &claim.lanes).first() {
+    if let Some(breach) = broken_among(snapshot, charged, &costly(snapshot, claim), &claim.lanes).first() {
         return Err(floor_wait(breach));
     }
-    let turns: BTreeSet<&Group> = lanes().filter(|(n, l)| takes_turn(picture, n, l)).map(|(_, l)| &l.group).collect();
-    match charged.iter().find_map(|other| in_turn(picture, other, claim, &turns).map(|lane| (other, lane))) {
+    let turns: BTreeSet<&Group> = lanes().filter(|(n, l)| takes_turn(snapshot, n, l)).map(|(_, l)| &l.group).collect();
+    match charged.iter().find_map(|other| in_turn(snapshot, other, claim, &turns).map(|lane| (other, lane))) {
         None => Ok(()),
         Some((other, lane)) => Err(Wait {
             code: BlockCode::DrainInProgress,
@@ -69,9 +70,9 @@ fn judge(picture: &CapacitySnapshot, charged: &[&Claim], claim: &Claim) -> Resul
 }
 
 /// The groups that lose something by this claim: a lane that is closed for good, or held already, costs nothing.
-fn costly<'a>(picture: &'a CapacitySnapshot, claim: &Claim) -> BTreeSet<&'a Group> {
-    let held = |lane: &str| picture.accepted.iter().any(|claim| claim.lanes.contains(lane));
-    let lanes = claim.lanes.iter().filter_map(|name| picture.lanes.get(name).map(|lane| (name, lane)));
+fn costly<'a>(snapshot: &'a CapacitySnapshot, claim: &Claim) -> BTreeSet<&'a Group> {
+    let held = |lane: &str| snapshot.accepted.iter().any(|claim| claim.lanes.contains(lane));
+    let lanes = claim.lanes.iter().filter_map(|name| snapshot.lanes.get(name).map(|lane| (name, lane)));
     lanes.filter(|(name, lane)| serves(lane) && !held(name)).map(|(_, lane)| &lane.group).collect()
 }
 
@@ -82,14 +83,15 @@ fn serves(lane: &LaneFacts) -> bool {
 
 /// Whether a change of this lane needs the turn of its group. A lane that a change holds already has it; one that an emergency holds
 /// does not: when the emergency ends, the change would keep a second lane of the group closed.
-fn takes_turn(picture: &CapacitySnapshot, name: &str, lane: &LaneFacts) -> bool {
-    let changing = picture.accepted.iter().any(|claim| claim.class == DrainClass::Change && claim.lanes.contains(name));
+fn takes_turn(snapshot: &CapacitySnapshot, name: &str, lane: &LaneFacts) -> bool {
+    let changing =
+        snapshot.accepted.iter().any(|claim| claim.class == DrainClass::Change && claim.lanes.contains(name));
     serves(lane) && !changing
 }
 
 /// A lane that this other claim drains for a change in one of these groups, and that the claim itself does not concern.
 fn in_turn<'a>(
-    picture: &CapacitySnapshot,
+    snapshot: &CapacitySnapshot,
     other: &'a Claim,
     claim: &Claim,
     turns: &BTreeSet<&Group>,
@@ -101,10 +103,10 @@ fn in_turn<'a>(
         .lanes
         .iter()
         .filter(|name| !claim.lanes.contains(*name))
-        .find(|name| picture.lanes.get(*name).is_some_and(|lane| serves(lane) && turns.contains(&lane.group)))
+        .find(|name| snapshot.lanes.get(*name).is_some_and(|lane| serves(lane) && turns.contains(&lane.group)))
 }
 
-/// On whom the wait for a floor is: the claim that holds a lane, else the lane that is lost, else the floor itself.
+/// A wait for a floor names the claim that holds one of its lanes, else a lane that is lost, else the crossing.
 fn floor_wait(breach: &Breach) -> Wait {
     let held = breach.lost.iter().find_map(|(_, why)| match why {
         Lost::Held(claim) => Some(format!("LaneDrain/{claim}")),

@@ -1,4 +1,6 @@
-//! What counts and who goes next, case by case. What holds in every case is in `lane_drain/tests/histories.rs`.
+//! What counts and which claim is next, case by case. What holds in every case is proven by `controllers/src/lane_drain/tests/histories.rs`.
+
+mod counting;
 
 use std::collections::BTreeSet;
 
@@ -8,7 +10,7 @@ use kalong_crds::lane::{Admission, Direction, LaneAdmission, Service};
 use kalong_crds::lane_drain::DrainClass;
 
 use super::{CapacitySnapshot, Claim, Decision, Floor, Group, LaneFacts, Lost, decide, floors_broken, loss};
-use crate::kit::life::LifecycleStage;
+use crate::lifecycle::LifecycleStage;
 
 fn group() -> Group {
     Group { crossing: "bac-luan-2".into(), service: Service::Smart, direction: Direction::Outbound }
@@ -37,7 +39,7 @@ fn floor(min_lanes: i64, min_passages_per_hour: i64) -> Floor {
     Floor { group: group(), min_lanes, min_passages_per_hour }
 }
 
-fn picture(lanes: Vec<(&str, LaneFacts)>, floors: Vec<Floor>) -> CapacitySnapshot {
+fn snapshot(lanes: Vec<(&str, LaneFacts)>, floors: Vec<Floor>) -> CapacitySnapshot {
     let lanes = lanes.into_iter().map(|(name, lane)| (name.to_owned(), lane)).collect();
     CapacitySnapshot { floors, lanes, accepted: vec![], waiting: vec![] }
 }
@@ -76,16 +78,16 @@ fn only_what_surely_serves_is_capacity() {
 fn floor_holds_at_its_bound_in_lanes_and_in_passages() {
     let lanes = || vec![("a", open()), ("b", open()), ("c", open())];
     let change = claim("d", &["a"]);
-    assert_eq!(decide(&picture(lanes(), vec![floor(2, 80)]), &change), Decision::Accept);
-    let (code, subject) = waits(decide(&picture(lanes(), vec![floor(2, 81)]), &change));
+    assert_eq!(decide(&snapshot(lanes(), vec![floor(2, 80)]), &change), Decision::Accept);
+    let (code, subject) = waits(decide(&snapshot(lanes(), vec![floor(2, 81)]), &change));
     assert_eq!((code, subject.as_str()), (BlockCode::CapacityFloor, "Crossing/bac-luan-2"));
-    assert_eq!(waits(decide(&picture(lanes(), vec![floor(3, 0)]), &change)).0, BlockCode::CapacityFloor);
+    assert_eq!(waits(decide(&snapshot(lanes(), vec![floor(3, 0)]), &change)).0, BlockCode::CapacityFloor);
 }
 
 #[test]
 fn floor_that_is_broken_already_refuses_every_change_of_an_open_lane() {
     let broken = LaneFacts { available: ConditionStatus::False, ..open() };
-    let ctx = picture(vec![("a", broken), ("z", closed())], vec![floor(1, 0)]);
+    let ctx = snapshot(vec![("a", broken), ("z", closed())], vec![floor(1, 0)]);
     assert_eq!(waits(decide(&ctx, &claim("d", &["a"]))), (BlockCode::CapacityFloor, "Lane/a".into()));
     assert_eq!(decide(&ctx, &claim("d", &["z"])), Decision::Accept, "a closed lane costs nothing");
 }
@@ -94,22 +96,22 @@ fn floor_that_is_broken_already_refuses_every_change_of_an_open_lane() {
 fn floor_of_another_direction_is_not_asked() {
     let other = Group { direction: Direction::Inbound, ..group() };
     let floors = vec![Floor { group: other, min_lanes: 5, min_passages_per_hour: 0 }];
-    assert_eq!(decide(&picture(vec![("a", open())], floors), &claim("d", &["a"])), Decision::Accept);
+    assert_eq!(decide(&snapshot(vec![("a", open())], floors), &claim("d", &["a"])), Decision::Accept);
 }
 
 #[test]
 fn emergency_is_accepted_and_names_what_breaks() {
-    let ctx = picture(vec![("a", open()), ("b", open())], vec![floor(2, 0)]);
+    let ctx = snapshot(vec![("a", open()), ("b", open())], vec![floor(2, 0)]);
     let emergency = Claim { class: DrainClass::Emergency, ..claim("d", &["a"]) };
     let Decision::AcceptBreaking(broken) = decide(&ctx, &emergency) else { panic!("it waits") };
     let words = "Smart Outbound at bac-luan-2: 1 of 2 lanes and 40 of 0 passages an hour would be left";
     assert_eq!(broken[0].to_string(), words);
-    assert_eq!(decide(&picture(vec![("a", open())], vec![]), &emergency), Decision::Accept);
+    assert_eq!(decide(&snapshot(vec![("a", open())], vec![]), &emergency), Decision::Accept);
 }
 
 #[test]
 fn change_of_a_lane_that_an_emergency_holds_still_waits_for_its_turn() {
-    let mut ctx = picture(vec![("a", open()), ("b", open())], vec![]);
+    let mut ctx = snapshot(vec![("a", open()), ("b", open())], vec![]);
     ctx.accepted = vec![Claim { class: DrainClass::Emergency, ..claim("flood", &["a"]) }, claim("d", &["b"])];
     // Else both lanes would be closed for changes when the flood is over.
     assert_eq!(waits(decide(&ctx, &claim("e", &["a"]))), (BlockCode::DrainInProgress, "LaneDrain/d".into()));
@@ -119,32 +121,32 @@ fn change_of_a_lane_that_an_emergency_holds_still_waits_for_its_turn() {
 
 #[test]
 fn claim_that_goes_first_is_charged_and_makes_nothing_free() {
-    let mut ctx = picture(vec![("a", open()), ("b", open())], vec![floor(1, 0)]);
+    let mut ctx = snapshot(vec![("a", open()), ("b", open())], vec![floor(1, 0)]);
     ctx.waiting = vec![Claim { priority: 200, ..claim("first", &["a"]) }];
     let (code, subject) = waits(decide(&ctx, &claim("second", &["b"])));
     assert_eq!((code, subject.as_str()), (BlockCode::CapacityFloor, "LaneDrain/first"));
     ctx.floors = vec![floor(2, 0)];
     let (code, _) = waits(decide(&ctx, &claim("second", &["a"])));
     assert_eq!(code, BlockCode::CapacityFloor, "the lane is not free before the first claim is accepted");
-    assert_eq!(decide(&picture(vec![("a", open())], vec![]), &claim("second", &["a"])), Decision::Accept);
+    assert_eq!(decide(&snapshot(vec![("a", open())], vec![]), &claim("second", &["a"])), Decision::Accept);
 }
 
 #[test]
 fn claim_that_cannot_go_now_keeps_nobody_waiting() {
-    let mut ctx = picture(vec![("a", open()), ("b", open())], vec![floor(1, 0)]);
+    let mut ctx = snapshot(vec![("a", open()), ("b", open())], vec![floor(1, 0)]);
     ctx.waiting = vec![Claim { priority: 1000, ..claim("works", &["a", "b"]) }];
     assert_eq!(decide(&ctx, &claim("d", &["a"])), Decision::Accept);
 }
 
 #[test]
 fn lane_of_a_phase_that_does_not_exist_is_left_alone() {
-    let ctx = picture(vec![("a", LaneFacts { life: LifecycleStage::UnknownPhase, ..open() })], vec![]);
+    let ctx = snapshot(vec![("a", LaneFacts { life: LifecycleStage::UnknownPhase, ..open() })], vec![]);
     assert_eq!(waits(decide(&ctx, &claim("d", &["a"]))).0, BlockCode::MissingReference);
 }
 
 #[test]
 fn broken_floors_are_found_without_any_claim() {
-    let ctx = picture(vec![("a", open()), ("b", closed())], vec![floor(2, 0), floor(1, 0)]);
+    let ctx = snapshot(vec![("a", open()), ("b", closed())], vec![floor(2, 0), floor(1, 0)]);
     let broken = floors_broken(&ctx, &BTreeSet::new());
     assert_eq!((broken.len(), broken[0].lanes), (1, 1));
     assert_eq!(broken[0].lost, vec![("b".to_owned(), Lost::Closed)]);
