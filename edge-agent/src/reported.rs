@@ -208,10 +208,7 @@ mod tests {
             state: ItemState::Applied,
             reason: String::new(),
             message: message.into(),
-            device: None,
-            lane: None,
-            igv: None,
-            link: None,
+            body: None,
         }
     }
 

@@ -120,7 +120,7 @@ async fn lost_broker_is_said_and_what_is_retained_is_heard_when_it_is_back() {
     let address = broker.address.clone();
     drop(broker);
     let told = site.until_igv("q-1", |r| !r.broker).await;
-    assert_eq!(told.igv.unwrap().connection, VehicleConnection::Online, "nobody said otherwise");
+    assert_eq!(told.igv().unwrap().connection, VehicleConnection::Online, "nobody said otherwise");
     let broker = Broker::start_at(&address).await;
     // The last will of a vehicle that broke meanwhile, with its old time and number.
     say(&broker, "q-1", "connection", Retained::Yes, json!({ "headerId": 0, "connectionState": "CONNECTIONBROKEN" }));
@@ -189,7 +189,7 @@ async fn broker_that_cannot_be_one_is_rejected_and_the_others_are_heard() {
     site.tell(&[wrong, igv_item("q-2", &broker.address)]).await;
     site.until_igv("q-2", |r| r.broker).await;
     let told = site.item("q-1").unwrap();
-    assert_eq!((told.state, told.reason.as_str(), told.igv), (ItemState::Rejected, "InvalidSpec", None));
+    assert_eq!((told.state, told.reason.as_str(), told.igv()), (ItemState::Rejected, "InvalidSpec", None));
 }
 
 #[tokio::test]

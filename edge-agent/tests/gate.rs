@@ -151,7 +151,7 @@ async fn gate() -> Instrument {
 }
 
 async fn until_lane(session: &mut Session, mut fits: impl FnMut(&LaneReport) -> bool) {
-    session.reported(|r| r.items.iter().filter_map(|i| i.lane.as_ref()).any(&mut fits)).await;
+    session.reported(|r| r.items.iter().filter_map(|i| i.lane()).any(&mut fits)).await;
 }
 
 async fn counted(session: &mut Session, count: u64) -> LaneCounters {

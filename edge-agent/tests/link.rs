@@ -280,5 +280,5 @@ async fn files_over_an_air_gap_are_no_contact_and_a_bad_address_is_rejected() {
     gateway.until_link("files", |r| *r == SILENT).await;
     until(|| gateway.item("bad").is_some(), || "nothing".to_owned()).await;
     let bad = gateway.item("bad").unwrap();
-    assert_eq!((bad.state, bad.reason.as_str(), bad.link), (ItemState::Rejected, "InvalidSpec", None));
+    assert_eq!((bad.state, bad.reason.as_str(), bad.link()), (ItemState::Rejected, "InvalidSpec", None));
 }

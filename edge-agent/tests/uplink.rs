@@ -61,7 +61,7 @@ async fn whole_comes_first_and_what_is_told_is_held_confirmed_and_survives_a_kil
     assert_eq!(fence, Some((1, 1)));
     let device = device.unwrap();
     assert_eq!((device.state, device.applied), (ItemState::Applying, 0));
-    assert!(device.device.as_ref().is_some_and(|d| !d.connected && d.health.is_none()));
+    assert!(device.device().is_some_and(|d| !d.connected && d.health.is_none()));
     let beat = session.until(|up, payload| (up == Up::Beat).then(|| Beat::parse(payload).unwrap())).await;
     assert_eq!((beat.epoch, beat.desired), (epoch, rev_of(&items)));
 

@@ -24,7 +24,7 @@ impl Decision {
 
     /// Whether the gateway is known to contact no peer: it said so, or there is no box that could.
     pub(super) fn is_cut(&self, observed: &Observed) -> bool {
-        let report = observed.agent.report.as_ref().and_then(|report| report.link.as_ref());
+        let report = observed.agent.report.as_ref().and_then(|report| report.link());
         let said = report.is_some_and(|link| !link.contacting);
         self.mode == LinkMode::Cut && ((self.is_confirmed(observed) && said) || observed.agent.is_unenrolled())
     }

@@ -29,7 +29,7 @@ impl Observed {
 
     /// What a live gateway says of the link.
     pub(super) fn live_report(&self) -> Option<&LinkReport> {
-        self.agent.live_report()?.link.as_ref()
+        self.agent.live_report()?.link()
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn realised(observed: &Observed, decision: &Decision) -> Option<Readi
             let say = format!("Agent {} still contacts the peer and is ending it.", agent.name);
             Readiness::Converging(Reason::Applying, say)
         }),
-        failed(report).filter(|_| report.link.is_none()),
+        failed(report).filter(|_| report.link().is_none()),
     ])
 }
 

@@ -8,7 +8,7 @@ use kalong_crds::bilateral_link::BilateralLinkStatus;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::order::{LinkMode, LinkOrder};
-use kalong_crds::wire::reported::{ItemState, LinkReport, PeerClock, ReportedItem};
+use kalong_crds::wire::reported::{ItemState, LinkReport, PeerClock, ReportBody, ReportedItem};
 use kalong_crds::{BilateralLink, BlockCode, FINALIZER};
 use serde_json::{Value, json};
 
@@ -112,10 +112,7 @@ fn report(item: &Item, link: LinkReport) -> ReportedItem {
         state: ItemState::Applied,
         reason: String::new(),
         message: String::new(),
-        device: None,
-        lane: None,
-        igv: None,
-        link: Some(link),
+        body: Some(ReportBody::Link(link)),
     }
 }
 

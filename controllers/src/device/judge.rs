@@ -130,7 +130,7 @@ pub(super) fn realised(observed: &Observed, known: Knowledge<'_>) -> Option<Read
 }
 
 fn item(report: &ReportedItem, agent: &str) -> Option<Readiness> {
-    let connected = report.device.as_ref().is_some_and(|d| d.connected);
+    let connected = report.device().is_some_and(|d| d.connected);
     match report.state {
         ItemState::Rejected => {
             Some(Readiness::Stuck(reason_of(report, Reason::RejectedByAgent), report.message.clone()))
@@ -155,7 +155,7 @@ fn item(report: &ReportedItem, agent: &str) -> Option<Readiness> {
 }
 
 fn in_change(report: &ReportedItem) -> bool {
-    report.device.as_ref().and_then(|d| d.firmware.as_ref()).is_some_and(|f| f.step.touches_device())
+    report.device().and_then(|d| d.firmware.as_ref()).is_some_and(|f| f.step.touches_device())
 }
 
 fn reason_of(report: &ReportedItem, otherwise: Reason) -> Reason {
@@ -165,7 +165,7 @@ fn reason_of(report: &ReportedItem, otherwise: Reason) -> Reason {
 /// How far the attempt is, if one is under way or ended without success.
 fn attempt(observed: &Observed, report: &ReportedItem) -> Option<Readiness> {
     let wanted = observed.device.spec.firmware.as_ref()?;
-    let device = report.device.as_ref()?;
+    let device = report.device()?;
     let firmware = device.firmware.clone().unwrap_or_default();
     let say = |text: &str| format!("Release {}, attempt {}: {text}", wanted.release, firmware.attempt);
     let why = firmware.last_error.clone().unwrap_or_else(|| report.message.clone());
@@ -277,7 +277,7 @@ fn connected(observed: &Observed, known: Knowledge<'_>) -> ConditionUpdate {
     let kind = ConditionType::Connected;
     match fact(observed, known, kind) {
         Err(otherwise) => otherwise,
-        Ok(report) if report.device.as_ref().is_some_and(|d| d.connected) => {
+        Ok(report) if report.device().is_some_and(|d| d.connected) => {
             ConditionUpdate::yes(kind, Reason::DeviceConnected)
         }
         Ok(_) if observed.disabled() => {
@@ -306,7 +306,7 @@ fn available(observed: &Observed, known: Knowledge<'_>) -> ConditionUpdate {
         Err(otherwise) => return otherwise,
         Ok(report) => report,
     };
-    let device = report.device.clone().unwrap_or_default();
+    let device = report.device().cloned().unwrap_or_default();
     let step = device.firmware.as_ref().map(|f| f.step).unwrap_or_default();
     let health = device.health.clone().unwrap_or_default();
     match step {
@@ -399,11 +399,8 @@ fn calibrated(observed: &Observed, known: Knowledge<'_>) -> ConditionUpdate {
         Err(otherwise) => return otherwise,
         Ok(report) => report,
     };
-    let until = report
-        .device
-        .as_ref()
-        .and_then(|d| d.calibrated_until.as_deref())
-        .and_then(|d| d.parse::<jiff::civil::Date>().ok());
+    let until =
+        report.device().and_then(|d| d.calibrated_until.as_deref()).and_then(|d| d.parse::<jiff::civil::Date>().ok());
     // A day that has begun anywhere counts: an hour between two zones must not take an instrument out of use.
     let today = observed.now.to_zoned(TimeZone::UTC).date();
     match until {

@@ -158,6 +158,6 @@ impl Observed {
 
     /// How far the agent's attempt is.
     pub(super) fn step(&self) -> Option<Step> {
-        Some(self.report.as_ref()?.device.as_ref()?.firmware.as_ref()?.step)
+        Some(self.report.as_ref()?.device()?.firmware.as_ref()?.step)
     }
 }

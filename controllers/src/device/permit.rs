@@ -105,7 +105,7 @@ fn lapsed(observed: &Observed, made: &Made) -> bool {
 }
 
 fn firmware(report: Option<&ReportedItem>) -> Option<&FirmwareStatus> {
-    report?.device.as_ref()?.firmware.as_ref()
+    report?.device()?.firmware.as_ref()
 }
 
 fn stage(observed: &Observed) -> Stage {

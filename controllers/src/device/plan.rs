@@ -119,15 +119,13 @@ fn status(observed: &Observed, told: bool) -> (Option<DeviceStatus>, Option<Dura
         agent: holder(observed, told),
         applied: report.map_or(old.applied, |r| r.applied),
         health: match known {
-            Knowledge::Heard(report) => report.and_then(|r| r.device.as_ref()).and_then(|d| d.health.clone()),
+            Knowledge::Heard(report) => report.and_then(|r| r.device()).and_then(|d| d.health.clone()),
             Knowledge::Wait => old.health.clone(),
             Knowledge::Silent => None,
         },
         firmware,
         guards: match known {
-            Knowledge::Heard(report) => {
-                report.and_then(|r| r.device.as_ref()).map(|d| d.guards.clone()).unwrap_or_default()
-            }
+            Knowledge::Heard(report) => report.and_then(|r| r.device()).map(|d| d.guards.clone()).unwrap_or_default(),
             Knowledge::Wait => old.guards.clone(),
             Knowledge::Silent => Vec::new(),
         },
@@ -144,7 +142,7 @@ fn firmware(
     known: Knowledge<'_>,
 ) -> (Option<FirmwareStatus>, Option<Duration>) {
     let Knowledge::Heard(Some(report)) = known else { return (old.firmware.clone(), None) };
-    let Some(now) = report.device.as_ref().and_then(|d| d.firmware.clone()) else {
+    let Some(now) = report.device().and_then(|d| d.firmware.clone()) else {
         return (old.firmware.clone(), None);
     };
     let Some(said) = &old.firmware else { return (Some(now), None) };

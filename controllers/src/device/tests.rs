@@ -10,7 +10,7 @@ use kalong_crds::device::{DeviceStatus, FirmwareStatus, Health, HealthState, Ste
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::envelope::Clock;
-use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
+use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportBody, ReportedItem};
 use kalong_crds::{Device, DeviceModel, EdgeAgent, FINALIZER, FirmwareRelease, Lane};
 use serde_json::{Value, json};
 
@@ -142,19 +142,23 @@ fn reporting(mut observed: Observed, firmware: FirmwareStatus) -> Observed {
         state: ItemState::Applied,
         reason: String::new(),
         message: String::new(),
-        device: Some(DeviceReport {
+        body: Some(ReportBody::Device(DeviceReport {
             connected: true,
             health: Some(Health::default()),
             firmware: Some(firmware),
             running_digest: None,
             calibrated_until: None,
             guards: Vec::new(),
-        }),
-        lane: None,
-        igv: None,
-        link: None,
+        })),
     }));
     observed
+}
+
+fn facts_of(report: &mut ReportedItem) -> &mut DeviceReport {
+    match &mut report.body {
+        Some(ReportBody::Device(device)) => device,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn with(mut observed: Observed, change: impl FnOnce(&mut ReportedItem)) -> Observed {
@@ -375,7 +379,7 @@ fn step_that_passes_by_is_not_written_and_one_that_lasts_is() {
 fn faulty_device_stays_ready_and_cannot_serve() {
     let observed = with(reporting(observed(), firmware(Step::Idle, "2.0.0")), |report| {
         let health = Health { state: HealthState::Faulty, codes: vec!["Dead".into()] };
-        report.device.as_mut().unwrap().health = Some(health);
+        facts_of(report).health = Some(health);
     });
     let status = status(&observed);
     is(&status, ConditionType::Ready, "True", Reason::InForce);

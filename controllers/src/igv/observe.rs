@@ -32,7 +32,7 @@ impl Observed {
 
     /// What a live agent says of the vehicle.
     pub(super) fn live_report(&self) -> Option<&IgvReport> {
-        self.agent.live_report()?.igv.as_ref()
+        self.agent.live_report()?.igv()
     }
 }
 

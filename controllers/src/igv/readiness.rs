@@ -76,7 +76,7 @@ pub(super) fn realised(observed: &Observed, order: Option<&Item>) -> Option<Read
 }
 
 fn broker_unreachable(observed: &Observed, report: &ReportedItem) -> Option<Readiness> {
-    let reached = report.igv.as_ref().is_some_and(|igv| igv.broker);
+    let reached = report.igv().is_some_and(|igv| igv.broker);
     (!reached).then(|| Readiness::Converging(Reason::FleetUnreachable, conditions::unreachable_broker(observed)))
 }
 

@@ -9,7 +9,7 @@ use kalong_crds::igv::{IGVStatus, Laden, Side, SoftwareVersion, VehicleConnectio
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::order::IgvOrder;
-use kalong_crds::wire::reported::{IgvReport, ItemState, ReportedItem};
+use kalong_crds::wire::reported::{IgvReport, ItemState, ReportBody, ReportedItem};
 use kalong_crds::{FINALIZER, IGV};
 use serde_json::{Value, json};
 
@@ -114,10 +114,7 @@ fn report(item: &Item, igv: IgvReport) -> ReportedItem {
         state: ItemState::Applied,
         reason: String::new(),
         message: String::new(),
-        device: None,
-        lane: None,
-        igv: Some(igv),
-        link: None,
+        body: Some(ReportBody::Igv(igv)),
     }
 }
 

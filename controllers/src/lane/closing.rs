@@ -22,7 +22,7 @@ pub(super) fn declared(observed: &Observed) -> Admission {
 /// What the lane was last known to do; none when nobody has said anything that still counts.
 fn last_known(observed: &Observed) -> Option<LaneAdmission> {
     if let Some(report) = &observed.report {
-        return Some(report.lane.as_ref().map_or(LaneAdmission::Unknown, |lane| lane.admission));
+        return Some(report.lane().map_or(LaneAdmission::Unknown, |lane| lane.admission));
     }
     match observed.liveness() {
         // Its agent holds nothing of the lane: it was never told to open.
@@ -102,7 +102,7 @@ pub(super) fn errands(observed: &Observed) -> (Option<Claim>, Vec<Arc<LaneDrain>
     let pending = is_pending(observed);
     let heard = observed.liveness() == Liveness::Live;
     let stands = observed.made.iter().any(|drain| claim.is(drain));
-    let reported = observed.report.as_ref().and_then(|report| report.lane.as_ref()).map(|lane| lane.admission);
+    let reported = observed.report.as_ref().and_then(|report| report.lane()).map(|lane| lane.admission);
     let shut = matches!(reported, Some(LaneAdmission::Closed | LaneAdmission::Drained));
     let closed = !pending && observed.confirmed() && shut && heard;
     let unwanted = observed.life == LifecycleStage::Planned || declared(observed) == Admission::Open;

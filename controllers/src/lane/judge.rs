@@ -158,7 +158,7 @@ pub(super) fn claimed_by(drain: &LaneDrain) -> String {
 }
 
 fn reported(observed: &Observed) -> Option<&LaneReport> {
-    observed.report.as_ref()?.lane.as_ref()
+    observed.report.as_ref()?.lane()
 }
 
 /// Names of devices whose condition of this type is not True, at most eight.

@@ -94,7 +94,7 @@ fn admission(observed: &Observed, known: Liveness, old: &LaneStatus) -> LaneAdmi
     match known {
         _ if observed.life == LifecycleStage::Planned => LaneAdmission::Closed,
         Liveness::Live => {
-            observed.report.as_ref().and_then(|r| r.lane.as_ref()).map_or(LaneAdmission::Unknown, |l| l.admission)
+            observed.report.as_ref().and_then(|r| r.lane()).map_or(LaneAdmission::Unknown, |l| l.admission)
         }
         Liveness::Pending => old.admission,
         Liveness::Lost => LaneAdmission::Unknown,

@@ -9,7 +9,7 @@ use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::{LaneHold, LaneOrder};
-use kalong_crds::wire::reported::{ItemState, LaneReport, ReportedItem};
+use kalong_crds::wire::reported::{ItemState, LaneReport, ReportBody, ReportedItem};
 use kalong_crds::{Device, FINALIZER, Lane, LaneDrain};
 use serde_json::{Value, json};
 
@@ -122,10 +122,7 @@ fn report(item: &Item, admission: LaneAdmission) -> ReportedItem {
         state: ItemState::Applied,
         reason: String::new(),
         message: String::new(),
-        device: None,
-        lane: Some(LaneReport { admission, held_by_offline_policy: false, closed_by_interlock: false, refusal: None }),
-        igv: None,
-        link: None,
+        body: Some(ReportBody::Lane(LaneReport { admission, ..LaneReport::default() })),
     }
 }
 

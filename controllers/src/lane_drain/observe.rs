@@ -315,7 +315,7 @@ fn look(ctx: &Context, namespace: &str, lane: &Lane, drain: &str) -> LaneObserva
         agent,
         liveness: facts.as_ref().map_or(Liveness::Lost, AgentFacts::liveness),
         grace: facts.as_ref().and_then(|facts| facts.grace_left(now)),
-        report: item.as_ref().and_then(|item| item.lane.clone()),
+        report: item.as_ref().and_then(|item| item.lane().cloned()),
         settled: ctx.drains.is_free(&uid, hash, now),
         told_closed: lane.reason(ConditionType::Available) == Reason::Closed.as_str(),
         confirmed: ctx.drains.is_confirmed(&uid, hash),

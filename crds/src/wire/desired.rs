@@ -1,10 +1,12 @@
 //! Down: what an agent must realise.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::digest::{CanonicalError, Rev, digest_of};
+use super::order::{AgentOrder, DeviceOrder, IgvOrder, LaneOrder, LinkOrder};
 use crate::units::Digest;
 
 /// The kinds of items that an agent realises.
@@ -21,6 +23,31 @@ pub enum ItemKind {
     /// Our half of a link to the other country ([`super::order::LinkOrder`]).
     Link,
 }
+
+/// The spec of an item: what an agent needs to realise it.
+pub trait ItemOrder: Serialize + DeserializeOwned {
+    /// The kind of items that have such a spec.
+    const KIND: ItemKind;
+
+    /// Reads the spec of an item of this kind.
+    fn read<'de, D: Deserializer<'de>>(kind: ItemKind, spec: D) -> Result<Self, D::Error> {
+        if kind == Self::KIND {
+            Self::deserialize(spec)
+        } else {
+            Err(D::Error::custom(format!("an order of kind {kind:?} was read as one of kind {:?}", Self::KIND)))
+        }
+    }
+}
+
+macro_rules! orders {
+    ($($kind:ident: $order:ident),+) => {
+        $(impl ItemOrder for $order {
+            const KIND: ItemKind = ItemKind::$kind;
+        })+
+    };
+}
+
+orders!(Agent: AgentOrder, Device: DeviceOrder, Lane: LaneOrder, Igv: IgvOrder, Link: LinkOrder);
 
 /// One thing to realise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +89,14 @@ impl Item {
             hash,
             spec,
         })
+    }
+
+    /// The order as the type of its kind.
+    ///
+    /// # Errors
+    /// It is not of that type: operator and agent do not fit.
+    pub fn order<O: ItemOrder>(&self) -> Result<O, serde_json::Error> {
+        O::read(self.kind, &self.spec)
     }
 
     /// Whether the hash is the one of the spec as received.

@@ -1,7 +1,8 @@
 //! Up: what is.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::desired::ItemKind;
 use super::digest::{CanonicalError, Rev, digest_of};
@@ -46,18 +47,90 @@ pub struct ReportedItem {
     /// What is wrong and what to do, as a sentence; empty when applied.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// Facts by the kind of thing; absent before there are any, and for the agent itself.
+    #[serde(flatten, deserialize_with = "body")]
+    #[schemars(with = "Bodies")]
+    pub body: Option<ReportBody>,
+}
+
+impl ReportedItem {
+    /// Facts of a device; none for an item of another kind.
+    pub fn device(&self) -> Option<&DeviceReport> {
+        match &self.body {
+            Some(ReportBody::Device(device)) => Some(device),
+            _ => None,
+        }
+    }
+
+    /// Facts of a lane; none for an item of another kind.
+    pub fn lane(&self) -> Option<&LaneReport> {
+        match &self.body {
+            Some(ReportBody::Lane(lane)) => Some(lane),
+            _ => None,
+        }
+    }
+
+    /// Facts of a vehicle; none for an item of another kind.
+    pub fn igv(&self) -> Option<&IgvReport> {
+        match &self.body {
+            Some(ReportBody::Igv(igv)) => Some(igv),
+            _ => None,
+        }
+    }
+
+    /// Facts of a link; none for an item of another kind.
+    pub fn link(&self) -> Option<&LinkReport> {
+        match &self.body {
+            Some(ReportBody::Link(link)) => Some(link),
+            _ => None,
+        }
+    }
+}
+
+/// Facts of one kind of thing. In JSON each stands under a key of its own beside the other fields of the item.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ReportBody {
+    /// Key `device`.
+    Device(DeviceReport),
+    /// Key `lane`.
+    Lane(LaneReport),
+    /// Key `igv`.
+    Igv(IgvReport),
+    /// Key `link`.
+    Link(LinkReport),
+}
+
+/// The keys of [`ReportBody`] as JSON has them. A flattened `Option<ReportBody>` would take a malformed body for none.
+#[derive(Deserialize, JsonSchema)]
+struct Bodies {
     /// Facts of a device.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<DeviceReport>,
+    #[serde(default)]
+    device: Option<DeviceReport>,
     /// Facts of a lane.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lane: Option<LaneReport>,
+    #[serde(default)]
+    lane: Option<LaneReport>,
     /// Facts of a vehicle.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub igv: Option<IgvReport>,
+    #[serde(default)]
+    igv: Option<IgvReport>,
     /// Facts of a link.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<LinkReport>,
+    #[serde(default)]
+    link: Option<LinkReport>,
+}
+
+fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ReportBody>, D::Error> {
+    let Bodies { device, lane, igv, link } = Bodies::deserialize(deserializer)?;
+    let bodies = [
+        device.map(ReportBody::Device),
+        lane.map(ReportBody::Lane),
+        igv.map(ReportBody::Igv),
+        link.map(ReportBody::Link),
+    ];
+    let mut bodies = bodies.into_iter().flatten();
+    match (bodies.next(), bodies.next()) {
+        (body, None) => Ok(body),
+        (_, Some(_)) => Err(D::Error::custom("an item has the facts of two kinds of things")),
+    }
 }
 
 /// Facts of a device.
@@ -238,4 +311,51 @@ pub fn rev_of<'a>(items: impl IntoIterator<Item = &'a ReportedItem>) -> Result<R
         .map(|i| Ok((i.uid.as_str(), i.generation, digest_of(i)?)))
         .collect::<Result<Vec<_>, CanonicalError>>()?;
     Ok(Rev::over(hashed.iter().map(|(uid, generation, hash)| (*uid, *generation, hash))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = r#""uid":"u","kind":"Device","generation":3,"hash":"sha256:0000000000000000000000000000000000000000000000000000000000000000","applied":2,"state":"Applying""#;
+
+    #[test]
+    fn bodies_keep_their_keys_and_their_place_byte_for_byte() {
+        for (tail, digest) in [
+            ("", "8f996d82c9a4841d694a1d111ba868efa2c2ab08773f7182fe31ccc65645f935"),
+            (
+                r#","reason":"Applying","message":"x""#,
+                "defa357aac232a5cc024a3a71ec100b3a415d505e32a6628462a7e98a9a2478e",
+            ),
+            (
+                r#","device":{"connected":true,"health":{"state":"OK"},"calibratedUntil":"2027-01-31"}"#,
+                "d71741156b7fe8f7277c6f38a1b31690818e16172004d25898f8ba877b5e62b4",
+            ),
+            (
+                r#","reason":"R","lane":{"admission":"Open","heldByOfflinePolicy":true,"closedByInterlock":false}"#,
+                "6f649566ffd22821eabcaf26b24d69361eaa152647cd7dac5ad5670b8446a3fb",
+            ),
+            (
+                r#","igv":{"broker":true,"connection":"Online","fresh":true,"side":"Domestic","laden":"Empty","atService":false}"#,
+                "e4d505483259554af4bcc91f28beb6b3244b03a03c7e48684c2b51bec6347392",
+            ),
+            (
+                r#","link":{"contacting":true,"reachable":false}"#,
+                "460aa81257924c94bfc177f34fc32bbfe7fbf65fb914f783aebc1249293c08f4",
+            ),
+        ] {
+            let json = format!("{{{HEAD}{tail}}}");
+            let item: ReportedItem = serde_json::from_str(&json).unwrap();
+            assert_eq!(serde_json::to_string(&item).unwrap(), json);
+            assert_eq!(digest_of(&item).unwrap().hex(), digest);
+        }
+    }
+
+    #[test]
+    fn a_body_is_one_and_well_formed() {
+        let read = |tail: &str| serde_json::from_str::<ReportedItem>(&format!("{{{HEAD}{tail}}}"));
+        assert!(read(r#","link":{"contacting":true},"lane":{"admission":"Open"}"#).is_err());
+        assert!(read(r#","lane":{"admission":"Ajar"}"#).is_err());
+        assert_eq!(read(r#","lane":null,"later":{"x":1}"#).unwrap().body, None);
+    }
 }

@@ -6,7 +6,7 @@ use kalong_crds::units::Value;
 use kalong_crds::well_known;
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::order::DeviceOrder;
-use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
+use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportBody, ReportedItem};
 
 use super::{DeviceTask, SettingsState, plan};
 use crate::lane::interlock;
@@ -35,10 +35,7 @@ impl DeviceTask {
             state,
             reason: reason.unwrap_or_default(),
             message,
-            device: Some(self.facts(connected, order)),
-            lane: None,
-            igv: None,
-            link: None,
+            body: Some(ReportBody::Device(self.facts(connected, order))),
         });
     }
 

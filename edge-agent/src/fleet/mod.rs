@@ -20,7 +20,7 @@ use kalong_crds::condition::Reason;
 use kalong_crds::igv::FleetBroker;
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::order::IgvOrder;
-use kalong_crds::wire::reported::{IgvReport, ItemState, ReportedItem};
+use kalong_crds::wire::reported::{IgvReport, ItemState, ReportBody, ReportedItem};
 use parking_lot::Mutex;
 use rumqttc::Publish;
 use tokio::task::JoinHandle;
@@ -227,8 +227,10 @@ fn report(agent: &AgentContext, stored: &StoredItem, facts: Result<IgvReport, St
         agent.reported.remove(&item.uid);
         return;
     }
-    let (state, applied, reason, message, igv) = match facts {
-        Ok(report) => (ItemState::Applied, item.generation, String::new(), String::new(), Some(report)),
+    let (state, applied, reason, message, body) = match facts {
+        Ok(report) => {
+            (ItemState::Applied, item.generation, String::new(), String::new(), Some(ReportBody::Igv(report)))
+        }
         Err(why) => (ItemState::Rejected, 0, Reason::InvalidSpec.to_string(), why, None),
     };
     agent.reported.set(ReportedItem {
@@ -240,9 +242,6 @@ fn report(agent: &AgentContext, stored: &StoredItem, facts: Result<IgvReport, St
         state,
         reason,
         message,
-        device: None,
-        lane: None,
-        igv,
-        link: None,
+        body,
     });
 }

@@ -4,7 +4,7 @@ use kalong_crds::condition::Reason;
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::order::LaneOrder;
-use kalong_crds::wire::reported::{ItemState, LaneReport, ReportedItem};
+use kalong_crds::wire::reported::{ItemState, LaneReport, ReportBody, ReportedItem};
 
 use super::hold::UnderChange;
 use super::reading::LaneReading;
@@ -24,15 +24,12 @@ impl LaneState {
             state,
             reason: reason.map_or_else(String::new, |r| r.as_str().to_owned()),
             message,
-            device: None,
-            lane: Some(LaneReport {
+            body: Some(ReportBody::Lane(LaneReport {
                 admission: self.admission(under_change),
                 held_by_offline_policy: self.offline,
                 closed_by_interlock: closable && !self.open.is_empty(),
                 refusal: self.hold.as_ref().and_then(|h| h.refusal().cloned()),
-            }),
-            igv: None,
-            link: None,
+            })),
         }
     }
 

@@ -111,7 +111,7 @@ impl Gate {
     }
 
     fn admission(&self) -> LaneAdmission {
-        self.report().lane.unwrap().admission
+        self.report().lane().unwrap().admission
     }
 
     fn events(&mut self) -> Vec<Reason> {
@@ -209,7 +209,7 @@ async fn policy_closes_by_service_and_gives_back_only_what_is_ordered_open() {
         lanes.apply_policy(&change);
     }
     assert_eq!(lanes.observe("p1", seen(LaneAdmission::Open, 0), &now), Some(Admission::Closed));
-    assert!(lanes.report("smart").unwrap().lane.unwrap().held_by_offline_policy);
+    assert!(lanes.report("smart").unwrap().lane().unwrap().held_by_offline_policy);
     assert!(lanes.policy_changes(Some(OfflinePolicy::SafeClose)).is_empty());
     for change in lanes.policy_changes(None) {
         assert!(!change.held);
@@ -249,7 +249,7 @@ async fn lane_that_is_not_empty_in_time_reopens_says_so_and_a_restart_does_not_c
     gate.visits();
     gate.pass(Duration::from_secs(900));
     gate.visits();
-    let lane = gate.report().lane.unwrap();
+    let lane = gate.report().lane().cloned().unwrap();
     let refusal = lane.refusal.unwrap();
     assert_eq!((lane.admission, refusal.reason.as_str()), (LaneAdmission::Open, "DrainTimedOut"));
     assert_eq!(refusal.drains, ["a", "b"]);
@@ -258,11 +258,11 @@ async fn lane_that_is_not_empty_in_time_reopens_says_so_and_a_restart_does_not_c
     let mut gate = gate.restarted();
     gate.visits();
     assert_eq!(gate.admission(), LaneAdmission::Open);
-    assert!(gate.report().lane.unwrap().refusal.is_some() && gate.events().is_empty());
+    assert!(gate.report().lane().unwrap().refusal.is_some() && gate.events().is_empty());
     gate.claim(&["a", "b"], 40, 50);
     gate.visits();
     assert_eq!(gate.admission(), LaneAdmission::Draining, "asked anew");
-    assert!(gate.report().lane.unwrap().refusal.is_none());
+    assert!(gate.report().lane().unwrap().refusal.is_none());
 }
 
 #[tokio::test]
@@ -306,7 +306,7 @@ async fn lane_whose_occupancy_cannot_be_read_is_refused_and_serves_on() {
     gate.visits();
     gate.claim(&["a"], 15, 50);
     gate.visits();
-    let lane = gate.report().lane.unwrap();
+    let lane = gate.report().lane().cloned().unwrap();
     assert_eq!((lane.admission, lane.refusal.unwrap().reason.as_str()), (LaneAdmission::Open, "DrainRefused"));
     assert_eq!(gate.events(), [Reason::DrainRefused]);
 }
@@ -324,7 +324,7 @@ async fn open_interlock_closes_at_once_and_the_lane_reopens_when_it_is_safe() {
     let report = gate.report();
     assert_eq!((report.state, report.reason.as_str()), (ItemState::Applying, "InterlockOpen"));
     assert!(report.message.contains("xray.beam"), "{}", report.message);
-    let lane = report.lane.unwrap();
+    let lane = report.lane().unwrap();
     assert_eq!((lane.admission, lane.closed_by_interlock), (LaneAdmission::Closed, true));
     assert_eq!(gate.events(), [Reason::InterlockOpen]);
     gate.beam(GuardState::Unknown);
@@ -345,7 +345,7 @@ async fn interlock_of_another_box_closes_while_the_operator_says_so() {
     gate.order.open_interlocks = vec!["scan/far.door".into()];
     gate.tell();
     gate.visits();
-    assert!(gate.report().lane.unwrap().closed_by_interlock);
+    assert!(gate.report().lane().unwrap().closed_by_interlock);
     assert_eq!(gate.admission(), LaneAdmission::Closed);
     gate.order.open_interlocks.clear();
     gate.tell();

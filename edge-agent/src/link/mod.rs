@@ -19,7 +19,7 @@ use kalong_crds::condition::Reason;
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::{LinkMode, LinkOrder};
-use kalong_crds::wire::reported::{ItemState, LinkReport, ReportedItem};
+use kalong_crds::wire::reported::{ItemState, LinkReport, ReportBody, ReportedItem};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -224,8 +224,10 @@ fn report(agent: &AgentContext, stored: &StoredItem, facts: Result<LinkReport, S
         agent.reported.remove(&item.uid);
         return;
     }
-    let (state, applied, reason, message, link) = match facts {
-        Ok(report) => (ItemState::Applied, item.generation, String::new(), String::new(), Some(report)),
+    let (state, applied, reason, message, body) = match facts {
+        Ok(report) => {
+            (ItemState::Applied, item.generation, String::new(), String::new(), Some(ReportBody::Link(report)))
+        }
         Err(why) => (ItemState::Rejected, 0, Reason::InvalidSpec.to_string(), why, None),
     };
     agent.reported.set(ReportedItem {
@@ -237,9 +239,6 @@ fn report(agent: &AgentContext, stored: &StoredItem, facts: Result<LinkReport, S
         state,
         reason,
         message,
-        device: None,
-        lane: None,
-        igv: None,
-        link,
+        body,
     });
 }

@@ -220,10 +220,7 @@ impl Dispatcher {
             state,
             reason: if message.is_empty() { String::new() } else { "InvalidSpec".to_owned() },
             message,
-            device: None,
-            lane: None,
-            igv: None,
-            link: None,
+            body: None,
         });
     }
 

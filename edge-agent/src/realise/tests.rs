@@ -102,7 +102,7 @@ async fn differing_setting_is_set_once_read_back_and_reported_and_a_restart_sets
     running.tell(&[device(1, opening(700))]).await;
     let report = running.until("gate", |r| r.applied == 1).await;
     assert_eq!((report.state, report.reason.as_str()), (ItemState::Applied, ""));
-    let facts = report.device.unwrap();
+    let facts = report.device().cloned().unwrap();
     assert_eq!((facts.connected, facts.health.unwrap().state), (true, HealthState::OK));
     assert_eq!(facts.firmware.unwrap().running, "1.0.0");
     gate.device.with(|d| assert_eq!((d.sets, &d.settings["openMillis"]), (1, &Value::Integer(700))));
@@ -153,14 +153,14 @@ async fn disabled_device_is_not_contacted_and_a_quarantined_one_only_watched() {
         })])
         .await;
     let report = running.until("gate", |r| r.reason == "Disabled").await;
-    assert!(report.state == ItemState::Applied && !report.device.unwrap().connected);
+    assert!(report.state == ItemState::Applied && !report.device().unwrap().connected);
     running
         .tell(&[device(2, |o| {
             o.admin = Admin::Quarantined;
             opening(700)(o);
         })])
         .await;
-    running.until("gate", |r| r.state == ItemState::Applying && r.device.as_ref().unwrap().connected).await;
+    running.until("gate", |r| r.state == ItemState::Applying && r.device().unwrap().connected).await;
     gate.device.with(|d| assert_eq!(d.sets, 0));
 }
 
@@ -171,11 +171,11 @@ async fn lost_device_keeps_what_is_in_force_and_says_that_it_is_away() {
     running.tell(&[device(1, opening(700))]).await;
     running.until("gate", |r| r.applied == 1).await;
     gate.device.with(|d| d.away = true);
-    let report = running.until("gate", |r| !r.device.as_ref().unwrap().connected).await;
+    let report = running.until("gate", |r| !r.device().unwrap().connected).await;
     assert_eq!((report.applied, report.state), (1, ItemState::Applied));
-    assert!(report.device.unwrap().health.is_none());
+    assert!(report.device().unwrap().health.is_none());
     gate.device.with(|d| d.away = false);
-    running.until("gate", |r| r.device.as_ref().unwrap().connected).await;
+    running.until("gate", |r| r.device().unwrap().connected).await;
 }
 
 #[tokio::test]
@@ -186,15 +186,13 @@ async fn changed_health_is_an_event_once_and_a_restart_is_no_news() {
     running.until("gate", |r| r.applied == 1).await;
     gate.device.with(|d| d.health.insert("MotorFault".into()));
     running
-        .until("gate", |r| r.device.as_ref().unwrap().health.as_ref().is_some_and(|h| h.state == HealthState::Faulty))
+        .until("gate", |r| r.device().unwrap().health.as_ref().is_some_and(|h| h.state == HealthState::Faulty))
         .await;
     running.task.abort();
     drop(running);
     let again = gate.start().await;
     gate.device.with(|d| d.health.clear());
-    again
-        .until("gate", |r| r.device.as_ref().unwrap().health.as_ref().is_some_and(|h| h.state == HealthState::OK))
-        .await;
+    again.until("gate", |r| r.device().unwrap().health.as_ref().is_some_and(|h| h.state == HealthState::OK)).await;
     let events = again.agent.store.oldest_events(60_000).await.unwrap();
     let words: Vec<_> = events.iter().map(|e| e.reason.as_str()).collect();
     assert_eq!(words, ["DeviceFaulty", "DeviceRecovered"]);
@@ -208,13 +206,13 @@ async fn lane_is_opened_and_closed_through_its_controller_and_waits_for_it() {
     let lane = lane_item("lane", "gate", &["gate"], Admission::Open, Service::Smart);
     running.tell(std::slice::from_ref(&lane)).await;
     let waiting = running.until("lane", |_| true).await;
-    assert_eq!(waiting.lane.unwrap().admission, LaneAdmission::Unknown);
+    assert_eq!(waiting.lane().unwrap().admission, LaneAdmission::Unknown);
     running.tell(&[lane, device(1, |_| {})]).await;
-    running.until("lane", |r| r.applied == 1 && r.lane.as_ref().unwrap().admission == LaneAdmission::Open).await;
+    running.until("lane", |r| r.applied == 1 && r.lane().unwrap().admission == LaneAdmission::Open).await;
     let closed = lane_item("lane", "gate", &["gate"], Admission::Closed, Service::Smart);
     let closed = Item { generation: 2, ..closed };
     running.tell(&[closed, device(1, |_| {})]).await;
-    running.until("lane", |r| r.applied == 2 && r.lane.as_ref().unwrap().admission == LaneAdmission::Closed).await;
+    running.until("lane", |r| r.applied == 2 && r.lane().unwrap().admission == LaneAdmission::Closed).await;
 }
 
 #[tokio::test]

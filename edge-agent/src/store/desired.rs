@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kalong_crds::units::Digest;
-use kalong_crds::wire::desired::{Item, ItemKind, Tombstone, rev_of};
+use kalong_crds::wire::desired::{Item, ItemKind, ItemOrder, Tombstone, rev_of};
 use kalong_crds::wire::digest::Rev;
 use kalong_crds::wire::envelope::Fence;
 use kalong_crds::wire::reported::Orphan;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::durable::DurableState;
@@ -40,8 +39,8 @@ impl CompactItem {
     ///
     /// # Errors
     /// It is not of that type: operator and box do not fit.
-    pub fn order<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.order)
+    pub fn order<O: ItemOrder>(&self) -> Result<O, serde_json::Error> {
+        O::read(self.kind, &mut serde_json::Deserializer::from_str(&self.order))
     }
 }
 

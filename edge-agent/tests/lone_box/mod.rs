@@ -117,12 +117,12 @@ impl LoneBox {
 
     /// What is reported of a vehicle.
     pub fn igv(&self, name: &str) -> Option<IgvReport> {
-        self.item(name)?.igv
+        self.item(name)?.igv().cloned()
     }
 
     /// What is reported of a link.
     pub fn link(&self, name: &str) -> Option<LinkReport> {
-        self.item(name)?.link
+        self.item(name)?.link().cloned()
     }
 
     /// Counters of all vehicles.

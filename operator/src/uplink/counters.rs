@@ -138,14 +138,12 @@ impl AgentCounters {
 
 fn scope(item: &Item) -> Option<CounterScope> {
     match item.kind {
-        ItemKind::Lane => serde_json::from_value::<LaneOrder>(item.spec.clone()).ok().map(|order| CounterScope::Lane {
+        ItemKind::Lane => item.order::<LaneOrder>().ok().map(|order| CounterScope::Lane {
             crossing: order.crossing,
             direction: order.direction,
             service: order.service,
         }),
-        ItemKind::Igv => serde_json::from_value::<IgvOrder>(item.spec.clone())
-            .ok()
-            .map(|order| CounterScope::Igv { crossing: order.crossing }),
+        ItemKind::Igv => item.order::<IgvOrder>().ok().map(|order| CounterScope::Igv { crossing: order.crossing }),
         ItemKind::Agent | ItemKind::Device | ItemKind::Link => None,
     }
 }

@@ -112,10 +112,7 @@ mod tests {
                 state: ItemState::Applying,
                 reason: String::new(),
                 message: String::new(),
-                device: None,
-                lane: None,
-                igv: None,
-                link: None,
+                body: None,
             })
             .collect();
         let mut state = ReportedState::default();

@@ -200,10 +200,7 @@ mod tests {
             state: ItemState::Applied,
             reason: String::new(),
             message: String::new(),
-            device: None,
-            lane: None,
-            igv: None,
-            link: None,
+            body: None,
         }
     }
 

@@ -10,7 +10,9 @@ use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::event::Event;
 use kalong_crds::wire::order::DeviceOrder;
-use kalong_crds::wire::reported::{DeviceReport, DrainRefusal, IgvReport, ItemState, LaneReport, ReportedItem};
+use kalong_crds::wire::reported::{
+    DeviceReport, DrainRefusal, IgvReport, ItemState, LaneReport, ReportBody, ReportedItem,
+};
 
 /// Deepest nesting of a message.
 const MAX_DEPTH: usize = 8;
@@ -69,8 +71,7 @@ pub(super) struct AllowedTerms {
 impl AllowedTerms {
     /// The terms that a device's order lists; none for other kinds.
     pub fn of(item: &Item) -> Self {
-        let order = (item.kind == ItemKind::Device).then(|| serde_json::from_value::<DeviceOrder>(item.spec.clone()));
-        let Some(Ok(order)) = order else { return Self::default() };
+        let Ok(order) = item.order::<DeviceOrder>() else { return Self::default() };
         let interlocks =
             order.regulatory.interlocks.into_iter().map(|interlock| (interlock.name, GuardKind::Interlock));
         let seals = order.regulatory.seals.into_iter().map(|seal| (seal.name, GuardKind::Seal));
@@ -95,10 +96,17 @@ pub(super) fn item(said: &ReportedItem, kind: ItemKind, allowed: &AllowedTerms) 
         state: said.state,
         reason: reason(&said.reason, said.state),
         message: text(&said.message, MAX_TEXT),
-        device: said.device.as_ref().filter(|_| kind == ItemKind::Device).map(|said| device(said, allowed)),
-        lane: said.lane.as_ref().filter(|_| kind == ItemKind::Lane).map(lane),
-        igv: said.igv.as_ref().filter(|_| kind == ItemKind::Igv).map(igv),
-        link: said.link.clone().filter(|_| kind == ItemKind::Link),
+        body: said.body.as_ref().and_then(|said| body(said, kind, allowed)),
+    })
+}
+
+fn body(said: &ReportBody, kind: ItemKind, allowed: &AllowedTerms) -> Option<ReportBody> {
+    Some(match (said, kind) {
+        (ReportBody::Device(said), ItemKind::Device) => ReportBody::Device(device(said, allowed)),
+        (ReportBody::Lane(said), ItemKind::Lane) => ReportBody::Lane(lane(said)),
+        (ReportBody::Igv(said), ItemKind::Igv) => ReportBody::Igv(igv(said)),
+        (ReportBody::Link(said), ItemKind::Link) => ReportBody::Link(said.clone()),
+        _ => return None,
     })
 }
 
@@ -223,7 +231,7 @@ mod tests {
             state,
             reason: reason.into(),
             message: format!("line\nforged {}", "x".repeat(3000)),
-            device: Some(DeviceReport {
+            body: Some(ReportBody::Device(DeviceReport {
                 connected: true,
                 health: Some(Health {
                     state: HealthState::Degraded,
@@ -237,10 +245,7 @@ mod tests {
                     ..FirmwareStatus::default()
                 }),
                 ..DeviceReport::default()
-            }),
-            lane: Some(Default::default()),
-            igv: None,
-            link: None,
+            })),
         }
     }
 
@@ -248,13 +253,13 @@ mod tests {
     fn report_is_cut_to_its_bounds_and_to_the_models_terms() {
         let allowed = AllowedTerms { codes: ["LensDirty".to_owned()].into(), ..AllowedTerms::default() };
         let item = item(&said("Bogus", ItemState::Failed), ItemKind::Device, &allowed).unwrap();
-        assert_eq!((item.reason.as_str(), item.applied, item.lane), ("FailedOnDevice", 2, None));
+        assert_eq!((item.reason.as_str(), item.applied), ("FailedOnDevice", 2));
         assert!(item.message.len() == MAX_TEXT && !item.message.contains('\n'));
-        let device = item.device.unwrap();
-        assert_eq!(device.health.unwrap().codes, ["LensDirty"]);
-        let firmware = device.firmware.unwrap();
+        let device = item.device().unwrap();
+        assert_eq!(device.health.as_ref().unwrap().codes, ["LensDirty"]);
+        let firmware = device.firmware.as_ref().unwrap();
         assert_eq!(
-            (firmware.running.len(), firmware.attempt, firmware.since, firmware.security_counter),
+            (firmware.running.len(), firmware.attempt, firmware.since.as_deref(), firmware.security_counter),
             (63, 0, None, 0)
         );
         assert_eq!(super::item(&said("", ItemState::Applied), ItemKind::Lane, &allowed), None);
@@ -264,7 +269,8 @@ mod tests {
     fn only_guards_of_the_model_are_believed_and_none_twice() {
         let guard = |name: &str, kind, state| Guard { name: name.into(), kind, state };
         let mut item = said("", ItemState::Applied);
-        item.device.as_mut().unwrap().guards = vec![
+        let Some(ReportBody::Device(device)) = &mut item.body else { panic!("{item:?}") };
+        device.guards = vec![
             guard("searchComplete", GuardKind::Interlock, GuardState::Unsafe),
             guard("searchComplete", GuardKind::Interlock, GuardState::Safe),
             guard("searchComplete", GuardKind::Seal, GuardState::Safe),
@@ -274,8 +280,11 @@ mod tests {
             guards: [("searchComplete".to_owned(), GuardKind::Interlock)].into(),
             ..AllowedTerms::default()
         };
-        let device = super::item(&item, ItemKind::Device, &allowed).unwrap().device.unwrap();
-        assert_eq!(device.guards, [guard("searchComplete", GuardKind::Interlock, GuardState::Unsafe)]);
+        let admitted = super::item(&item, ItemKind::Device, &allowed).unwrap();
+        assert_eq!(
+            admitted.device().unwrap().guards,
+            [guard("searchComplete", GuardKind::Interlock, GuardState::Unsafe)]
+        );
     }
 
     #[test]
@@ -289,9 +298,9 @@ mod tests {
             ..LaneReport::default()
         };
         let admitted = |reason: &str| {
-            let lane =
-                ReportedItem { kind: ItemKind::Lane, lane: Some(report(reason)), ..said("", ItemState::Applied) };
-            item(&lane, ItemKind::Lane, &AllowedTerms::default()).unwrap().lane.unwrap().refusal
+            let body = Some(ReportBody::Lane(report(reason)));
+            let lane = ReportedItem { kind: ItemKind::Lane, body, ..said("", ItemState::Applied) };
+            item(&lane, ItemKind::Lane, &AllowedTerms::default()).unwrap().lane().unwrap().refusal.clone()
         };
         let refusal = admitted("DrainTimedOut").unwrap();
         assert_eq!((refusal.drains.len(), refusal.message.len()), (MAX_DRAINS, MAX_TEXT));
@@ -309,12 +318,16 @@ mod tests {
             errors: vec![long; 40],
             ..IgvReport::default()
         };
-        let item = ReportedItem { kind: ItemKind::Igv, igv: Some(igv), ..said("", ItemState::Applied) };
+        let body = Some(ReportBody::Igv(igv));
+        let item = ReportedItem { kind: ItemKind::Igv, body, ..said("", ItemState::Applied) };
         let admitted = super::item(&item, ItemKind::Igv, &AllowedTerms::default()).unwrap();
-        assert_eq!((admitted.device, admitted.lane, admitted.link), (None, None, None));
-        let igv = admitted.igv.unwrap();
-        assert_eq!((igv.maps.unwrap().len(), igv.software.len(), igv.errors.len()), (16, 16, 8));
-        assert!(igv.operating_mode.unwrap().len() == 63 && igv.software[0].version.len() == 63);
+        let igv = admitted.igv().unwrap();
+        assert_eq!((igv.maps.as_ref().unwrap().len(), igv.software.len(), igv.errors.len()), (16, 16, 8));
+        assert!(igv.operating_mode.as_ref().unwrap().len() == 63 && igv.software[0].version.len() == 63);
+        for kind in [ItemKind::Device, ItemKind::Lane, ItemKind::Link] {
+            let disguised = ReportedItem { kind, ..item.clone() };
+            assert_eq!(super::item(&disguised, kind, &AllowedTerms::default()).unwrap().body, None, "{kind:?}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn device_in_commissioning_tells_the_truth_about_what_is_proven() {
     assert!(proven.conditions[0].message.is_empty());
     let failed = in_phase(observed(), LifecycleStage::Commissioning);
     let failed = with(reporting(failed, firmware(Step::Idle, "2.0.0")), |report| {
-        report.device.as_mut().unwrap().connected = false;
+        facts_of(report).connected = false;
     });
     let failed = status(&failed);
     is(&failed, ConditionType::Ready, "True", Reason::Commissioning);

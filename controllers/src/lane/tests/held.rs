@@ -55,7 +55,8 @@ fn hold_ends_with_the_last_claim() {
 fn refusal_of_the_agent_is_the_reason() {
     let mut observed = reporting(held_by(observed(), &[claim()]), LaneAdmission::Open);
     let mut said = observed.report.as_deref().unwrap().clone();
-    said.lane.as_mut().unwrap().refusal = Some(DrainRefusal {
+    let Some(ReportBody::Lane(lane)) = &mut said.body else { panic!("{said:?}") };
+    lane.refusal = Some(DrainRefusal {
         drains: vec!["device-cam-1-1".into()],
         reason: "DrainRefused".into(),
         message: "The occupancy cannot be read.".into(),

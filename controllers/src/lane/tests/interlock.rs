@@ -75,7 +75,8 @@ fn lane_closed_by_an_interlock_says_so_and_opens_by_itself() {
 fn agent_that_saw_the_interlock_first_is_believed() {
     let mut observed = reporting(with(observed(), false), LaneAdmission::Closed);
     let mut said = observed.report.as_deref().unwrap().clone();
-    said.lane.as_mut().unwrap().closed_by_interlock = true;
+    let Some(ReportBody::Lane(lane)) = &mut said.body else { panic!("{said:?}") };
+    lane.closed_by_interlock = true;
     observed.report = Some(Arc::new(said));
     is(&status(&observed), ConditionType::Available, "False", Reason::InterlockOpen);
 }

@@ -14,7 +14,7 @@ use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::LaneOrder;
-use kalong_crds::wire::reported::{DeviceReport, DrainRefusal, ItemState, LaneReport, ReportedItem};
+use kalong_crds::wire::reported::{DeviceReport, DrainRefusal, ItemState, LaneReport, ReportBody, ReportedItem};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
@@ -68,7 +68,7 @@ impl Boxes {
         }
         let lanes: Vec<Item> = inner.items.values().filter(|item| item.kind == ItemKind::Lane).cloned().collect();
         for item in lanes {
-            let Ok(order) = serde_json::from_value::<LaneOrder>(item.spec.clone()) else { continue };
+            let Ok(order) = item.order::<LaneOrder>() else { continue };
             let mut truth = inner.lanes.get(&item.uid).cloned().unwrap_or_default();
             let before = truth.admission;
             let cause = step(&mut truth, &order);
@@ -209,10 +209,7 @@ impl Inner {
             state: ItemState::Applied,
             reason: String::new(),
             message: String::new(),
-            device: None,
-            lane: None,
-            igv: None,
-            link: None,
+            body: None,
         };
         match item.kind {
             ItemKind::Device => {
@@ -224,12 +221,12 @@ impl Inner {
                     let name = interlock.get("name")?.as_str()?.to_owned();
                     Some(Guard { name, kind: GuardKind::Interlock, state })
                 });
-                report.device = Some(DeviceReport {
+                report.body = Some(ReportBody::Device(DeviceReport {
                     connected,
                     health: connected.then(Default::default),
                     guards: guards.collect(),
                     ..DeviceReport::default()
-                });
+                }));
                 if !connected {
                     report.state = ItemState::Failed;
                     report.reason = Reason::DeviceUnreachable.as_str().to_owned();
@@ -238,12 +235,12 @@ impl Inner {
             }
             ItemKind::Lane => {
                 let truth = self.lanes.get(&item.uid).cloned().unwrap_or_default();
-                let order = serde_json::from_value::<LaneOrder>(item.spec.clone()).ok();
+                let order = item.order::<LaneOrder>().ok();
                 let held = order.as_ref().is_some_and(|o| o.hold.is_some());
                 let (admission, gave_up) = shown(&truth);
                 let admission =
                     if admission == LaneAdmission::Drained && !held { LaneAdmission::Closed } else { admission };
-                report.lane = Some(LaneReport {
+                report.body = Some(ReportBody::Lane(LaneReport {
                     admission,
                     held_by_offline_policy: false,
                     closed_by_interlock: order.as_ref().is_some_and(|o| !o.open_interlocks.is_empty()),
@@ -252,7 +249,7 @@ impl Inner {
                         reason: Reason::DrainTimedOut.as_str().to_owned(),
                         message: "A vehicle is still inside.".to_owned(),
                     }),
-                });
+                }));
                 let wanted = order.map_or(Admission::Closed, |o| o.admission);
                 let there = matches!(
                     (wanted, truth.admission),

@@ -143,10 +143,7 @@ impl Model {
             state: ItemState::Applied,
             reason: String::new(),
             message: self.said.get(&item.uid).cloned().unwrap_or_default(),
-            device: None,
-            lane: None,
-            igv: None,
-            link: None,
+            body: None,
         }
     }
 
