@@ -38,9 +38,11 @@ const TICK: Duration = Duration::from_millis(25);
 struct NoMirror;
 
 impl Mirror for NoMirror {
-    fn ensure(&self, _: &str, _: &Artifact) -> MirrorState {
+    fn state(&self, _: &Artifact) -> MirrorState {
         MirrorState::Fetching
     }
+
+    fn want(&self, _: &str, _: &Artifact) {}
 
     fn changes(&self) -> BoxStream<'static, ()> {
         Box::pin(futures::stream::pending())

@@ -79,31 +79,36 @@ impl ArtifactMirror {
 }
 
 impl Mirror for ArtifactMirror {
-    fn ensure(&self, release: &str, artifact: &Artifact) -> MirrorState {
-        let size = u64::try_from(artifact.size).ok();
-        if size.is_some() && self.shared.cache.find(&artifact.digest, size) == Some(Verification::Verified) {
+    fn state(&self, artifact: &Artifact) -> MirrorState {
+        if self.shared.is_cached(artifact) {
             return MirrorState::Cached;
         }
         // What can be refused without network is refused at once, and accepted as soon as the settings allow it.
         if let Err(error) = self.shared.admit(artifact) {
             return MirrorState::Failed { reason: error.reason(), message: sentence(&error) };
         }
+        // A failure is shown until the artifact is cached: an alternating state would be a status write each time.
+        let failure = self.shared.with(|work| work.get(&artifact.digest).and_then(|work| work.failure.clone()));
+        failure.map_or(MirrorState::Fetching, |(reason, message)| MirrorState::Failed { reason, message })
+    }
+
+    fn want(&self, release: &str, artifact: &Artifact) {
+        if self.shared.is_cached(artifact) || self.shared.admit(artifact).is_err() {
+            return;
+        }
         let mut begun = false;
-        let state = self.shared.with(|work| {
+        self.shared.with(|work| {
             let entry = work.entry(artifact.digest.clone()).or_insert_with(|| {
                 begun = true;
                 PendingArtifact { artifact: artifact.clone(), asked: Instant::now(), failure: None }
             });
             entry.asked = Instant::now();
             entry.artifact = artifact.clone();
-            entry.failure.clone()
         });
         if begun && !self.shared.stopping.is_cancelled() {
             tracing::info!(release, digest = %artifact.digest, size = artifact.size, "An artifact is fetched.");
             self.tasks.spawn(Arc::clone(&self.shared).provide(artifact.digest.clone()));
         }
-        // A failure is shown until the artifact is cached: an alternating state would be a status write each time.
-        state.map_or(MirrorState::Fetching, |(reason, message)| MirrorState::Failed { reason, message })
     }
 
     fn changes(&self) -> BoxStream<'static, ()> {
@@ -119,6 +124,12 @@ impl Mirror for ArtifactMirror {
 impl MirrorShared {
     fn with<T>(&self, read: impl FnOnce(&mut HashMap<Digest, PendingArtifact>) -> T) -> T {
         read(&mut self.work.lock())
+    }
+
+    /// Whether the bytes are there and verified.
+    fn is_cached(&self, artifact: &Artifact) -> bool {
+        let size = u64::try_from(artifact.size).ok();
+        size.is_some() && self.cache.find(&artifact.digest, size) == Some(Verification::Verified)
     }
 
     fn admit(&self, artifact: &Artifact) -> Result<u64, FetchError> {

@@ -109,11 +109,17 @@ fn endless() -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
 }
 
 /// The state once it is no longer being fetched.
+/// Asks for an artifact as a pass over its release does.
+fn ensure(mirror: &ArtifactMirror, release: &str, artifact: &Artifact) -> MirrorState {
+    mirror.want(release, artifact);
+    mirror.state(artifact)
+}
+
 async fn settled(mirror: &ArtifactMirror, artifact: &Artifact) -> MirrorState {
     let mut changes = mirror.changes();
     timeout(Duration::from_secs(20), async {
         loop {
-            let state = mirror.ensure("camera-2.1.0", artifact);
+            let state = ensure(mirror, "camera-2.1.0", artifact);
             if state != MirrorState::Fetching {
                 return state;
             }
@@ -136,13 +142,13 @@ async fn an_artifact_is_fetched_once_and_kept() {
     let files = Files::start().await;
     let mirror = files.mirror(1024);
     let artifact = files.artifact("/good", IMAGE);
-    assert_eq!(mirror.ensure("a", &artifact), MirrorState::Fetching);
-    assert_eq!(mirror.ensure("b", &artifact), MirrorState::Fetching);
+    assert_eq!(ensure(&mirror, "a", &artifact), MirrorState::Fetching);
+    assert_eq!(ensure(&mirror, "b", &artifact), MirrorState::Fetching);
     assert_eq!(settled(&mirror, &artifact).await, MirrorState::Cached);
     mirror.stop().await;
     // After a restart the file is verified again and not fetched again.
     let restarted = files.mirror(1024);
-    assert_eq!(restarted.ensure("a", &artifact), MirrorState::Fetching);
+    assert_eq!(ensure(&restarted, "a", &artifact), MirrorState::Fetching);
     assert_eq!(settled(&restarted, &artifact).await, MirrorState::Cached);
     assert_eq!(files.requests.load(Ordering::SeqCst), 1);
 }
@@ -176,7 +182,7 @@ async fn what_is_not_the_declared_file_is_never_cached() {
     ] {
         let state = settled(&mirror, &artifact).await;
         assert_eq!(reason(&state), Some(expected), "{what}: {state:?}");
-        assert_eq!(reason(&mirror.ensure("a", &artifact)), Some(expected), "{what} stays failed until it is there");
+        assert_eq!(reason(&ensure(&mirror, "a", &artifact)), Some(expected), "{what} stays failed until it is there");
     }
     assert_eq!(mirror.shared.cache.bytes(), 0);
     mirror.stop().await;
@@ -191,8 +197,8 @@ async fn what_may_not_be_fetched_costs_no_request() {
     let too_large = files.artifact("/good", IMAGE);
     let mut elsewhere = files.artifact("/good", b"small");
     elsewhere.url = "https://169.254.169.254/latest".to_owned();
-    assert_eq!(reason(&mirror.ensure("a", &too_large)), Some(Reason::ArtifactTooLarge));
-    assert_eq!(reason(&mirror.ensure("a", &elsewhere)), Some(Reason::HostNotAllowed));
+    assert_eq!(reason(&ensure(&mirror, "a", &too_large)), Some(Reason::ArtifactTooLarge));
+    assert_eq!(reason(&ensure(&mirror, "a", &elsewhere)), Some(Reason::HostNotAllowed));
     assert_eq!(files.requests.load(Ordering::SeqCst), 0);
 }
 
