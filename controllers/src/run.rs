@@ -28,7 +28,6 @@ use crate::kit::queue::ReconcileQueue;
 use crate::kit::reconciler::{FirstPass, Reconcile, drive};
 use crate::kit::routing::{Routed, route_report};
 use crate::kit::status::StatusWriter;
-use crate::kit::throttle::StatusThrottle;
 
 /// What the controllers are built from.
 pub struct Parts {
@@ -90,7 +89,6 @@ pub fn start(warm: WarmCaches, parts: Parts) -> Controllers {
         permits: Permits::default(),
         credentials: Mutex::default(),
         debounce: ConfirmationDebounce::default(),
-        throttle: StatusThrottle::default(),
     });
     listen(&ctx, &mut background);
 

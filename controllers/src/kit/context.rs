@@ -19,7 +19,6 @@ use super::link::AgentLink;
 use super::metrics::Metrics;
 use super::mirror::Mirror;
 use super::status::StatusWriter;
-use super::throttle::StatusThrottle;
 
 /// What the operator was told at its start.
 #[derive(Clone, Debug)]
@@ -62,8 +61,6 @@ pub struct Context {
     pub credentials: Mutex<HashMap<(String, String, String), Sealed>>,
     /// Since when orders await their confirmation.
     pub debounce: ConfirmationDebounce,
-    /// When the progress of a phase was last told.
-    pub throttle: StatusThrottle,
 }
 
 /// Leave to touch devices, one device of a lane at a time. In memory: after a restart it is given again from what agents report.

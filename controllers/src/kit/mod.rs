@@ -21,7 +21,6 @@ pub(crate) mod routing;
 pub mod sites;
 pub mod status;
 pub mod telling;
-pub mod throttle;
 
 /// What went wrong while an object was looked at. It is tried again with backoff.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,12 @@
-//! Compare, then write once: the one way by which a status reaches the API server.
+//! Writes a status, only where it differs from the cached one.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use kalong_crds::field_manager;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::caches::Controlled;
@@ -34,25 +35,30 @@ kalong_crds::for_each_kind!(has_status);
 pub enum WriteResult {
     /// It equals what is there: nothing was sent.
     Unchanged,
-    /// It was written.
+    /// The API server stored it.
     Changed,
-    /// The cache has not seen our own last write yet: look again shortly.
+    /// The cache is older than the last write of this process: look again shortly.
     CacheBehind,
-    /// Somebody else wrote meanwhile: the decision was made on old news.
+    /// The object changed meanwhile, so that the decision rests on an old version.
     Conflict,
 }
 
-/// The last resource version that this process wrote, by uid.
+/// The last resource version that this process wrote, and when, by uid.
 #[derive(Debug, Default)]
 pub struct StatusWriter {
-    last: Mutex<HashMap<String, u64>>,
+    last: Mutex<HashMap<String, (u64, Instant)>>,
 }
 
 impl StatusWriter {
     /// Whether the cached object is older than what this process wrote itself (KEP-5647: a controller's own staleness).
     pub fn cache_is_behind<K: Resource>(&self, object: &K) -> bool {
         let (Some(uid), Some(observed)) = (object.meta().uid.as_deref(), version(object)) else { return false };
-        self.last.lock().get(uid).is_some_and(|written| *written > observed)
+        self.last.lock().get(uid).is_some_and(|(written, _)| *written > observed)
+    }
+
+    /// How long ago this process wrote to this object; none before its first write.
+    pub fn since_write(&self, uid: &str) -> Option<Duration> {
+        self.last.lock().get(uid).map(|(_, at)| at.elapsed())
     }
 
     /// Writes the status if it differs from the cached one.
@@ -74,13 +80,13 @@ impl StatusWriter {
                 Ok(WriteResult::Changed)
             }
             Err(Error::Api { source, .. }) if is_conflict(&source) => Ok(WriteResult::Conflict),
-            // It went away while we looked: there is nobody left to tell.
+            // The object was deleted meanwhile.
             Err(Error::Api { source, .. }) if is_not_found(&source) => Ok(WriteResult::Unchanged),
             Err(error) => Err(error),
         }
     }
 
-    /// Adds or takes away a finalizer, if nobody changed the object meanwhile.
+    /// Replaces the finalizers, unless the object changed meanwhile.
     pub async fn set_finalizers<K: Controlled>(
         &self,
         client: &Client,
@@ -102,14 +108,14 @@ impl StatusWriter {
         }
     }
 
-    /// The object is gone.
+    /// Drops what is remembered of a deleted object.
     pub fn forget(&self, uid: &str) {
         self.last.lock().remove(uid);
     }
 
     fn remember<K: Resource>(&self, stored: &K) {
         if let (Some(uid), Some(written)) = (stored.meta().uid.clone(), version(stored)) {
-            self.last.lock().insert(uid, written);
+            self.last.lock().insert(uid, (written, Instant::now()));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -14,7 +15,6 @@ use crate::kit::caches;
 use crate::kit::context::Context;
 use crate::kit::life::in_force;
 
-/// Everything that a decision about one Phase rests on.
 pub(super) struct Observed {
     pub(super) phase: Arc<Phase>,
     pub(super) now: Timestamp,
@@ -24,7 +24,10 @@ pub(super) struct Observed {
     pub(super) zones: BTreeMap<String, Option<TimeZone>>,
     pub(super) members: Vec<Member>,
     pub(super) lanes: Vec<MemberLane>,
+    /// Objects of other phases that this one changes, as `Kind/name`.
     pub(super) changes: Vec<String>,
+    /// How long ago this process wrote the status; none before the first time.
+    pub(super) since_write: Option<Duration>,
 }
 
 /// A phase that has to come first.
@@ -57,6 +60,7 @@ pub(super) fn observe(ctx: &Context, phase: Arc<Phase>) -> Observed {
         members: members::members(ctx, &namespace, &name),
         lanes: members::lanes(ctx, &namespace, &name),
         changes: members::changes(ctx, &namespace, &name),
+        since_write: ctx.status.since_write(&phase.uid().unwrap_or_default()),
         phase,
     }
 }

@@ -4,6 +4,7 @@ mod histories;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use kalong_crds::blocked::BlockCode;
@@ -13,9 +14,12 @@ use kalong_crds::wire::event::EventSeverity;
 use kalong_crds::{Device, Lane, Phase};
 use serde_json::{Value, json};
 
+use super::decide::decide;
+use super::inventory;
 use super::members::{LaneClosure, Member, MemberKind, MemberLane, closure_of};
 use super::observe::{Before, Observed};
-use super::{inventory, plan};
+use super::status::is_only_progress;
+use crate::kit::reconciler::ReconcileResult;
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> K {
     let mut value = json!({"apiVersion": "kalong.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "mong-cai", "generation": 1}, "spec": spec});
@@ -82,16 +86,21 @@ impl Stage {
             members: self.members.clone(),
             lanes: self.lanes.clone(),
             changes: Vec::new(),
+            since_write: None,
         }
     }
 
-    fn planned(&self) -> plan::Plan {
-        plan::plan(&self.observed())
+    fn result(&self) -> ReconcileResult<PhaseStatus> {
+        result(&self.observed())
     }
 
     fn status(&self) -> PhaseStatus {
-        self.planned().status
+        self.result().status.unwrap()
     }
+}
+
+fn result(observed: &Observed) -> ReconcileResult<PhaseStatus> {
+    super::status(observed, &decide(observed))
 }
 
 fn there(name: &str) -> Member {
@@ -149,12 +158,13 @@ fn commissioned_phase_opens_when_everything_is_proven_and_by_itself_once_it_is()
     is(&refused, ConditionType::Stalled, "True", Reason::GateRefused);
     stage.previous = Some(refused);
     stage.members = vec![there("a"), there("b")];
-    let plan = stage.planned();
-    assert_eq!(plan.status.state, PhaseState::Open);
-    is(&plan.status, ConditionType::Ready, "True", Reason::InForce);
-    is(&plan.status, ConditionType::EntryMet, "True", Reason::GatesMet);
-    is(&plan.status, ConditionType::Open, "True", Reason::PhaseOpen);
-    assert_eq!(plan.events.iter().map(|n| n.reason).collect::<Vec<_>>(), [Reason::PhaseOpen]);
+    let result = stage.result();
+    let status = result.status.unwrap();
+    assert_eq!(status.state, PhaseState::Open);
+    is(&status, ConditionType::Ready, "True", Reason::InForce);
+    is(&status, ConditionType::EntryMet, "True", Reason::GatesMet);
+    is(&status, ConditionType::Open, "True", Reason::PhaseOpen);
+    assert_eq!(result.events.iter().map(|n| n.reason).collect::<Vec<_>>(), [Reason::PhaseOpen]);
 }
 
 #[test]
@@ -196,17 +206,18 @@ fn legal_basis_that_has_ended_opens_nothing() {
 fn open_phase_with_void_evidence_stays_open_and_says_so_once() {
     let mut stage = Stage::asked(PhaseState::Open, PhaseState::Open);
     stage.members = vec![there("a"), absent("b")];
-    let plan = stage.planned();
-    assert_eq!(plan.status.state, PhaseState::Open);
-    is(&plan.status, ConditionType::Ready, "True", Reason::InForce);
-    let say = is(&plan.status, ConditionType::EntryMet, "False", Reason::GateVoided);
+    let result = stage.result();
+    let status = result.status.unwrap();
+    assert_eq!(status.state, PhaseState::Open);
+    is(&status, ConditionType::Ready, "True", Reason::InForce);
+    let say = is(&status, ConditionType::EntryMet, "False", Reason::GateVoided);
     assert!(say.contains("Device/b"), "{say}");
     assert_eq!(
-        plan.events.iter().map(|n| (n.reason, n.severity)).collect::<Vec<_>>(),
+        result.events.iter().map(|n| (n.reason, n.severity)).collect::<Vec<_>>(),
         [(Reason::GateVoided, EventSeverity::Warning)]
     );
-    stage.previous = Some(plan.status);
-    assert!(stage.planned().events.is_empty());
+    stage.previous = Some(status);
+    assert!(stage.result().events.is_empty());
 }
 
 #[test]
@@ -267,9 +278,9 @@ fn milestone_is_late_after_its_day_in_the_crossings_zone() {
     let mut stage = Stage::asked(PhaseState::Commissioning, PhaseState::Commissioning);
     stage.members = vec![there("a"), absent("b")];
     stage.now = "2026-12-31T16:59:59Z";
-    let plan = stage.planned();
-    is(&plan.status, ConditionType::Late, "False", Reason::OnTime);
-    assert_eq!(plan.again, Some(std::time::Duration::from_secs(1)));
+    let result = stage.result();
+    is(&result.status.unwrap(), ConditionType::Late, "False", Reason::OnTime);
+    assert_eq!(result.again, Some(Duration::from_secs(1)));
     stage.now = "2026-12-31T17:00:00Z";
     let say = is(&stage.status(), ConditionType::Late, "True", Reason::MilestonePassed);
     assert!(say.contains("first") && say.contains("1 of 2 devices"), "{say}");
@@ -307,7 +318,7 @@ fn gates_of_one_name_are_one_entry_and_the_failing_one() {
     let mut phase = observed.phase.as_ref().clone();
     phase.spec.exit_gates = phase.spec.entry_gates.clone();
     observed.phase = Arc::new(phase);
-    let gates = plan::plan(&observed).status.gates;
+    let gates = result(&observed).status.unwrap().gates;
     assert_eq!(gates.iter().map(|g| g.name.as_str()).collect::<Vec<_>>(), ["after-phase-1", "inventory"]);
     assert_eq!(gates[1].result, GateVerdict::Failed);
 }
@@ -320,14 +331,31 @@ fn one_more_device_is_only_progress_and_an_opened_gate_is_not() {
     stage.previous = Some(first.clone());
     stage.members[0] = there("a");
     let second = stage.status();
-    assert!(first != second && plan::is_only_progress(&first, &second));
+    assert!(first != second && is_only_progress(&first, &second));
     stage.asked = PhaseState::Open;
-    assert!(!plan::is_only_progress(&second, &stage.status()), "a refusal is told at once");
+    assert!(!is_only_progress(&second, &stage.status()), "a refusal is told at once");
     let mut open = Stage::asked(PhaseState::Open, PhaseState::Open);
     let met = open.status();
     open.members.push(absent("c"));
     open.previous = Some(met.clone());
-    assert!(!plan::is_only_progress(&met, &open.status()), "void evidence is told at once");
+    assert!(!is_only_progress(&met, &open.status()), "void evidence is told at once");
+}
+
+#[test]
+fn progress_waits_after_a_write_and_anything_else_does_not() {
+    let mut stage = Stage::asked(PhaseState::Commissioning, PhaseState::Commissioning);
+    stage.members = vec![absent("a"), absent("b")];
+    stage.previous = Some(stage.status());
+    stage.members[0] = there("a");
+    let after = |stage: &Stage, seconds: u64| {
+        result(&Observed { since_write: Some(Duration::from_secs(seconds)), ..stage.observed() })
+    };
+    let waits = after(&stage, 1);
+    assert!(waits.status.is_none());
+    assert_eq!(waits.again, Some(Duration::from_secs(4)));
+    assert!(after(&stage, 5).status.is_some());
+    stage.asked = PhaseState::Open;
+    assert!(after(&stage, 1).status.is_some(), "a refusal is told at once");
 }
 
 #[test]
