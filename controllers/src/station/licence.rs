@@ -1,4 +1,4 @@
-//! The licence of a station: until when it is in force, in the zone of its crossing. Its end is told weeks ahead.
+//! The licence of a station: until when it is in force, in the zone of its crossing. Its end is announced 30 days ahead.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use prometheus::{GaugeVec, Opts};
 use crate::kit::caches::{self, Caches};
 use crate::kit::clock::{Clock, beginning, ending, until_next, zone_of};
 
-/// Days before its end from which the end of a licence is told.
-pub(super) const TOLD_AHEAD_DAYS: i64 = 30;
+/// From how many days before its end a licence is reported as ending.
+pub(super) const NOTICE_DAYS: i64 = 30;
 
 /// What can be said of a licence today.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LicenceState {
-    /// None is declared.
+    /// The spec declares no licence.
     NotDeclared,
-    /// It is in force.
+    /// In force for longer than the notice.
     InForce,
-    /// It is in force and ends soon.
+    /// In force, with less than the notice left; its last day.
     Ending(Date),
-    /// It has ended.
+    /// Not in force since this last day.
     Ended(Date),
     /// Its last day is no day of the calendar.
     NoDay,
@@ -42,7 +42,7 @@ pub(super) fn licence_state(station: &InspectionStation, crossing: Option<&Cross
     let today = now.to_zoned(zone).date();
     if today > last {
         LicenceState::Ended(last)
-    } else if last.checked_sub(TOLD_AHEAD_DAYS.days()).is_ok_and(|told| today >= told) {
+    } else if last.checked_sub(NOTICE_DAYS.days()).is_ok_and(|notice| today >= notice) {
         LicenceState::Ending(last)
     } else {
         LicenceState::InForce
@@ -53,8 +53,8 @@ pub(super) fn licence_state(station: &InspectionStation, crossing: Option<&Cross
 pub(super) fn turns_in(station: &InspectionStation, crossing: Option<&Crossing>, now: Timestamp) -> Option<Duration> {
     let last = station.spec.licence.as_ref()?.valid_until.parse::<Date>().ok()?;
     let zone = zone_of(crossing)?;
-    let told = last.checked_sub(TOLD_AHEAD_DAYS.days()).ok().and_then(|day| beginning(day, &zone));
-    until_next([told, ending(last, &zone)].into_iter().flatten(), now)
+    let notice = last.checked_sub(NOTICE_DAYS.days()).ok().and_then(|day| beginning(day, &zone));
+    until_next([notice, ending(last, &zone)].into_iter().flatten(), now)
 }
 
 const NAME: &str = "station_licence_seconds";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kalong_crds::blocked::BlockCode;
-use kalong_crds::condition::{ConditionType, Conditioned};
+use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kalong_crds::device::{Guard, GuardKind, GuardState};
 use kalong_crds::inspection_station::StationSlot;
 use kalong_crds::units::Name;
@@ -15,14 +15,13 @@ use crate::kit::caches;
 use crate::kit::context::Context;
 use crate::kit::life::LifecycleStage;
 
-/// Everything that a decision about one InspectionStation rests on.
 pub(super) struct Observed {
     pub(super) station: Arc<InspectionStation>,
     pub(super) now: Timestamp,
     pub(super) life: LifecycleStage,
     pub(super) crossing: Option<Arc<Crossing>>,
     /// The devices of the slots, in their order.
-    pub(super) members: Vec<Member>,
+    pub(super) slots: Vec<FilledSlot>,
     /// Devices that fill a slot of another station or of a lane too.
     pub(super) elsewhere: Vec<Name>,
     /// Served lanes that do not exist.
@@ -31,26 +30,26 @@ pub(super) struct Observed {
 }
 
 /// A slot and what fills it.
-pub(super) struct Member {
+pub(super) struct FilledSlot {
     pub(super) slot: StationSlot,
     pub(super) device: Option<Arc<Device>>,
     pub(super) model: Option<Arc<DeviceModel>>,
 }
 
-/// Who takes over.
+/// The station that takes over while this one cannot serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fallback {
-    /// Nobody is named.
+    /// The spec names no fallback.
     NotNamed,
-    /// It does not exist.
+    /// The station that the spec names does not exist.
     Missing,
-    /// It could, and cannot now.
+    /// It is not Available itself.
     Idle,
-    /// It can serve.
+    /// It is Available and takes over.
     Serves,
 }
 
-/// An interlock or a seal, and whose it is.
+/// An interlock or a seal, and the device that shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Guarded {
     pub(super) device: Name,
@@ -67,14 +66,14 @@ impl Guarded {
 }
 
 impl Observed {
-    /// The guards of this kind, of all slots in their order. One that the model lists and nobody reports cannot be read.
+    /// The guards of this kind, of all slots in their order. One that the model lists and no agent reports cannot be read.
     pub(super) fn guards(&self, kind: GuardKind) -> Vec<Guarded> {
         let blocks = self.station.status.as_ref().map(|status| status.blocked_by.as_slice()).unwrap_or_default();
         let open = |device: &Name| {
             let subject = format!("Device/{device}");
             blocks.iter().any(|block| block.code == BlockCode::InterlockOpen && block.subject == subject)
         };
-        let guards = self.members.iter().flat_map(|member| member.guards(kind));
+        let guards = self.slots.iter().flat_map(|filled| filled.guards(kind));
         guards
             .map(|guard| Guarded {
                 was_open: kind == GuardKind::Interlock
@@ -91,7 +90,23 @@ impl Observed {
     }
 }
 
-impl Member {
+impl FilledSlot {
+    pub(super) fn is(&self, kind: ConditionType) -> bool {
+        self.status(kind) == Some(ConditionStatus::True)
+    }
+
+    /// None while the condition of the device was not written yet.
+    pub(super) fn status(&self, kind: ConditionType) -> Option<ConditionStatus> {
+        let condition = self.device.as_ref()?.condition(kind)?;
+        [ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown]
+            .into_iter()
+            .find(|status| status.as_str() == condition.status)
+    }
+
+    pub(super) fn reason(&self, kind: ConditionType) -> Option<Reason> {
+        Reason::parse(self.device.as_ref()?.reason(kind))
+    }
+
     fn guards(&self, kind: GuardKind) -> Vec<Guarded> {
         let Some(device) = &self.device else { return Vec::new() };
         let reported = device.status.as_ref().map(|status| status.guards.as_slice()).unwrap_or_default();
@@ -122,7 +137,7 @@ impl Member {
 pub(super) fn observe(ctx: &Context, station: Arc<InspectionStation>) -> Observed {
     let (namespace, name) = (station.namespace().unwrap_or_default(), station.name_any());
     let spec = &station.spec;
-    let members = spec
+    let slots = spec
         .slots
         .iter()
         .map(|slot| {
@@ -130,7 +145,7 @@ pub(super) fn observe(ctx: &Context, station: Arc<InspectionStation>) -> Observe
             let model = device
                 .as_ref()
                 .and_then(|device| caches::get(&ctx.caches.models, &namespace, device.spec.model_ref.as_str()));
-            Member { slot: slot.clone(), device, model }
+            FilledSlot { slot: slot.clone(), device, model }
         })
         .collect();
     let elsewhere = |device: &Name| {
@@ -151,7 +166,7 @@ pub(super) fn observe(ctx: &Context, station: Arc<InspectionStation>) -> Observe
         now: ctx.clock.now(),
         life: ctx.life(&namespace, spec.phase.as_ref()),
         crossing: caches::get(&ctx.caches.crossings, &namespace, spec.crossing_ref.as_str()),
-        members,
+        slots,
         elsewhere: spec.slots.iter().map(|slot| slot.device_ref.clone()).filter(elsewhere).collect(),
         missing_lanes: spec.serves_lanes.iter().map(|s| s.name.clone()).filter(|lane| !lane_exists(lane)).collect(),
         fallback,

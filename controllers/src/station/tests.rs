@@ -9,9 +9,10 @@ use kalong_crds::inspection_station::InspectionStationStatus;
 use kalong_crds::{BlockCode, Device, InspectionStation};
 use serde_json::{Value, json};
 
-use super::observe::{Fallback, Member, Observed};
-use super::plan::plan;
+use super::decide::decide;
+use super::observe::{Fallback, FilledSlot, Observed};
 use crate::kit::life::LifecycleStage;
+use crate::kit::reconciler::ReconcileResult;
 
 const AT: &str = "2026-11-22T07:00:00Z";
 
@@ -77,7 +78,7 @@ fn observed() -> Observed {
         now: AT.parse::<Timestamp>().unwrap(),
         life: LifecycleStage::InService,
         crossing: Some(crossing),
-        members: vec![Member {
+        slots: vec![FilledSlot {
             slot: station.spec.slots[0].clone(),
             device: Some(scanner(&WELL, guards("Safe", "Safe"))),
             model: Some(model),
@@ -101,8 +102,12 @@ fn declared(observed: &mut Observed, change: impl FnOnce(&mut InspectionStation)
     observed.station = Arc::new(station);
 }
 
+fn result(observed: &Observed) -> ReconcileResult<InspectionStationStatus> {
+    super::status(observed, &decide(observed))
+}
+
 fn status(observed: &Observed) -> InspectionStationStatus {
-    plan(observed).status
+    result(observed).status.unwrap()
 }
 
 fn is(status: &InspectionStationStatus, kind: ConditionType, word: &str, reason: Reason) -> String {
@@ -133,7 +138,7 @@ fn sound_station_serves_and_closes_nothing() {
 
 #[test]
 fn open_interlock_closes_the_lanes_that_need_the_station_and_no_other() {
-    let open = with(|s| s.members[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe"))));
+    let open = with(|s| s.slots[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe"))));
     let status = status(&open);
     let say = is(&status, ConditionType::InterlocksSafe, "False", Reason::InterlockOpen);
     assert!(say.contains("scanner.searchComplete") && say.contains("out-1, out-2"), "{say}");
@@ -145,7 +150,7 @@ fn open_interlock_closes_the_lanes_that_need_the_station_and_no_other() {
 
 #[test]
 fn interlock_that_cannot_be_read_closes_nothing_and_is_said() {
-    let unread = with(|s| s.members[0].device = Some(scanner(&WELL, json!([]))));
+    let unread = with(|s| s.slots[0].device = Some(scanner(&WELL, json!([]))));
     let status = status(&unread);
     is(&status, ConditionType::InterlocksSafe, "Unknown", Reason::InterlockUnknown);
     is(&status, ConditionType::Available, "Unknown", Reason::InterlockUnknown);
@@ -154,11 +159,11 @@ fn interlock_that_cannot_be_read_closes_nothing_and_is_said() {
 
 #[test]
 fn interlock_that_was_open_keeps_lanes_closed_until_it_is_read_to_be_safe() {
-    let open = with(|s| s.members[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe"))));
+    let open = with(|s| s.slots[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe"))));
     let before = status(&open);
     let later = |device: Arc<Device>| {
         let observed = with(|s| {
-            s.members[0].device = Some(device);
+            s.slots[0].device = Some(device);
             let old = before.clone();
             declared(s, |station| station.status = Some(old));
         });
@@ -175,7 +180,7 @@ fn interlock_that_was_open_keeps_lanes_closed_until_it_is_read_to_be_safe() {
 
 #[test]
 fn silent_agent_makes_what_it_knows_unknown() {
-    let silent = with(|s| s.members[0].device = Some(scanner(&SILENT, json!([]))));
+    let silent = with(|s| s.slots[0].device = Some(scanner(&SILENT, json!([]))));
     let status = status(&silent);
     is(&status, ConditionType::Ready, "Unknown", Reason::DeviceNotReady);
     is(&status, ConditionType::Available, "Unknown", Reason::AgentUnreachable);
@@ -194,11 +199,11 @@ fn one_open_interlock_counts_more_than_one_that_cannot_be_read() {
             spec,
             json!({"observedGeneration": 2, "conditions": conditions(&WELL), "guards": guards("Unsafe", "Safe")}),
         );
-        let mut slot = s.members[0].slot.clone();
+        let mut slot = s.slots[0].slot.clone();
         slot.device_ref = "second".into();
-        let model = s.members[0].model.clone();
-        s.members[0].device = Some(scanner(&WELL, json!([])));
-        s.members.push(Member { slot, device: Some(device), model });
+        let model = s.slots[0].model.clone();
+        s.slots[0].device = Some(scanner(&WELL, json!([])));
+        s.slots.push(FilledSlot { slot, device: Some(device), model });
     });
     let say = is(&status(&both), ConditionType::InterlocksSafe, "False", Reason::InterlockOpen);
     assert!(say.contains("second.searchComplete") && !say.contains("scanner.searchComplete"), "{say}");
@@ -208,7 +213,7 @@ fn one_open_interlock_counts_more_than_one_that_cannot_be_read() {
 fn suspended_planned_or_commissioned_station_closes_nothing() {
     let unsafe_in = |life: LifecycleStage, suspend: bool| {
         let observed = with(|s| {
-            s.members[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe")));
+            s.slots[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe")));
             s.life = life;
             declared(s, |station| station.spec.suspend = suspend);
         });
@@ -233,7 +238,7 @@ fn suspended_planned_or_commissioned_station_closes_nothing() {
 fn commissioning_is_ready_and_says_what_is_missing() {
     let waiting = with(|s| {
         s.life = LifecycleStage::Commissioning;
-        s.members[0].device = Some(scanner(&[("Ready", "False", "DeviceUnreachable")], json!([])));
+        s.slots[0].device = Some(scanner(&[("Ready", "False", "DeviceUnreachable")], json!([])));
     });
     let say = is(&status(&waiting), ConditionType::Ready, "True", Reason::Commissioning);
     assert!(say.contains("scanner"), "{say}");
@@ -243,7 +248,7 @@ fn commissioning_is_ready_and_says_what_is_missing() {
 fn unknown_phase_is_stalled_and_an_open_interlock_still_closes() {
     let unknown = with(|s| {
         s.life = LifecycleStage::UnknownPhase;
-        s.members[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe")));
+        s.slots[0].device = Some(scanner(&WELL, guards("Unsafe", "Safe")));
     });
     let status = status(&unknown);
     is(&status, ConditionType::Stalled, "True", Reason::UnknownPhase);
@@ -254,11 +259,11 @@ fn unknown_phase_is_stalled_and_an_open_interlock_still_closes() {
 fn contradictions_are_stalled_and_looked_at_again() {
     let stalled = |change: fn(&mut Observed), reason: Reason| {
         let observed = with(change);
-        let plan = plan(&observed);
-        is(&plan.status, ConditionType::Stalled, "True", reason);
-        assert!(plan.again.is_some_and(|again| again <= Duration::from_secs(15)));
+        let result = result(&observed);
+        is(&result.status.unwrap(), ConditionType::Stalled, "True", reason);
+        assert!(result.again.is_some_and(|again| again <= Duration::from_secs(15)));
     };
-    stalled(|s| s.members[0].device = None, Reason::MissingReference);
+    stalled(|s| s.slots[0].device = None, Reason::MissingReference);
     stalled(|s| s.crossing = None, Reason::MissingReference);
     stalled(|s| s.missing_lanes = vec!["out-1".into()], Reason::MissingReference);
     stalled(|s| s.fallback = Fallback::Missing, Reason::MissingReference);
@@ -277,8 +282,8 @@ fn contradictions_are_stalled_and_looked_at_again() {
 #[test]
 fn station_without_interlock_or_licence_says_so() {
     let plain = with(|s| {
-        s.members[0].model = None;
-        s.members[0].device = Some(scanner(&WELL[..2], json!([])));
+        s.slots[0].model = None;
+        s.slots[0].device = Some(scanner(&WELL[..2], json!([])));
         declared(s, |station| station.spec.licence = None);
     });
     let status = status(&plain);
@@ -307,7 +312,7 @@ fn end_of_a_licence_is_known_weeks_ahead_and_takes_the_station_out_of_use() {
 #[test]
 fn broken_seal_takes_the_station_out_of_use_and_the_fallback_is_named() {
     let broken = with(|s| {
-        s.members[0].device = Some(scanner(&WELL, guards("Safe", "Unsafe")));
+        s.slots[0].device = Some(scanner(&WELL, guards("Safe", "Unsafe")));
         s.fallback = Fallback::Serves;
     });
     let status = status(&broken);
@@ -320,14 +325,14 @@ fn broken_seal_takes_the_station_out_of_use_and_the_fallback_is_named() {
 #[test]
 fn station_serves_without_an_optional_device_and_not_without_a_required_one() {
     let gone = [("Ready", "False", "DeviceUnreachable"), ("Available", "False", "DeviceUnreachable")];
-    let required = with(|s| s.members[0].device = Some(scanner(&gone, guards("Safe", "Safe"))));
+    let required = with(|s| s.slots[0].device = Some(scanner(&gone, guards("Safe", "Safe"))));
     let judged = status(&required);
     is(&judged, ConditionType::Available, "False", Reason::DeviceNotAvailable);
     is(&judged, ConditionType::Ready, "False", Reason::DeviceNotReady);
     is(&judged, ConditionType::Reconciling, "True", Reason::DeviceNotReady);
     let optional = with(|s| {
-        s.members[0].device = Some(scanner(&gone, guards("Safe", "Safe")));
-        s.members[0].slot.need = kalong_crds::lane::Need::Optional;
+        s.slots[0].device = Some(scanner(&gone, guards("Safe", "Safe")));
+        s.slots[0].slot.need = kalong_crds::lane::Need::Optional;
     });
     is(&status(&optional), ConditionType::Available, "True", Reason::Serving);
 }
@@ -339,7 +344,7 @@ fn expired_calibration_is_said_by_name() {
         ("Available", "False", "CalibrationExpired"),
         ("Calibrated", "False", "CalibrationExpired"),
     ];
-    let observed = with(|s| s.members[0].device = Some(scanner(&expired, guards("Safe", "Safe"))));
+    let observed = with(|s| s.slots[0].device = Some(scanner(&expired, guards("Safe", "Safe"))));
     let status = status(&observed);
     let say = is(&status, ConditionType::Calibrated, "False", Reason::CalibrationExpired);
     assert!(say.contains("scanner"), "{say}");
