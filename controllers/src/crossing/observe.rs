@@ -12,26 +12,24 @@ use crate::kit::context::Context;
 use crate::kit::life::LifecycleStage;
 use crate::lane_drain;
 
-/// Everything that a decision about one Crossing rests on.
 pub(super) struct Observed {
     pub(super) crossing: Arc<Crossing>,
     pub(super) now: Timestamp,
     pub(super) life: LifecycleStage,
     pub(super) lanes: Vec<CountedLane>,
     pub(super) stations: Vec<(Arc<InspectionStation>, LifecycleStage)>,
-    /// Live vehicles that are at home here, as a count.
+    /// Live vehicles of this crossing, as a count.
     pub(super) igvs_declared: i64,
-    /// Those of them that are heard now, as a count.
+    /// Those of them that are connected, as a count.
     pub(super) igvs_seen: i64,
     /// The link that the spec names, if it exists.
     pub(super) link: Option<Arc<BilateralLink>>,
 }
 
-/// One lane of the crossing.
 pub(super) struct CountedLane {
     pub(super) lane: Arc<Lane>,
     pub(super) life: LifecycleStage,
-    /// Names of the accepted claims that hold it, or empty it.
+    /// Names of the accepted claims that empty or hold it.
     pub(super) held_by: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Where the readiness of a Crossing is judged.
+//! The conditions of a Crossing. Pure.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -7,81 +7,26 @@ use kalong_crds::condition::{ConditionType, ConditionUpdate, Conditioned, Reason
 use kalong_crds::crossing::LaneCount;
 use kube::ResourceExt;
 
-use super::count;
+use super::decide::Decision;
 use super::observe::Observed;
-use crate::kit::life::{LifecycleStage, unknown_phase};
-use crate::kit::readiness::{Readiness, commissioning, ready};
+use crate::capacity::Breach;
+use crate::kit::life::LifecycleStage;
+use crate::kit::readiness::{LISTED, Readiness, commissioning, ready};
 
-/// Names that one message lists.
-const LISTED: usize = 8;
-
-pub(super) fn conditions(observed: &Observed, counts: &[LaneCount]) -> Vec<ConditionUpdate> {
-    let verdict = verdict(observed);
-    let [is_ready, reconciling, stalled] = if observed.life == LifecycleStage::Commissioning {
-        commissioning(verdict.as_ref())
-    } else {
-        ready(verdict.as_ref())
-    };
+/// All conditions, in the order for readers.
+pub(super) fn all(observed: &Observed, decision: &Decision, objection: Option<&Readiness>) -> Vec<ConditionUpdate> {
+    let Decision { lanes, breaches } = decision;
+    let [is_ready, reconciling, stalled] =
+        if observed.life == LifecycleStage::Commissioning { commissioning(objection) } else { ready(objection) };
     vec![
         is_ready,
-        available(observed, counts),
-        floors(observed),
+        available(observed, lanes),
+        floors(observed, breaches),
         authorised(observed),
         counterpart(observed),
         reconciling,
         stalled,
     ]
-}
-
-fn verdict(observed: &Observed) -> Option<Readiness> {
-    match observed.life {
-        LifecycleStage::Planned => return Some(Readiness::Resting(Reason::Planned)),
-        LifecycleStage::UnknownPhase => {
-            let say = unknown_phase(observed.crossing.spec.phase.as_ref());
-            return Some(Readiness::Stuck(Reason::UnknownPhase, say));
-        }
-        LifecycleStage::Commissioning | LifecycleStage::InService => {}
-    }
-    let zone = &observed.crossing.spec.time_zone;
-    if TimeZone::get(zone).is_err() {
-        return Some(Readiness::Stuck(
-            Reason::InvalidSpec,
-            format!("`spec.timeZone` {zone} is no IANA time zone: write for example Asia/Ho_Chi_Minh."),
-        ));
-    }
-    let lanes: Vec<Waiting> = waiting(observed.lanes.iter().map(|lane| (lane.lane.as_ref(), lane.life)));
-    let stations: Vec<Waiting> = waiting(observed.stations.iter().map(|(station, life)| (station.as_ref(), *life)));
-    let unknown = lanes.iter().chain(&stations).any(|waiting| waiting.unknown);
-    let (reason, say) = match (lanes.is_empty(), stations.is_empty()) {
-        (true, true) => return None,
-        (false, true) => (Reason::LaneNotReady, list("Lanes", &lanes)),
-        (true, false) => (Reason::StationNotReady, list("Stations", &stations)),
-        (false, false) => (Reason::LaneNotReady, format!("{} {}", list("Lanes", &lanes), list("Stations", &stations))),
-    };
-    Some(if unknown { Readiness::Unknown(reason, say) } else { Readiness::Converging(reason, say) })
-}
-
-/// A live object that is not Ready.
-struct Waiting {
-    name: String,
-    unknown: bool,
-}
-
-fn waiting<'a, K: Conditioned + ResourceExt + 'a>(
-    objects: impl Iterator<Item = (&'a K, LifecycleStage)>,
-) -> Vec<Waiting> {
-    objects
-        .filter(|(object, life)| *life != LifecycleStage::Planned && !object.is(ConditionType::Ready))
-        .map(|(object, _)| Waiting {
-            name: object.name_any(),
-            unknown: object.condition(ConditionType::Ready).is_some_and(|c| c.status == "Unknown"),
-        })
-        .collect()
-}
-
-fn list(what: &str, waiting: &[Waiting]) -> String {
-    let names: Vec<&str> = waiting.iter().map(|w| w.name.as_str()).take(LISTED).collect();
-    format!("{what} not Ready: {}.", names.join(", "))
 }
 
 fn available(observed: &Observed, counts: &[LaneCount]) -> ConditionUpdate {
@@ -105,7 +50,7 @@ fn available(observed: &Observed, counts: &[LaneCount]) -> ConditionUpdate {
     }
 }
 
-fn floors(observed: &Observed) -> ConditionUpdate {
+fn floors(observed: &Observed, breaches: &[Breach]) -> ConditionUpdate {
     let kind = ConditionType::FloorsMet;
     match observed.life {
         LifecycleStage::Planned => return ConditionUpdate::unknown(kind, Reason::Planned, ""),
@@ -115,29 +60,26 @@ fn floors(observed: &Observed) -> ConditionUpdate {
     if observed.crossing.spec.capacity_floors.is_empty() {
         return ConditionUpdate::yes(kind, Reason::NoFloor);
     }
-    let broken = count::broken(observed);
-    if broken.is_empty() {
+    if breaches.is_empty() {
         return ConditionUpdate::yes(kind, Reason::FloorsHold);
     }
-    let says: Vec<String> = broken
-        .iter()
-        .map(|breach| {
-            let lost: Vec<String> =
-                breach.lost.iter().take(LISTED).map(|(lane, why)| format!("{lane} {why}")).collect();
-            let lost = if lost.is_empty() { String::new() } else { format!(" ({})", lost.join(", ")) };
-            format!(
-                "{:?} {:?}: {} of {} lanes, {} of {} passages an hour{lost}",
-                breach.floor.group.service,
-                breach.floor.group.direction,
-                breach.lanes,
-                breach.floor.min_lanes,
-                breach.passages_per_hour,
-                breach.floor.min_passages_per_hour
-            )
-        })
-        .collect();
+    let says: Vec<String> = breaches.iter().map(breach).collect();
     let say = format!("{}. Open or repair lanes; nothing more is drained meanwhile.", says.join("; "));
     ConditionUpdate::no(kind, Reason::FloorBroken, say)
+}
+
+fn breach(breach: &Breach) -> String {
+    let lost: Vec<String> = breach.lost.iter().take(LISTED).map(|(lane, why)| format!("{lane} {why}")).collect();
+    let lost = if lost.is_empty() { String::new() } else { format!(" ({})", lost.join(", ")) };
+    format!(
+        "{:?} {:?}: {} of {} lanes, {} of {} passages an hour{lost}",
+        breach.floor.group.service,
+        breach.floor.group.direction,
+        breach.lanes,
+        breach.floor.min_lanes,
+        breach.passages_per_hour,
+        breach.floor.min_passages_per_hour
+    )
 }
 
 fn authorised(observed: &Observed) -> ConditionUpdate {
