@@ -1,24 +1,27 @@
 //! What is said of an EdgeAgent, in worlds made by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kalong_crds::EdgeAgent;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::edge_agent::EdgeAgentStatus;
 use kalong_crds::units::AgentId;
-use kalong_crds::wire::envelope::Clock;
+use kalong_crds::wire::release::ReleaseKeys;
 use kalong_crds::wire::reported::Orphan;
+use kalong_crds::{AGENT_FINALIZER, EdgeAgent};
 use serde_json::{Value, json};
 
-use super::{Observed, status, waits};
+use super::decide::decide;
+use super::observe::Observed;
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Presence};
+use crate::kit::reconciler::ReconcileResult;
 
 fn agent(name: &str, spec: Value) -> Arc<EdgeAgent> {
     let value = json!({
         "apiVersion": "kalong.dev/v1alpha1", "kind": "EdgeAgent", "spec": spec,
-        "metadata": {"name": name, "namespace": "mong-cai", "uid": "u", "generation": 1},
+        "metadata": {"name": name, "namespace": "mong-cai", "uid": "u", "generation": 1, "finalizers": [AGENT_FINALIZER]},
         "status": {"observedGeneration": 1, "sealingKey": "key", "certificate": {"serial": "7", "notAfter": "2026-11-29T07:00:00Z"}},
     });
     Arc::new(serde_json::from_value(value).unwrap())
@@ -30,20 +33,20 @@ fn observed(spec: Value) -> Observed {
         now: "2026-11-22T07:00:00Z".parse().unwrap(),
         life: LifecycleStage::InService,
         id: AgentId::new("mong-cai", "lane-1"),
-        facts: Some(AgentFacts {
-            presence: Presence::Present,
-            reported: true,
-            synced: true,
-            clock: Clock::Synced,
-            version: Some("0.1.0".into()),
-            outbox_full: false,
-            orphans: vec![],
-            duplicate: false,
-            term_implausible: false,
-        }),
+        facts: Some(AgentFacts { version: Some("0.1.0".into()), ..AgentFacts::live() }),
         live_devices: 15,
-        named: 15,
+        references: 15,
+        heartbeat: Duration::from_secs(1),
+        release_keys: ReleaseKeys::default(),
     }
+}
+
+fn result(observed: &Observed) -> ReconcileResult<EdgeAgentStatus> {
+    super::status(observed, &decide(observed))
+}
+
+fn status(observed: &Observed) -> EdgeAgentStatus {
+    result(observed).status.unwrap()
 }
 
 fn is(status: &EdgeAgentStatus, kind: ConditionType, word: &str, reason: Reason) {
@@ -96,13 +99,13 @@ fn identity_over_63_characters_is_stalled() {
 fn silence_is_unknown_and_a_fresh_leader_waits_before_saying_so() {
     let mut silent = observed(json!({}));
     silent.facts.as_mut().unwrap().presence = Presence::Silent;
-    assert!(!waits(&silent));
+    assert!(!silent.is_pending());
     let said = status(&silent);
     is(&said, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
     is(&said, ConditionType::Connected, "False", Reason::AgentUnreachable);
     is(&said, ConditionType::Synced, "Unknown", Reason::AgentUnreachable);
     silent.facts.as_mut().unwrap().presence = Presence::Unheard { until: silent.now + SignedDuration::from_secs(9) };
-    assert!(waits(&silent));
+    assert!(silent.is_pending());
 }
 
 #[test]

@@ -1,22 +1,21 @@
-//! Where the readiness of an EdgeAgent is judged.
+//! The conditions of an EdgeAgent. Pure.
 
-use jiff::Timestamp;
-use kalong_crds::condition::{ConditionType, ConditionUpdate, Reason};
+use jiff::{SignedDuration, Timestamp};
+use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Reason};
 use kalong_crds::wire::envelope::Clock;
-use kube::ResourceExt;
 
-use super::{Observed, ending, enrolled};
-use crate::kit::life::{LifecycleStage, unknown_phase};
+use super::observe::Observed;
+use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Presence};
-use crate::kit::readiness::{Readiness, commissioning, first, ready};
+use crate::kit::readiness::{Readiness, commissioning, ready};
 
-pub(super) fn conditions(observed: &Observed) -> Vec<ConditionUpdate> {
-    let verdict = verdict(observed);
+/// All conditions, in the order for readers.
+pub(super) fn all(observed: &Observed, objection: Option<&Readiness>) -> Vec<ConditionUpdate> {
     let [is_ready, reconciling, stalled] =
         if observed.life == LifecycleStage::Commissioning && !observed.agent.spec.suspend {
-            commissioning(verdict.as_ref())
+            commissioning(objection)
         } else {
-            ready(verdict.as_ref())
+            ready(objection)
         };
     vec![
         is_ready,
@@ -54,52 +53,7 @@ pub(super) fn conditions(observed: &Observed) -> Vec<ConditionUpdate> {
     ]
 }
 
-fn verdict(observed: &Observed) -> Option<Readiness> {
-    let name = observed.agent.name_any();
-    let facts = observed.facts.as_ref();
-    if observed.agent.metadata.deletion_timestamp.is_some() {
-        return Some(Readiness::Converging(
-            Reason::Terminating,
-            format!("Being removed: {} devices, vehicles or links still name this agent.", observed.named),
-        ));
-    }
-    first([
-        observed.id.as_ref().err().map(|e| Readiness::Stuck(Reason::IdentityTooLong, e.to_string())),
-        (observed.life == LifecycleStage::Planned).then_some(Readiness::Resting(Reason::Planned)),
-        (observed.life == LifecycleStage::UnknownPhase)
-            .then(|| Readiness::Stuck(Reason::UnknownPhase, unknown_phase(observed.agent.spec.phase.as_ref()))),
-        observed.agent.spec.suspend.then_some(Readiness::Resting(Reason::Suspended)),
-        facts.filter(|f| f.duplicate).map(|_| {
-            Readiness::Stuck(
-                Reason::DuplicateIdentity,
-                "Two boxes use this identity: find the second one, then enrol the right one again.".to_owned(),
-            )
-        }),
-        facts.filter(|f| f.term_implausible).map(|_| {
-            Readiness::Stuck(
-                Reason::TermImplausible,
-                "The agent claims a term that cannot be true: look at the box, then enrol it again.".to_owned(),
-            )
-        }),
-        (!enrolled(observed)).then(|| {
-            Readiness::Converging(
-                Reason::NotEnrolled,
-                format!("Run `kubectl kalong enrol {name}` and the command that it prints on the box."),
-            )
-        }),
-        facts.filter(|f| f.presence == Presence::Silent).map(|_| {
-            Readiness::Unknown(
-                Reason::AgentUnreachable,
-                "Silent for longer than the grace time: look at the box, its power and its uplink.".to_owned(),
-            )
-        }),
-        facts
-            .filter(|f| f.presence != Presence::Present || !f.reported)
-            .map(|_| Readiness::Converging(Reason::Applying, "Waiting to hear the agent.".to_owned())),
-    ])
-}
-
-/// A fact that rests on liveness the agent.
+/// A fact that only a live agent can tell.
 fn fact(
     observed: &Observed,
     kind: ConditionType,
@@ -108,7 +62,7 @@ fn fact(
     match observed.facts.as_ref() {
         _ if observed.life == LifecycleStage::Planned => ConditionUpdate::unknown(kind, Reason::Planned, ""),
         Some(facts) if facts.presence == Presence::Present && facts.reported => judge(facts),
-        Some(facts) if facts.presence == Presence::Silent && enrolled(observed) => {
+        Some(facts) if facts.presence == Presence::Silent && observed.is_enrolled() => {
             ConditionUpdate::unknown(kind, Reason::AgentUnreachable, "")
         }
         _ => ConditionUpdate::unknown(kind, Reason::Initializing, ""),
@@ -123,12 +77,12 @@ fn connected(observed: &Observed) -> ConditionUpdate {
             ConditionUpdate::no(kind, Reason::Suspended, "Set `spec.suspend` to false to let the box in again.")
         }
         Some(Presence::Present) => ConditionUpdate::yes(kind, Reason::AgentConnected),
-        Some(Presence::Silent) if enrolled(observed) => ConditionUpdate::no(
+        Some(Presence::Silent) if observed.is_enrolled() => ConditionUpdate::no(
             kind,
             Reason::AgentUnreachable,
             "Look at the box, its power and its uplink; it goes on by itself meanwhile.",
         ),
-        _ if !enrolled(observed) => ConditionUpdate::no(kind, Reason::NotEnrolled, "Enrol the agent."),
+        _ if !observed.is_enrolled() => ConditionUpdate::no(kind, Reason::NotEnrolled, "Enrol the agent."),
         _ => ConditionUpdate::unknown(kind, Reason::Initializing, ""),
     }
 }
@@ -145,7 +99,7 @@ fn available(observed: &Observed) -> ConditionUpdate {
         return ConditionUpdate::no(kind, Reason::Commissioning, "");
     }
     let connected = connected(observed);
-    if connected.status == kalong_crds::condition::ConditionStatus::True {
+    if connected.status == ConditionStatus::True {
         ConditionUpdate::yes(kind, Reason::Serving)
     } else {
         ConditionUpdate { kind, ..connected }
@@ -169,4 +123,10 @@ fn certificate(observed: &Observed) -> ConditionUpdate {
             ConditionUpdate::no(kind, Reason::CertificateEnding, say)
         }
     }
+}
+
+/// Whether a certificate was due to be renewed and was not. Renewal is due at two thirds of its validity.
+fn ending(not_after: Timestamp, now: Timestamp, validity_hours: i64) -> bool {
+    let margin = SignedDuration::from_hours(validity_hours / 6);
+    not_after.duration_since(now) < margin
 }
