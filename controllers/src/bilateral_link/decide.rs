@@ -37,7 +37,7 @@ pub(super) fn decide(observed: &Observed) -> Decision {
     Decision { agreement, mode, placement }
 }
 
-/// Every doubt cuts.
+/// The peer is contacted only while nothing at all speaks against it: every doubt cuts.
 fn mode(observed: &Observed, agreement: &AgreementState) -> LinkMode {
     let agreed = matches!(agreement, AgreementState::InForce(_));
     if agreed && observed.life == LifecycleStage::InService && !observed.link.spec.suspend {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::decide::decide;
 use super::observe::Observed;
 use crate::kit::agent_object::AgentView;
+use crate::kit::debounce::CONFIRMATION_DEBOUNCE;
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::{Holding, Presence};
 use crate::kit::placement::Placement;
@@ -294,6 +295,18 @@ fn fresh_leader_leaves_the_status_of_a_vehicle_alone() {
         Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
     let result = result(&fresh);
     assert!(result.status.is_none() && result.again.is_some_and(|again| again >= Duration::from_secs(5)));
+}
+
+#[test]
+fn confirmation_is_awaited_in_silence_first_and_said_when_it_stays_away() {
+    let mut told = observed();
+    told.agent.report = None;
+    let silent = result(&told);
+    assert!(silent.status.is_none());
+    assert_eq!(silent.again, Some(CONFIRMATION_DEBOUNCE));
+    let order = order(&told);
+    told.agent.has_waited_for(&order);
+    is(&status(&told), ConditionType::Reconciling, "True", Reason::Applying);
 }
 
 #[test]

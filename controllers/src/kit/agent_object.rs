@@ -88,7 +88,7 @@ impl AgentView {
     }
 }
 
-/// Objections.
+/// Objections to readiness that follow from the agent alone.
 impl AgentView {
     /// The object is being deleted and its agent lets go of it first.
     pub fn terminating(&self) -> Readiness {
@@ -160,7 +160,7 @@ pub fn reason_of(report: &ReportedItem, otherwise: Reason) -> Reason {
     Reason::parse(&report.reason).unwrap_or(otherwise)
 }
 
-/// Waits.
+/// Entries of `status.blockedBy` that name the agent.
 impl AgentView {
     /// A wait for the agent.
     pub fn blocks(&self, code: BlockCode, message: &str, now: Timestamp) -> BlockedBy {
@@ -188,7 +188,7 @@ impl AgentView {
     }
 }
 
-/// When a status is written.
+/// When the status is left as it was last written.
 impl AgentView {
     /// Leaves the status as it was last written while the agent has not been heard since this operator started, and for the moment in
     /// which a prompt agent confirms an order. None when a new status is due, as at the first visit.

@@ -68,7 +68,7 @@ fn sample<K: Controlled>(store: &Store<K>, conditions: &IntGaugeVec, objects: &I
         let ready =
             object.condition(ConditionType::Ready).map_or(ConditionStatus::Unknown.as_str(), |c| c.status.as_str());
         *totals.entry(ready.to_owned()).or_default() += 1;
-        // Planned, suspended, disabled, in commissioning, in dry run: nobody is called because of what rests on purpose.
+        // Planned, suspended, disabled, in commissioning, in dry run: an object that rests on purpose raises no alert.
         let resting = object.is(ConditionType::Ready)
             && object.reason(ConditionType::Available) == object.reason(ConditionType::Ready);
         for condition in object.conditions().iter().filter(|c| unhealthy(&c.type_, &c.status, &c.reason) && !resting) {
@@ -83,8 +83,8 @@ fn sample<K: Controlled>(store: &Store<K>, conditions: &IntGaugeVec, objects: &I
     }
 }
 
-/// Facts that are no trouble by themselves, whichever way they stand; each with the reason that is.
-const FACTS: [(ConditionType, Option<Reason>); 8] = [
+/// Types of which neither True nor False is a fault; each with the one reason that is.
+const NEUTRAL: [(ConditionType, Option<Reason>); 8] = [
     (ConditionType::Accepted, Some(Reason::EmergencyAccepted)),
     (ConditionType::Drained, None),
     (ConditionType::Released, None),
@@ -95,18 +95,18 @@ const FACTS: [(ConditionType, Option<Reason>); 8] = [
     (ConditionType::Licensed, Some(Reason::LicenceEnding)),
 ];
 
-/// Types of which True is the trouble.
+/// Types of which True is the fault.
 const BAD_WHEN_TRUE: [ConditionType; 4] =
     [ConditionType::Reconciling, ConditionType::Stalled, ConditionType::Revoked, ConditionType::Late];
 
 fn unhealthy(kind: &str, status: &str, reason: &str) -> bool {
     let Some(kind) = ConditionType::parse(kind) else { return status != ConditionStatus::True.as_str() };
-    // Nothing is sent by choice, and what follows from that is no trouble either.
+    // Nothing is sent by choice, and what follows from that is no fault either.
     if [Reason::DryRun, Reason::NotExchanging].iter().any(|choice| choice.as_str() == reason) {
         return false;
     }
-    match FACTS.iter().find(|(fact, _)| *fact == kind) {
-        // A licence that is not in force is trouble all the same; one that ends soon is said while it still is.
+    match NEUTRAL.iter().find(|(neutral, _)| *neutral == kind) {
+        // A licence that is not in force is a fault like any other; one that ends soon is a fault while it is still in force.
         Some((ConditionType::Licensed, trouble)) => {
             status != ConditionStatus::True.as_str() || trouble.is_some_and(|t| t.as_str() == reason)
         }
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fact_is_no_trouble_by_itself() {
+    fn neutral_condition_is_no_fault_by_itself() {
         for kind in ["Accepted", "Drained", "Released", "EntryMet", "ExitMet", "Open", "SafeToChange"] {
             for status in ["True", "False", "Unknown"] {
                 assert!(!unhealthy(kind, status, "GateFailed"), "{kind} {status}");

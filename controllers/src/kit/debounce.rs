@@ -18,9 +18,9 @@ pub struct ConfirmationDebounce {
 /// An order that an agent has not confirmed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unconfirmed {
-    /// Its hash.
+    /// The hash of that order.
     pub order: Digest,
-    /// For how long.
+    /// Time since it was first sent.
     pub waited: Duration,
 }
 

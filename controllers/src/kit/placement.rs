@@ -17,13 +17,13 @@ use super::{Error, finalizer};
 /// What the agent of an object shall do with it.
 #[derive(Debug)]
 pub enum Assignment {
-    /// It realises this order.
+    /// It brings this order about, and keeps it so.
     Realise(Item),
-    /// It goes on as it was last told: something that the order needs is missing or contradicts.
+    /// It goes on by its last order: something that the order needs is missing or contradicts.
     Keep,
     /// It lets go of the object, and so does every other agent.
     Release,
-    /// It goes on as it was last told, and the pass fails: the order cannot be composed.
+    /// It goes on by its last order, and the pass fails: the order cannot be composed.
     Failed(CanonicalError),
 }
 
@@ -55,7 +55,7 @@ impl Assignment {
     }
 }
 
-/// Which agents are told what of an object.
+/// Which agents get an object, and which let go of it.
 #[derive(Debug)]
 pub struct Placement {
     /// What its agent shall do with it.
@@ -100,8 +100,8 @@ impl Placement {
         self.assignment.order()
     }
 
-    /// Tells the agents, and notes since when a confirmation is awaited. Waits for nothing: an agent that cannot be reached is told
-    /// when it can.
+    /// Sends the order and the removals, and notes since when a confirmation is awaited. Waits for nothing: the link keeps what an
+    /// agent that cannot be reached has to get.
     pub fn apply<K: HasStatus>(&self, ctx: &Context, object: &K) {
         let uid = object.uid().unwrap_or_default();
         match &self.unconfirmed {

@@ -13,7 +13,7 @@ pub enum Readiness {
     Converging(Reason, String),
     /// A person or a change of spec is needed.
     Stuck(Reason, String),
-    /// Nobody can tell until somebody is heard again.
+    /// Not known until the agent is heard again.
     Unknown(Reason, String),
 }
 
@@ -37,7 +37,7 @@ pub fn first(checks: impl IntoIterator<Item = Option<Readiness>>) -> Option<Read
 }
 
 /// Ready, Reconciling and Stalled as one consistent set.
-pub fn ready(verdict: Option<&Readiness>) -> [ConditionUpdate; 3] {
+pub fn ready(objection: Option<&Readiness>) -> [ConditionUpdate; 3] {
     use ConditionType::{Ready, Reconciling, Stalled};
     let off = |kind| ConditionUpdate::no(kind, Reason::InForce, "");
     let on = |kind, reason: &Reason, message: &String| ConditionUpdate {
@@ -46,7 +46,7 @@ pub fn ready(verdict: Option<&Readiness>) -> [ConditionUpdate; 3] {
         reason: *reason,
         message: message.clone(),
     };
-    match verdict {
+    match objection {
         None => [ConditionUpdate::yes(Ready, Reason::InForce), off(Reconciling), off(Stalled)],
         Some(Readiness::Resting(reason)) => [ConditionUpdate::yes(Ready, *reason), off(Reconciling), off(Stalled)],
         Some(Readiness::Converging(reason, message)) => {
@@ -61,18 +61,18 @@ pub fn ready(verdict: Option<&Readiness>) -> [ConditionUpdate; 3] {
     }
 }
 
-/// Ready, Reconciling and Stalled of an object in commissioning: Ready on purpose, and the message says what is still missing. What is
-/// declared wrongly stays Stalled, and what is being removed stays Reconciling.
-pub fn commissioning(verdict: Option<&Readiness>) -> [ConditionUpdate; 3] {
+/// Ready, Reconciling and Stalled of an object in commissioning: Ready on purpose, with what is still missing as its message. A wrong
+/// declaration stays Stalled, and an object that is being removed stays Reconciling.
+pub fn commissioning(objection: Option<&Readiness>) -> [ConditionUpdate; 3] {
     let wrong = |reason: &Reason| {
         matches!(
             reason,
             Reason::InvalidSpec | Reason::MissingReference | Reason::SlotConflict | Reason::IdentityTooLong
         )
     };
-    let missing = match verdict {
-        Some(Readiness::Stuck(reason, _)) if wrong(reason) => return ready(verdict),
-        Some(Readiness::Converging(Reason::Terminating, _)) => return ready(verdict),
+    let missing = match objection {
+        Some(Readiness::Stuck(reason, _)) if wrong(reason) => return ready(objection),
+        Some(Readiness::Converging(Reason::Terminating, _)) => return ready(objection),
         Some(Readiness::Converging(_, say) | Readiness::Stuck(_, say) | Readiness::Unknown(_, say)) => say.clone(),
         Some(Readiness::Resting(_)) | None => String::new(),
     };
@@ -85,6 +85,7 @@ pub fn commissioning(verdict: Option<&Readiness>) -> [ConditionUpdate; 3] {
 pub fn carried(object: &impl Conditioned, kind: ConditionType) -> ConditionUpdate {
     let old = object.condition(kind).and_then(|old| Some((old, Reason::parse(&old.reason)?)));
     let Some((old, reason)) = old else { return ConditionUpdate::unknown(kind, Reason::Initializing, "") };
-    let status = [ConditionStatus::True, ConditionStatus::False].into_iter().find(|truth| truth.as_str() == old.status);
+    let status =
+        [ConditionStatus::True, ConditionStatus::False].into_iter().find(|status| status.as_str() == old.status);
     ConditionUpdate { kind, status: status.unwrap_or(ConditionStatus::Unknown), reason, message: old.message.clone() }
 }
