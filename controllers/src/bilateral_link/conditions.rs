@@ -4,12 +4,12 @@ use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Re
 use kalong_crds::wire::order::LinkMode;
 use kalong_crds::wire::reported::{LinkReport, PeerClock};
 
-use super::agreement::AgreementState;
 use super::decide::Decision;
 use super::observe::Observed;
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 use crate::kit::readiness::{Readiness, carried, commissioning, ready};
+use kalong_rules::agreement::AgreementState;
 
 /// Conditions that are judged once messages are exchanged.
 const OF_MESSAGES: [ConditionType; 4] = [

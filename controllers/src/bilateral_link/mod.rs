@@ -3,7 +3,6 @@
 //! Every doubt cuts: the gateway box is told to reach the peer only while the link is in service, is not suspended, and an agreement
 //! is in force today. No inbound path exists: nothing that the other side says becomes an object.
 
-mod agreement;
 mod conditions;
 mod decide;
 mod observe;

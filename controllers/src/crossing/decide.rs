@@ -1,10 +1,11 @@
 //! What the lanes of a Crossing amount to, and which floors that breaks. Pure.
 
-use kalong_crds::crossing::LaneCount;
+use std::collections::BTreeSet;
 
-use super::count;
+use kalong_crds::crossing::LaneCount;
+use kalong_rules::capacity::{Breach, floors_broken, lane_counts};
+
 use super::observe::Observed;
-use crate::capacity::Breach;
 
 pub(super) struct Decision {
     /// Lanes by service and direction.
@@ -14,5 +15,6 @@ pub(super) struct Decision {
 }
 
 pub(super) fn decide(observed: &Observed) -> Decision {
-    Decision { lanes: count::lanes(observed), breaches: count::broken(observed) }
+    let capacity = &observed.capacity;
+    Decision { lanes: lane_counts(capacity), breaches: floors_broken(capacity, &BTreeSet::new()) }
 }

@@ -1,7 +1,6 @@
 //! A Crossing: what its lanes amount to, whether its floors hold, and whether the law lets it operate.
 
 mod conditions;
-mod count;
 mod decide;
 mod observe;
 mod readiness;

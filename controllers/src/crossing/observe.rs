@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kalong_crds::condition::{ConditionType, Conditioned};
-use kalong_crds::{BilateralLink, Crossing, InspectionStation, Lane};
+use kalong_crds::{BilateralLink, Crossing, IGV, InspectionStation, Lane};
+use kalong_rules::capacity::{CapacitySnapshot, Group, StatusEvidence, count};
+use kalong_rules::{LifecycleStage, Relation};
 use kube::ResourceExt;
 
-use crate::kit::caches;
 use crate::kit::context::Context;
-use crate::kit::life::LifecycleStage;
-use crate::lane_drain;
 
 pub(super) struct Observed {
     pub(super) crossing: Arc<Crossing>,
     pub(super) now: Timestamp,
     pub(super) life: LifecycleStage,
-    pub(super) lanes: Vec<CountedLane>,
+    /// The lanes as their statuses show them, with the floors and the claims that hold them.
+    pub(super) capacity: CapacitySnapshot,
+    pub(super) lanes: Vec<(Arc<Lane>, LifecycleStage)>,
     pub(super) stations: Vec<(Arc<InspectionStation>, LifecycleStage)>,
     /// Live vehicles of this crossing, as a count.
     pub(super) igvs_declared: i64,
@@ -26,48 +27,23 @@ pub(super) struct Observed {
     pub(super) link: Option<Arc<BilateralLink>>,
 }
 
-pub(super) struct CountedLane {
-    pub(super) lane: Arc<Lane>,
-    pub(super) life: LifecycleStage,
-    /// Names of the accepted claims that empty or hold it.
-    pub(super) held_by: Vec<String>,
-}
-
 pub(super) fn observe(ctx: &Context, crossing: Arc<Crossing>) -> Observed {
     let (namespace, name) = (crossing.namespace().unwrap_or_default(), crossing.name_any());
-    let caches = &ctx.caches;
-    let lanes = caches::select(&caches.lanes, &namespace, |lane| lane.spec.crossing_ref.as_str() == name);
-    let stations = caches::select(&caches.stations, &namespace, |s| s.spec.crossing_ref.as_str() == name);
-    let igvs = caches::select(&caches.igvs, &namespace, |igv| {
-        igv.spec.crossing_ref.as_str() == name && ctx.life(&namespace, igv.spec.phase.as_ref()).is_live()
-    });
-    let heard = igvs.iter().filter(|igv| igv.is(ConditionType::Connected)).count();
-    let mut lanes: Vec<CountedLane> = lanes
-        .into_iter()
-        .map(|lane| CountedLane {
-            life: ctx.life(&namespace, lane.spec.phase.as_ref()),
-            held_by: lane_drain::holds(ctx, &namespace, &lane.name_any()).iter().map(|d| d.name_any()).collect(),
-            lane,
-        })
-        .collect();
-    lanes.sort_by_key(|observed| observed.lane.name_any());
-    let mut stations: Vec<_> = stations
-        .into_iter()
-        .map(|station| {
-            let life = ctx.life(&namespace, station.spec.phase.as_ref());
-            (station, life)
-        })
-        .collect();
-    stations.sort_by_key(|(station, _)| station.name_any());
-    let link = crossing.spec.link_ref.as_ref().and_then(|link| caches::get(&caches.links, &namespace, link.as_str()));
+    let site = ctx.site(&namespace);
+    let live = |igv: &&Arc<IGV>| site.life(igv.spec.phase.as_ref()).is_live();
+    let igvs = || site.igvs.by(Relation::Crossing, &name).filter(live);
+    let heard = igvs().filter(|igv| igv.is(ConditionType::Connected)).count();
+    let lanes = site.lanes.by(Relation::Crossing, &name);
+    let stations = site.stations.by(Relation::Crossing, &name);
     Observed {
         now: ctx.clock.now(),
-        life: ctx.life(&namespace, crossing.spec.phase.as_ref()),
-        lanes,
-        stations,
-        igvs_declared: i64::try_from(igvs.len()).unwrap_or(i64::MAX),
+        life: site.life(crossing.spec.phase.as_ref()),
+        capacity: count(&site, &Group::of_crossing(&site, &name), &StatusEvidence),
+        lanes: lanes.map(|lane| (lane.clone(), site.life(lane.spec.phase.as_ref()))).collect(),
+        stations: stations.map(|station| (station.clone(), site.life(station.spec.phase.as_ref()))).collect(),
+        igvs_declared: i64::try_from(igvs().count()).unwrap_or(i64::MAX),
         igvs_seen: i64::try_from(heard).unwrap_or(i64::MAX),
-        link,
+        link: crossing.spec.link_ref.as_ref().and_then(|link| site.links.get(link.as_str())).cloned(),
         crossing,
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn declared(observed: &Observed) -> Option<Readiness> {
 
 /// Its live lanes and stations are not all Ready.
 pub(super) fn realised(observed: &Observed) -> Option<Readiness> {
-    let lanes = unready(observed.lanes.iter().map(|lane| (lane.lane.as_ref(), lane.life)));
+    let lanes = unready(observed.lanes.iter().map(|(lane, life)| (lane.as_ref(), *life)));
     let stations = unready(observed.stations.iter().map(|(station, life)| (station.as_ref(), *life)));
     let unknown = lanes.iter().chain(&stations).any(|unready| unready.unknown);
     let (reason, say) = match (lanes.is_empty(), stations.is_empty()) {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::crossing::CrossingStatus;
-use kalong_crds::{BilateralLink, InspectionStation, Lane};
+use kalong_crds::{BilateralLink, Crossing, InspectionStation, Lane, LaneDrain, Phase};
+use kalong_rules::SiteSnapshot;
+use kalong_rules::capacity::{CapacitySnapshot, Group, StatusEvidence, count};
 use serde_json::{Value, json};
 
 use super::decide::decide;
-use super::observe::{CountedLane, Observed};
+use super::observe::Observed;
 use crate::kit::life::LifecycleStage;
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> Arc<K> {
@@ -36,6 +38,13 @@ fn lane(name: &str, declared: &str, admission: &str, available: &str) -> Arc<Lan
     )
 }
 
+/// A lane, its stage, and the names of the claims that hold it.
+struct CountedLane {
+    lane: Arc<Lane>,
+    life: LifecycleStage,
+    held_by: Vec<String>,
+}
+
 fn in_service(lane: Arc<Lane>) -> CountedLane {
     CountedLane { lane, life: LifecycleStage::InService, held_by: Vec::new() }
 }
@@ -44,8 +53,35 @@ fn open(name: &str) -> CountedLane {
     in_service(lane(name, "Open", "Open", "True"))
 }
 
+/// The count that [`observe`](super::observe::observe) makes of a site with these lanes.
+fn capacity(crossing: &Arc<Crossing>, lanes: &[CountedLane]) -> CapacitySnapshot {
+    let mut site = SiteSnapshot::default();
+    site.upsert(crossing.clone());
+    for state in ["Planned", "Commissioning"] {
+        let status = json!({"observedGeneration": 1, "state": state});
+        site.upsert(object::<Phase>("Phase", &state.to_lowercase(), json!({"crossings": ["x"]}), status));
+    }
+    for CountedLane { lane, life, held_by } in lanes {
+        let mut lane = lane.as_ref().clone();
+        lane.spec.phase = match life {
+            LifecycleStage::InService => None,
+            stage => Some(format!("{stage:?}").to_lowercase().into()),
+        };
+        for claim in held_by {
+            let name = lane.metadata.name.clone().unwrap();
+            let spec =
+                json!({"target": {"kind": "Lane", "name": name}, "requester": "duty-officer", "reason": "A test."});
+            let status = json!({"observedGeneration": 1, "acceptedAt": "2026-11-22T06:00:00Z",
+                                "responders": [{"name": name, "state": "Open"}]});
+            site.upsert(object::<LaneDrain>("LaneDrain", claim, spec, status));
+        }
+        site.upsert(Arc::new(lane));
+    }
+    count(&site, &Group::of_crossing(&site, "x"), &StatusEvidence)
+}
+
 fn observed(lanes: Vec<CountedLane>) -> Observed {
-    let crossing = object(
+    let crossing: Arc<Crossing> = object(
         "Crossing",
         "x",
         json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh", "linkRef": "dongxing",
@@ -54,10 +90,11 @@ fn observed(lanes: Vec<CountedLane>) -> Observed {
         Value::Null,
     );
     Observed {
+        capacity: capacity(&crossing, &lanes),
         crossing,
         now: "2026-11-22T07:00:00Z".parse().unwrap(),
         life: LifecycleStage::InService,
-        lanes,
+        lanes: lanes.into_iter().map(|lane| (lane.lane, lane.life)).collect(),
         stations: Vec::new(),
         igvs_declared: 5,
         igvs_seen: 4,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kalong_crds::DeviceModel;
+use kalong_rules::Relation;
 use kube::ResourceExt;
 
-use crate::kit::caches;
 use crate::kit::context::Context;
 
 pub(super) struct Observed {
@@ -18,6 +18,6 @@ pub(super) struct Observed {
 
 pub(super) fn observe(ctx: &Context, model: Arc<DeviceModel>) -> Observed {
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
-    let devices = caches::select(&ctx.caches.devices, &namespace, |d| d.spec.model_ref.as_str() == name).len();
+    let devices = ctx.site(&namespace).devices.by(Relation::DeviceModel, &name).count();
     Observed { now: ctx.clock.now(), devices, model }
 }

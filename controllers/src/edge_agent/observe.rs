@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use kalong_crds::units::{AgentId, AgentIdError};
 use kalong_crds::wire::release::ReleaseKeys;
 use kalong_crds::{ABANDON, EdgeAgent};
+use kalong_rules::Relation;
 use kube::ResourceExt;
 
-use crate::kit::caches;
 use crate::kit::context::Context;
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Liveness};
@@ -54,16 +54,17 @@ impl Observed {
 pub(super) fn observe(ctx: &Context, agent: Arc<EdgeAgent>) -> Observed {
     let (namespace, name) = (agent.namespace().unwrap_or_default(), agent.name_any());
     let id = AgentId::new(&namespace, &name);
-    let devices = caches::select(&ctx.caches.devices, &namespace, |d| d.spec.agent_ref.as_str() == name);
-    let vehicles = caches::select(&ctx.caches.igvs, &namespace, |v| v.spec.agent_ref.as_str() == name);
-    let links = caches::select(&ctx.caches.links, &namespace, |l| l.spec.agent_ref.as_str() == name);
+    let site = ctx.site(&namespace);
+    let devices = || site.devices.by(Relation::EdgeAgent, &name);
+    let vehicles = site.igvs.by(Relation::EdgeAgent, &name).count();
+    let links = site.links.by(Relation::EdgeAgent, &name).count();
     Observed {
         now: ctx.clock.now(),
-        life: ctx.life(&namespace, agent.spec.phase.as_ref()),
+        life: site.life(agent.spec.phase.as_ref()),
         facts: id.as_ref().ok().map(|id| ctx.link.facts(id)),
         id,
-        live_devices: devices.iter().filter(|d| ctx.life(&namespace, d.spec.phase.as_ref()).is_live()).count(),
-        references: devices.len() + vehicles.len() + links.len(),
+        live_devices: devices().filter(|device| site.life(device.spec.phase.as_ref()).is_live()).count(),
+        references: devices().count() + vehicles + links,
         heartbeat: ctx.settings.heartbeat,
         release_keys: ctx.settings.release_keys.clone(),
         agent,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kalong_crds::wire::reported::IgvReport;
 use kalong_crds::{Crossing, FirmwareRelease, IGV};
+use kalong_rules::Relation;
 use kube::ResourceExt;
 
 use crate::kit::agent_object::AgentView;
@@ -39,10 +40,12 @@ impl Observed {
 pub(super) fn observe(ctx: &Context, igv: Arc<IGV>) -> Observed {
     let (namespace, name) = (igv.namespace().unwrap_or_default(), igv.name_any());
     let spec = &igv.spec;
-    let same = |other: &IGV| {
-        let (ours, theirs) = (&spec.vda5050, &other.spec.vda5050);
-        other.name_any() != name
-            && (&ours.manufacturer, &ours.serial_number) == (&theirs.manufacturer, &theirs.serial_number)
+    let vehicle = &spec.vda5050;
+    let same = |other: &&Arc<IGV>| other.name_any() != name && other.spec.vda5050.manufacturer == vehicle.manufacturer;
+    let duplicates = {
+        let site = ctx.site(&namespace);
+        let others = site.igvs.by(Relation::SerialNumber, &vehicle.serial_number).filter(same);
+        others.map(|other| other.name_any()).collect()
     };
     Observed {
         now: ctx.clock.now(),
@@ -50,7 +53,7 @@ pub(super) fn observe(ctx: &Context, igv: Arc<IGV>) -> Observed {
         crossing: caches::get(&ctx.caches.crossings, &namespace, spec.crossing_ref.as_str()),
         agent: AgentView::observe(ctx, igv.as_ref(), spec.agent_ref.as_str()),
         release: spec.firmware.as_ref().and_then(|f| caches::get(&ctx.caches.releases, &namespace, f.release.as_str())),
-        duplicates: caches::select(&ctx.caches.igvs, &namespace, same).iter().map(|other| other.name_any()).collect(),
+        duplicates,
         igv,
     }
 }

@@ -2,8 +2,8 @@
 
 use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Reason};
 use kalong_crds::phase::PhaseState;
+use kalong_rules::gates::{Gates, JudgedGate};
 
-use super::gates::{Gates, Judged};
 use crate::kit::readiness::{Readiness, ready};
 
 /// All conditions, in the order for readers.
@@ -27,7 +27,7 @@ pub(super) fn all(
     ]
 }
 
-fn all_met(kind: ConditionType, gates: &[Judged], failed: Reason) -> ConditionUpdate {
+fn all_met(kind: ConditionType, gates: &[JudgedGate], failed: Reason) -> ConditionUpdate {
     let says: Vec<String> = gates
         .iter()
         .filter(|judged| !judged.is_met())

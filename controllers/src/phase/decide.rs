@@ -1,10 +1,9 @@
 //! Which state of a Phase comes into force. Pure.
 
 use kalong_crds::phase::PhaseState;
+use kalong_rules::gates::{Gates, JudgedGate, LaneClosure, MemberLane, Predecessor};
 
-use super::gates::{Gates, Judged};
-use super::members::{LaneClosure, MemberLane};
-use super::observe::{Before, Observed};
+use super::observe::Observed;
 use crate::kit::life::in_force;
 
 pub(super) struct Decision {
@@ -20,15 +19,15 @@ pub(super) struct Decision {
 
 pub(super) enum Blocker {
     /// Gates are not met: everything stays as it is.
-    Gates(Vec<Judged>),
+    Gates(Vec<JudgedGate>),
     /// These lanes are not closed yet.
     Lanes(Vec<MemberLane>),
 }
 
 pub(super) fn decide(observed: &Observed) -> Decision {
     let before = state_before(observed);
-    let (state, blocker) = next(observed, before, &Gates::judge(observed, before));
-    Decision { before, state, blocker, gates: Gates::judge(observed, state) }
+    let (state, blocker) = next(observed, before, &Gates::judge(&observed.gate_facts(), before));
+    Decision { before, state, blocker, gates: Gates::judge(&observed.gate_facts(), state) }
 }
 
 /// A phase that was lost and declared again finds its gate as it is: lanes that serve prove that it had opened, and what has
@@ -45,7 +44,7 @@ fn state_before(observed: &Observed) -> PhaseState {
 
 fn next(observed: &Observed, force: PhaseState, gates: &Gates) -> (PhaseState, Option<Blocker>) {
     use PhaseState::{Commissioning, Complete, Open, Planned};
-    let guarded = |state, failing: Vec<Judged>| {
+    let guarded = |state, failing: Vec<JudgedGate>| {
         if failing.is_empty() { (state, None) } else { (force, Some(Blocker::Gates(failing))) }
     };
     match (force, observed.phase.spec.state) {
@@ -77,13 +76,14 @@ fn still_open(lanes: Vec<MemberLane>) -> Option<Blocker> {
     (!lanes.is_empty()).then_some(Blocker::Lanes(lanes))
 }
 
-fn failing(gates: &[Judged]) -> Vec<Judged> {
+fn failing(gates: &[JudgedGate]) -> Vec<JudgedGate> {
     gates.iter().filter(|judged| !judged.is_met()).cloned().collect()
 }
 
 /// The gates of phases that do not exist at all: to be commissioned they need not be open.
-fn absent(observed: &Observed, gates: &Gates) -> Vec<Judged> {
-    let absent =
-        |(judged, (_, before)): (&Judged, &(String, Before))| (*before == Before::Absent).then(|| judged.clone());
+fn absent(observed: &Observed, gates: &Gates) -> Vec<JudgedGate> {
+    let absent = |(judged, (_, before)): (&JudgedGate, &(String, Predecessor))| {
+        (*before == Predecessor::Absent).then(|| judged.clone())
+    };
     gates.entry.iter().zip(&observed.before).filter_map(absent).collect()
 }

@@ -1,13 +1,10 @@
 //! A Phase: the state asked for comes into force when its gates are met, and a stage that opened never closes by itself.
 //!
-//! Only [`life`](crate::kit::life) reads the state in force; every other kind obeys that. Going back is done in two steps, so that lanes
+//! Only [`lifecycle`](kalong_rules::lifecycle) reads the state in force; every other kind obeys that. Going back is done in two steps, so that lanes
 //! are emptied under the floors while their devices are still in contact.
 
 mod conditions;
 mod decide;
-mod gates;
-mod inventory;
-mod members;
 mod observe;
 mod progress;
 mod readiness;

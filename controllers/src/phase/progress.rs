@@ -5,9 +5,8 @@ use std::time::Duration;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use kalong_crds::phase::{Inventory, Milestone, PhaseState, Progress};
+use kalong_rules::gates::{self, Member, MemberKind};
 
-use super::gates;
-use super::members::{Member, MemberKind};
 use super::observe::Observed;
 
 pub(super) fn milestones(observed: &Observed, state: PhaseState) -> Vec<Progress> {
@@ -80,7 +79,7 @@ fn lacks(expects: &Inventory, observed: &Inventory) -> Vec<String> {
 
 /// The moment after the last day on which a milestone is in time. A day that no calendar has never passes.
 fn end_of(milestone: &Milestone, observed: &Observed) -> Option<Timestamp> {
-    end_of_day(&milestone.due, &observed.zone_of(milestone.crossing_ref.as_str()))
+    end_of_day(&milestone.due, &observed.gate_facts().zone_of(milestone.crossing_ref.as_str()))
 }
 
 fn end_of_day(day: &str, zone: &jiff::tz::TimeZone) -> Option<Timestamp> {
@@ -97,7 +96,7 @@ pub(super) fn next_end(observed: &Observed) -> Option<Duration> {
         .milestones
         .iter()
         .filter_map(|milestone| end_of(milestone, observed))
-        .chain(basis.and_then(|day| end_of_day(day, &observed.zone())));
+        .chain(basis.and_then(|day| end_of_day(day, &observed.gate_facts().zone())));
     ends.filter(|end| *end > observed.now)
         .min()
         .and_then(|end| Duration::try_from(end.duration_since(observed.now)).ok())

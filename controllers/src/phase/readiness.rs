@@ -2,10 +2,9 @@
 
 use kalong_crds::condition::Reason;
 use kalong_crds::phase::PhaseState;
+use kalong_rules::gates::{JudgedGate, LaneClosure};
 
 use super::decide::Blocker;
-use super::gates::Judged;
-use super::members::LaneClosure;
 use super::observe::Observed;
 use crate::kit::readiness::{Readiness, first, listed};
 
@@ -17,7 +16,7 @@ pub(super) fn objection(observed: &Observed, state: PhaseState, blocker: Option<
 fn refused(observed: &Observed, state: PhaseState, blocker: Option<&Blocker>) -> Option<Readiness> {
     let Some(Blocker::Gates(failing)) = blocker else { return None };
     let (first, others) = failing.split_first()?;
-    let Judged { result, waits: _ } = first;
+    let JudgedGate { result, waits: _ } = first;
     let others: Vec<&str> = others.iter().map(|judged| judged.result.name.as_str()).collect();
     let also = if others.is_empty() { String::new() } else { format!(" Not met either: {}.", others.join(", ")) };
     let say = format!(

@@ -8,10 +8,9 @@ use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason, settle};
 use kalong_crds::phase::{PhaseState, PhaseStatus};
 use kalong_crds::wire::event::EventSeverity;
+use kalong_rules::gates::{JudgedGate, LaneClosure, MemberLane};
 
 use super::decide::{Blocker, Decision};
-use super::gates::Judged;
-use super::members::{LaneClosure, MemberLane};
 use super::observe::Observed;
 use super::{conditions, progress, readiness};
 use crate::kit::reconciler::{EventToEmit, ReconcileResult};
@@ -94,7 +93,7 @@ fn blocked(observed: &Observed, blocker: Option<&Blocker>) -> Vec<BlockedBy> {
 }
 
 /// One wait for each subject, whatever the number of gates that wait for it.
-fn by_gates(observed: &Observed, failing: &[Judged]) -> Vec<BlockedBy> {
+fn by_gates(observed: &Observed, failing: &[JudgedGate]) -> Vec<BlockedBy> {
     let mut blocked: Vec<BlockedBy> = Vec::new();
     for (subject, message) in failing.iter().flat_map(|judged| &judged.waits) {
         if !blocked.iter().any(|known| known.subject == *subject) {

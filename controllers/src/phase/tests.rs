@@ -7,17 +7,16 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use kalong_crds::Phase;
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::phase::{GateVerdict, LegalBasis, PhaseState, PhaseStatus};
 use kalong_crds::wire::event::EventSeverity;
-use kalong_crds::{Device, Lane, Phase};
+use kalong_rules::gates::{LaneClosure, Member, MemberKind, MemberLane, Predecessor};
 use serde_json::{Value, json};
 
 use super::decide::decide;
-use super::inventory;
-use super::members::{LaneClosure, Member, MemberKind, MemberLane, closure_of};
-use super::observe::{Before, Observed};
+use super::observe::Observed;
 use super::status::is_only_progress;
 use crate::kit::reconciler::ReconcileResult;
 
@@ -47,7 +46,7 @@ struct Stage {
     asked: PhaseState,
     force: Option<PhaseState>,
     previous: Option<PhaseStatus>,
-    first: Before,
+    first: Predecessor,
     members: Vec<Member>,
     lanes: Vec<MemberLane>,
     now: &'static str,
@@ -60,7 +59,7 @@ impl Stage {
             asked,
             force: Some(force),
             previous: None,
-            first: Before::InForce(PhaseState::Open),
+            first: Predecessor::InForce(PhaseState::Open),
             members: vec![there("a"), there("b")],
             lanes: Vec::new(),
             now: "2026-11-22T07:00:00Z",
@@ -178,14 +177,14 @@ fn empty_phase_fails_inventory() {
 #[test]
 fn phase_waits_for_the_one_before_it_to_be_open_and_may_be_commissioned_beside_it() {
     let mut stage = Stage::asked(PhaseState::Open, PhaseState::Commissioning);
-    stage.first = Before::InForce(PhaseState::Commissioning);
+    stage.first = Predecessor::InForce(PhaseState::Commissioning);
     let status = stage.status();
     let say = is(&status, ConditionType::Stalled, "True", Reason::GateRefused);
     assert!(say.contains("after-phase-1") && status.blocked_by[0].subject == "Phase/phase-1", "{say}");
     stage.asked = PhaseState::Commissioning;
     stage.force = Some(PhaseState::Planned);
     assert_eq!(stage.status().state, PhaseState::Commissioning);
-    stage.first = Before::Absent;
+    stage.first = Predecessor::Absent;
     let status = stage.status();
     assert_eq!(status.state, PhaseState::Planned);
     is(&status, ConditionType::Stalled, "True", Reason::GateRefused);
@@ -371,61 +370,4 @@ fn nothing_changes_while_nothing_happens() {
         stage.now = "2026-11-22T09:00:00Z";
         assert_eq!(stage.status(), first);
     }
-}
-
-fn condition(kind: &str, word: &str, reason: &str, generation: i64) -> Value {
-    json!({"type": kind, "status": word, "reason": reason, "message": "", "observedGeneration": generation, "lastTransitionTime": "2026-11-01T00:00:00Z"})
-}
-
-fn device(connected: &str, firmware_generation: i64) -> Device {
-    object(
-        "Device",
-        "a",
-        json!({"modelRef": "m", "agentRef": "g", "connection": {"endpoint": "10.0.0.1:502"}}),
-        json!({"observedGeneration": 1, "conditions": [
-            condition("Connected", connected, "DeviceUnreachable", 1), condition("ConfigApplied", "True", "ConfigInForce", 1),
-            condition("FirmwareUpToDate", "True", "UpToDate", firmware_generation),
-        ]}),
-    )
-}
-
-#[test]
-fn device_counts_when_its_facts_hold_for_what_is_declared() {
-    assert_eq!(inventory::device(&device("True", 1)), None);
-    assert_eq!(inventory::device(&device("Unknown", 1)).as_deref(), Some("Connected: DeviceUnreachable"));
-    assert!(inventory::device(&device("True", 0)).unwrap().contains("earlier change"));
-    let mut edited = device("True", 1);
-    edited.metadata.generation = Some(2);
-    assert!(inventory::device(&edited).unwrap().contains("not looked at"));
-}
-
-fn lane_object(admission: &str, available: &str) -> Lane {
-    object(
-        "Lane",
-        "l",
-        json!({"crossingRef": "x", "direction": "Inbound", "service": "Smart", "admission": "Open", "ratedPassagesPerHour": 60,
-               "slots": [{"name": "plc", "role": "Controller", "deviceRef": "plc"}]}),
-        json!({"observedGeneration": 1, "admission": admission, "conditions": [
-            condition("Available", "False", available, 1), condition("DevicesReady", "True", "AllDevicesReady", 1)]}),
-    )
-}
-
-#[test]
-fn lane_is_closed_for_good_only_when_it_knows_of_the_phase() {
-    assert_eq!(closure_of(&lane_object("Closed", "Commissioning"), true), LaneClosure::Closed);
-    assert_eq!(closure_of(&lane_object("Closed", "AdmissionPending"), true), LaneClosure::Unheard);
-    assert_eq!(closure_of(&lane_object("Open", "Commissioning"), true), LaneClosure::Serving);
-    assert_eq!(closure_of(&lane_object("Drained", "Commissioning"), true), LaneClosure::Serving);
-    assert_eq!(closure_of(&lane_object("Unknown", "AgentUnreachable"), true), LaneClosure::Unheard);
-    assert_eq!(
-        closure_of(&lane_object("Unknown", "NotEnrolled"), false),
-        LaneClosure::Closed,
-        "nobody was ever told to open it"
-    );
-}
-
-#[test]
-fn lane_counts_once_its_controller_has_spoken() {
-    assert_eq!(inventory::lane(&lane_object("Closed", "Commissioning")), None);
-    assert!(inventory::lane(&lane_object("Unknown", "Commissioning")).unwrap().contains("controller"));
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use kalong_crds::condition::ConditionType;
 use kalong_crds::phase::{PhaseState, PhaseStatus};
+use kalong_rules::gates::{LaneClosure, Predecessor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::super::members::LaneClosure;
-use super::super::observe::Before;
 use super::{Stage, absent, lane, there};
 
 /// Histories in an ordinary `cargo test`; `KALONG_PROPERTY_CASES` asks for more.
@@ -37,7 +36,7 @@ fn happen(stage: &mut Stage, (what, which): Dice) {
             stage.lanes[pick % 2] = lane(&name, closures[pick % closures.len()]);
         }
         3 => {
-            let states = [Before::Absent, Before::InForce(STATES[pick % STATES.len()])];
+            let states = [Predecessor::Absent, Predecessor::InForce(STATES[pick % STATES.len()])];
             stage.first = states[(pick / 4) % 2];
         }
         4 => stage.now = DAYS[pick % DAYS.len()],
@@ -53,7 +52,7 @@ fn truth(status: &PhaseStatus, kind: ConditionType) -> Option<&str> {
 fn kept(stage: &Stage, force: PhaseState, status: &PhaseStatus) -> Result<(), TestCaseError> {
     let (state, asked) = (status.state, stage.asked);
     let proven = stage.members.iter().all(|member| member.missing.is_none()) && force != PhaseState::Planned;
-    let passes = matches!(stage.first, Before::InForce(s) if s.is_in_service()) && proven && stage.now == DAYS[0];
+    let passes = matches!(stage.first, Predecessor::InForce(s) if s.is_in_service()) && proven && stage.now == DAYS[0];
     if state.is_in_service() && !force.is_in_service() {
         prop_assert!(passes, "it opened although a gate was not met");
     }
