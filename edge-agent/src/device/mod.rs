@@ -187,7 +187,7 @@ impl DeviceTask {
         };
         if order.admin == Admin::Disabled && !self.updater.is_writing() {
             (self.driver, self.identity, self.reading) = (None, None, None);
-            self.updater.call_off().await;
+            self.updater.cancel().await;
             self.observe_lane(None).await;
             self.report(Some(&order));
             return AWAY.1;

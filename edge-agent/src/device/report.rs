@@ -57,7 +57,7 @@ impl DeviceTask {
                 word(Reason::Applying),
                 "the device is watched and not changed now: see `spec.admin` and its firmware attempt".to_owned(),
             ),
-            _ => match self.updater.complaint() {
+            _ => match self.updater.last_failure() {
                 Some((state, fault)) => (state, Some(fault.reason.clone()), fault.message.clone()),
                 None => (ItemState::Applied, None, String::new()),
             },

@@ -159,7 +159,7 @@ impl FirmwareUpdater {
     }
 
     /// Cancels an attempt that has not touched the device, because the device is not to be changed any more.
-    pub async fn call_off(&mut self) {
+    pub async fn cancel(&mut self) {
         if self.is_writing() || !self.is_active() {
             return;
         }
@@ -207,7 +207,7 @@ impl FirmwareUpdater {
     }
 
     /// Why the last attempt failed, if that is to be reported.
-    pub fn complaint(&self) -> Option<(ItemState, &Failure)> {
+    pub fn last_failure(&self) -> Option<(ItemState, &Failure)> {
         if let Some(failure) = &self.unreadable {
             return Some((ItemState::Rejected, failure));
         }
@@ -232,8 +232,8 @@ impl FirmwareUpdater {
             }
             let wanted = self.wanted(visit.order);
             let moved = match self.record.clone().filter(|r| is_active(r.step)) {
-                Some(record) => self.go_on(&mut visit, record, wanted.map(|(_, target)| target)).await?,
-                None => self.consider(&mut visit, wanted).await?,
+                Some(record) => self.proceed(&mut visit, record, wanted.map(|(_, target)| target)).await?,
+                None => self.start(&mut visit, wanted).await?,
             };
             if !moved {
                 break;
@@ -255,7 +255,7 @@ impl FirmwareUpdater {
         }
     }
 
-    async fn go_on(
+    async fn proceed(
         &mut self,
         visit: &mut Visit<'_>,
         record: Record,

@@ -15,7 +15,7 @@ use crate::store::{StoreError, Transaction};
 
 impl FirmwareUpdater {
     /// Returns whether a record was written or the durable state changed.
-    pub(super) async fn consider(
+    pub(super) async fn start(
         &mut self,
         visit: &mut Visit<'_>,
         wanted: Option<(&FirmwareOrder, Target)>,

@@ -526,7 +526,7 @@ async fn running_image_that_cannot_be_had_is_not_overwritten() {
     let (mut run, _) = setup.start().await;
     assert_eq!(wait_at(&setup, &mut run).await, Step::Downloading);
     assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Failed);
-    let (state, failure) = run.updater.complaint().unwrap();
+    let (state, failure) = run.updater.last_failure().unwrap();
     assert!(failure.message.contains("put back") && failure.transport && state == ItemState::Failed);
     assert!(run.updater.record.as_ref().unwrap().retry_at.is_some());
     setup.device.with(|d| assert_eq!(d.transfers, 0));

@@ -49,28 +49,28 @@ impl<'a> BrokerAddress<'a> {
 #[derive(Debug)]
 pub(super) struct Listener {
     client: AsyncClient,
-    tuned: Mutex<BTreeSet<String>>,
+    subscribed: Mutex<BTreeSet<String>>,
 }
 
 impl Listener {
     fn new(client: AsyncClient) -> Self {
-        Self { client, tuned: Mutex::default() }
+        Self { client, subscribed: Mutex::default() }
     }
 
     /// Subscribes these topics and no others. What cannot be queued now is queued by the next call.
-    pub(super) fn tune(&self, wanted: BTreeSet<(String, Topic)>) {
-        let mut tuned = self.tuned.lock();
-        tuned.retain(|topic| {
+    pub(super) fn subscribe(&self, wanted: BTreeSet<(String, Topic)>) {
+        let mut subscribed = self.subscribed.lock();
+        subscribed.retain(|topic| {
             let is_wanted = wanted.range((topic.clone(), Topic::Connection)..).next().is_some_and(|(t, _)| t == topic);
             is_wanted || self.client.try_unsubscribe(topic).is_err()
         });
-        let missing: Vec<_> = wanted.into_iter().filter(|(topic, _)| !tuned.contains(topic)).collect();
+        let missing: Vec<_> = wanted.into_iter().filter(|(topic, _)| !subscribed.contains(topic)).collect();
         if missing.is_empty() {
             return;
         }
         let filters = missing.iter().map(|(topic, kind)| SubscribeFilter::new(topic.clone(), kind.quality()));
         match self.client.try_subscribe_many(filters) {
-            Ok(()) => tuned.extend(missing.into_iter().map(|(topic, _)| topic)),
+            Ok(()) => subscribed.extend(missing.into_iter().map(|(topic, _)| topic)),
             Err(_) => tracing::warn!(topics = missing.len(), "Subscriptions wait for room in the session."),
         }
     }
@@ -88,7 +88,7 @@ impl Topic {
 
 /// Listens to the vehicles of a broker until the task is aborted.
 pub(super) async fn listen(fleet: Arc<Fleet>, broker: FleetBroker) {
-    tokio::join!(sessions(&fleet, &broker), ageing(&fleet, &broker));
+    tokio::join!(sessions(&fleet, &broker), refresh(&fleet, &broker));
 }
 
 /// One session after the other, each with its own client, so that nothing of an old one is left.
@@ -129,7 +129,7 @@ async fn session(fleet: &Fleet, broker: &FleetBroker) -> String {
                 fleet.reached(broker, Listener::new(client.clone()));
             }
             Ok(Event::Incoming(Incoming::Publish(publish))) => {
-                fleet.hear(broker, &publish);
+                fleet.receive(broker, &publish);
             }
             Ok(Event::Incoming(Incoming::SubAck(answer))) => {
                 if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
@@ -146,9 +146,9 @@ async fn session(fleet: &Fleet, broker: &FleetBroker) -> String {
 }
 
 /// Reports vehicles again when a state stops being fresh. It sleeps until the earliest can: a state that comes later ages later.
-async fn ageing(fleet: &Fleet, broker: &FleetBroker) {
+async fn refresh(fleet: &Fleet, broker: &FleetBroker) {
     loop {
-        let earliest = fleet.age(broker);
+        let earliest = fleet.report_again(broker);
         sleep_until(earliest.unwrap_or_else(|| Instant::now() + FRESH)).await;
     }
 }

@@ -73,7 +73,7 @@ impl Fleet {
         };
         let vehicle = match known {
             Some(mut vehicle) if vehicle.order.vda5050 == order.vda5050 => {
-                vehicle.redeclare(stored, order);
+                vehicle.update(stored, order);
                 vehicle
             }
             _ => Vehicle::new(stored, order),
@@ -87,7 +87,7 @@ impl Fleet {
         });
         session.vehicles.insert(uid.clone(), vehicle);
         if let Some(listener) = &session.listener {
-            listener.tune(session.filters());
+            listener.subscribe(session.filters());
         }
         session.report(&self.agent, [&uid]);
         drop(sessions);
@@ -120,7 +120,7 @@ impl Fleet {
         sessions.retain(|_, session| !session.vehicles.is_empty());
         for session in sessions.values() {
             if let Some(listener) = &session.listener {
-                listener.tune(session.filters());
+                listener.subscribe(session.filters());
             }
         }
     }
@@ -129,10 +129,10 @@ impl Fleet {
     fn reached(&self, broker: &FleetBroker, listener: Listener) {
         let mut sessions = self.sessions.lock();
         let Some(session) = sessions.get_mut(broker) else { return };
-        listener.tune(session.filters());
+        listener.subscribe(session.filters());
         session.listener = Some(listener);
         let now = Instant::now();
-        session.vehicles.values_mut().for_each(|vehicle| vehicle.session_begins(now));
+        session.vehicles.values_mut().for_each(|vehicle| vehicle.session_began(now));
         session.report(&self.agent, session.vehicles.keys());
     }
 
@@ -145,42 +145,42 @@ impl Fleet {
     }
 
     /// Takes in a message of the broker. One that cannot be read is dropped.
-    fn hear(&self, broker: &FleetBroker, publish: &Publish) {
+    fn receive(&self, broker: &FleetBroker, publish: &Publish) {
         let now = Instant::now();
         let mut sessions = self.sessions.lock();
         let Some(session) = sessions.get_mut(broker) else { return };
-        let mut heard_by = Vec::new();
+        let mut received_by = Vec::new();
         for (uid, vehicle) in &mut session.vehicles {
-            let Some(topic) = vehicle.spoken_on(&publish.topic) else { continue };
+            let Some(topic) = vehicle.topic_of(&publish.topic) else { continue };
             // The standard retains no state. Where a vehicle has it retained, it is of any age and must not pass for fresh.
             if topic == Topic::State && publish.retain {
                 continue;
             }
             match message::read(topic, &vehicle.order.vda5050, &publish.payload) {
-                Ok(heard) => {
-                    vehicle.complained = false;
-                    vehicle.hear(heard, now);
-                    heard_by.push(uid.clone());
+                Ok(received) => {
+                    vehicle.logged = false;
+                    vehicle.receive(received, now);
+                    received_by.push(uid.clone());
                 }
                 // Once until a message can be read again: a vehicle sends one every second.
-                Err(why) if !vehicle.complained => {
-                    vehicle.complained = true;
+                Err(why) if !vehicle.logged => {
+                    vehicle.logged = true;
                     let name = &vehicle.stored.item.name;
                     tracing::warn!(igv = name, category = why.category(), error = %why, "A message of a vehicle is dropped.");
                 }
                 Err(_) => {}
             }
         }
-        for uid in &heard_by {
+        for uid in &received_by {
             if let Some(vehicle) = session.vehicles.get(uid).filter(|v| v.stored.item.uid == *uid) {
                 self.agent.counters.igv_seen(vehicle.counters());
             }
         }
-        session.report(&self.agent, &heard_by);
+        session.report(&self.agent, &received_by);
     }
 
     /// Reports every vehicle of this broker again; returns when the next state stops being fresh.
-    fn age(&self, broker: &FleetBroker) -> Option<Instant> {
+    fn report_again(&self, broker: &FleetBroker) -> Option<Instant> {
         let now = Instant::now();
         let sessions = self.sessions.lock();
         let session = sessions.get(broker)?;

@@ -81,22 +81,22 @@ fn read_state(payload: &[u8]) -> VehicleState {
     }
 }
 
-fn hear(vehicle: &mut Vehicle, topic: Topic, payload: &[u8], now: Instant) {
-    let heard = message::read(topic, &vehicle.order.vda5050, payload).unwrap();
-    vehicle.hear(heard, now);
+fn receive(vehicle: &mut Vehicle, topic: Topic, payload: &[u8], now: Instant) {
+    let received = message::read(topic, &vehicle.order.vda5050, payload).unwrap();
+    vehicle.receive(received, now);
 }
 
 /// A vehicle that is online and has sent this state.
-fn heard(differs: Value) -> (Vehicle, Instant) {
+fn received(differs: Value) -> (Vehicle, Instant) {
     let (mut vehicle, now) = (vehicle(), Instant::now());
-    hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
-    hear(&mut vehicle, Topic::State, &state(1, differs), now);
+    receive(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
+    receive(&mut vehicle, Topic::State, &state(1, differs), now);
     (vehicle, now)
 }
 
 #[test]
 fn state_tells_mode_place_load_maps_charge_and_fatal_errors() {
-    let (vehicle, now) = heard(json!({}));
+    let (vehicle, now) = received(json!({}));
     let report = vehicle.report(BrokerLink::Reached, now);
     assert!(report.broker && report.fresh && report.at_service);
     assert_eq!((report.connection, report.operating_mode.as_deref()), (VehicleConnection::Online, Some("AUTOMATIC")));
@@ -134,8 +134,8 @@ fn both_spellings_of_a_broken_connection_are_understood_and_an_unknown_one_is_un
         ("CONNECTION_BROKEN", VehicleConnection::Broken),
         ("DREAMING", VehicleConnection::Unknown),
     ] {
-        let heard = message::read(Topic::Connection, &order().vda5050, &connection(word)).unwrap();
-        assert_eq!(heard.message, VehicleMessage::Connection(told), "{word}");
+        let received = message::read(Topic::Connection, &order().vda5050, &connection(word)).unwrap();
+        assert_eq!(received.message, VehicleMessage::Connection(told), "{word}");
     }
 }
 
@@ -169,40 +169,40 @@ fn topics_are_those_of_the_vehicle_and_nothing_around_them() {
     let vehicle = vehicle();
     assert_eq!(vehicle.topic(Topic::State), "uagv/v2/westwell/q-07/state");
     for topic in Topic::ALL {
-        assert_eq!(vehicle.spoken_on(&vehicle.topic(topic)), Some(topic));
+        assert_eq!(vehicle.topic_of(&vehicle.topic(topic)), Some(topic));
     }
     for other in
         ["uagv/v2/westwell/q-07/order", "uagv/v2/westwell/q-077/state", "uagv/v3/westwell/q-07/state", "uagv", ""]
     {
-        assert_eq!(vehicle.spoken_on(other), None, "{other}");
+        assert_eq!(vehicle.topic_of(other), None, "{other}");
     }
 }
 
 #[test]
 fn state_is_fresh_for_forty_five_seconds_and_says_nothing_of_the_place_after_that() {
-    let (mut vehicle, now) = heard(json!({}));
+    let (mut vehicle, now) = received(json!({}));
     assert_eq!(vehicle.stale_at(now), Some(now + FRESH));
     assert!(vehicle.report(BrokerLink::Reached, now + Duration::from_millis(44_999)).fresh);
     let stale = vehicle.report(BrokerLink::Reached, now + FRESH);
     assert!(!stale.fresh && !stale.at_service);
     assert_eq!((stale.side, stale.localised, stale.connection), (Side::Unknown, Some(true), VehicleConnection::Online));
     assert_eq!(vehicle.stale_at(now + FRESH), None);
-    hear(&mut vehicle, Topic::State, &state(2, json!({})), now + FRESH);
+    receive(&mut vehicle, Topic::State, &state(2, json!({})), now + FRESH);
     assert!(vehicle.report(BrokerLink::Reached, now + FRESH).fresh);
 }
 
 #[test]
 fn vehicle_whose_link_went_says_nothing_of_now_until_it_speaks_again() {
     for word in ["OFFLINE", "CONNECTIONBROKEN"] {
-        let (mut vehicle, now) = heard(json!({}));
-        hear(&mut vehicle, Topic::Connection, &connection(word), now);
+        let (mut vehicle, now) = received(json!({}));
+        receive(&mut vehicle, Topic::Connection, &connection(word), now);
         let gone = vehicle.report(BrokerLink::Reached, now);
         assert!(!gone.fresh && !gone.at_service && gone.laden == Laden::Laden, "{word}");
-        hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
+        receive(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
         let back = vehicle.report(BrokerLink::Reached, now);
         assert_eq!((back.fresh, back.at_service, back.side), (true, false, Side::Unknown), "{word}");
         assert_eq!((back.localised, back.operating_mode, back.laden), (None, None, Laden::Unknown), "{word}");
-        hear(&mut vehicle, Topic::State, &state(2, json!({})), now);
+        receive(&mut vehicle, Topic::State, &state(2, json!({})), now);
         assert!(vehicle.report(BrokerLink::Reached, now).at_service, "{word}");
     }
 }
@@ -210,37 +210,37 @@ fn vehicle_whose_link_went_says_nothing_of_now_until_it_speaks_again() {
 #[test]
 fn vehicle_that_is_online_has_forty_five_seconds_for_its_first_state() {
     let (mut vehicle, now) = (vehicle(), Instant::now());
-    assert!(!vehicle.report(BrokerLink::Reached, now).fresh, "never heard");
-    hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
+    assert!(!vehicle.report(BrokerLink::Reached, now).fresh, "never received");
+    receive(&mut vehicle, Topic::Connection, &connection("ONLINE"), now);
     assert!(vehicle.report(BrokerLink::Reached, now + FRESH - Duration::from_millis(1)).fresh);
     // The retained word comes again and again; it is no state.
-    hear(&mut vehicle, Topic::Connection, &connection("ONLINE"), now + FRESH);
+    receive(&mut vehicle, Topic::Connection, &connection("ONLINE"), now + FRESH);
     assert!(!vehicle.report(BrokerLink::Reached, now + FRESH).fresh);
 }
 
 #[test]
 fn state_over_a_broker_that_forgot_the_connection_tells_that_there_is_one() {
     let (mut vehicle, now) = (vehicle(), Instant::now());
-    hear(&mut vehicle, Topic::State, &state(1, json!({})), now);
+    receive(&mut vehicle, Topic::State, &state(1, json!({})), now);
     let report = vehicle.report(BrokerLink::Reached, now);
     assert!(report.connection == VehicleConnection::Online && report.fresh && report.at_service);
 }
 
 #[test]
 fn nothing_is_fresh_without_the_broker_and_all_is_as_before_when_it_is_back_in_time() {
-    let (mut vehicle, now) = heard(json!({}));
+    let (mut vehicle, now) = received(json!({}));
     let before = vehicle.report(BrokerLink::Reached, now);
     let lost = vehicle.report(BrokerLink::Lost, now);
     assert!(!lost.broker && !lost.fresh && !lost.at_service && lost.side == Side::Unknown);
-    vehicle.session_begins(now);
+    vehicle.session_began(now);
     assert_eq!(vehicle.report(BrokerLink::Reached, now), before);
 }
 
 #[test]
 fn after_a_long_time_without_the_broker_a_state_is_due_and_the_old_one_is_forgotten() {
-    let (mut vehicle, now) = heard(json!({}));
+    let (mut vehicle, now) = received(json!({}));
     let later = now + FRESH * 2;
-    vehicle.session_begins(later);
+    vehicle.session_began(later);
     let report = vehicle.report(BrokerLink::Reached, later);
     assert_eq!((report.fresh, report.at_service, report.localised), (true, false, None));
     assert!(!vehicle.report(BrokerLink::Reached, later + FRESH).fresh);
@@ -249,7 +249,7 @@ fn after_a_long_time_without_the_broker_a_state_is_due_and_the_old_one_is_forgot
 #[test]
 fn vehicle_is_at_service_only_if_nothing_speaks_against_it() {
     let at_service = |differs: Value| {
-        let (vehicle, now) = heard(differs);
+        let (vehicle, now) = received(differs);
         vehicle.report(BrokerLink::Reached, now).at_service
     };
     assert!(at_service(json!({})));
@@ -277,7 +277,7 @@ fn vehicle_is_at_service_only_if_nothing_speaks_against_it() {
 #[test]
 fn side_needs_a_vehicle_that_knows_where_it_is_on_a_map_of_the_zones() {
     let side = |position: Value| {
-        let (vehicle, now) = heard(json!({ "agvPosition": position }));
+        let (vehicle, now) = received(json!({ "agvPosition": position }));
         let report = vehicle.report(BrokerLink::Reached, now);
         (report.localised, report.side)
     };
@@ -299,7 +299,7 @@ fn side_needs_a_vehicle_that_knows_where_it_is_on_a_map_of_the_zones() {
 
 #[test]
 fn driving_about_and_using_energy_changes_the_counters_and_not_the_report() {
-    let (mut vehicle, now) = heard(json!({ "driving": true, "lastNodeId": "n1" }));
+    let (mut vehicle, now) = received(json!({ "driving": true, "lastNodeId": "n1" }));
     let first = vehicle.report(BrokerLink::Reached, now);
     for n in 2..=11_u32 {
         let moved = json!({ "x": f64::from(n) * 5.0, "y": 12.0, "mapId": "mc", "positionInitialized": true });
@@ -308,7 +308,7 @@ fn driving_about_and_using_energy_changes_the_counters_and_not_the_report() {
             n,
             json!({ "driving": true, "lastNodeId": format!("n{n}"), "agvPosition": moved, "batteryState": used }),
         );
-        hear(&mut vehicle, Topic::State, &state, now);
+        receive(&mut vehicle, Topic::State, &state, now);
         assert_eq!(vehicle.report(BrokerLink::Reached, now), first);
     }
     assert_eq!(vehicle.counters().energy_watt_hours, 1_000);
@@ -317,7 +317,7 @@ fn driving_about_and_using_energy_changes_the_counters_and_not_the_report() {
 #[test]
 fn empty_and_silent_about_the_load_are_two_things() {
     let laden = |loads: Value| {
-        let (vehicle, now) = heard(json!({ "loads": loads }));
+        let (vehicle, now) = received(json!({ "loads": loads }));
         vehicle.report(BrokerLink::Reached, now).laden
     };
     assert_eq!((laden(json!([])), laden(Value::Null)), (Laden::Empty, Laden::Unknown));
@@ -325,18 +325,18 @@ fn empty_and_silent_about_the_load_are_two_things() {
 
 #[test]
 fn missing_states_are_counted_and_last_wills_are_not() {
-    let (mut vehicle, now) = heard(json!({}));
+    let (mut vehicle, now) = received(json!({}));
     for number in [2, 5, 5, 6] {
-        hear(&mut vehicle, Topic::State, &state(number, json!({})), now);
+        receive(&mut vehicle, Topic::State, &state(number, json!({})), now);
     }
     assert_eq!(vehicle.counters().lost_messages, 2);
     for word in ["ONLINE", "CONNECTIONBROKEN", "ONLINE"] {
-        hear(&mut vehicle, Topic::Connection, &connection(word), now);
+        receive(&mut vehicle, Topic::Connection, &connection(word), now);
     }
-    hear(&mut vehicle, Topic::State, &state(40, json!({})), now);
+    receive(&mut vehicle, Topic::State, &state(40, json!({})), now);
     assert_eq!(vehicle.counters().lost_messages, 2, "its link was down, and it said so");
-    vehicle.session_begins(now);
-    hear(&mut vehicle, Topic::State, &state(90, json!({})), now);
+    vehicle.session_began(now);
+    receive(&mut vehicle, Topic::State, &state(90, json!({})), now);
     assert_eq!(vehicle.counters().lost_messages, 2, "nobody listened");
 }
 
@@ -347,7 +347,7 @@ fn factsheet_tells_the_versions_sorted_bounded_and_in_plain_words() {
     let sheet = json!({ "headerId": 1, "manufacturer": "westwell", "serialNumber": "q-07",
         "typeSpecification": { "seriesName": "q" }, "vehicleConfig": { "versions": versions, "network": {} } });
     let (mut vehicle, now) = (vehicle(), Instant::now());
-    hear(&mut vehicle, Topic::Factsheet, &serde_json::to_vec(&sheet).unwrap(), now);
+    receive(&mut vehicle, Topic::Factsheet, &serde_json::to_vec(&sheet).unwrap(), now);
     let software = vehicle.report(BrokerLink::Reached, now).software;
     assert_eq!(software.len(), 16);
     assert_eq!((software[0].name.as_str(), software[0].version.as_str()), ("part-00", "1.[31m0"));
@@ -360,7 +360,7 @@ fn longest_words_of_a_peer_stay_below_the_bound_of_an_item() {
     let maps: Vec<_> =
         (0..40).map(|n| json!({ "mapId": format!("{n}{long}"), "mapVersion": long, "mapStatus": "ENABLED" })).collect();
     let errors: Vec<_> = (0..40).map(|n| json!({ "errorType": format!("{n}{long}"), "errorLevel": "FATAL" })).collect();
-    let (vehicle, now) = heard(json!({ "operatingMode": long, "maps": maps, "errors": errors }));
+    let (vehicle, now) = received(json!({ "operatingMode": long, "maps": maps, "errors": errors }));
     let report = serde_json::to_vec(&vehicle.report(BrokerLink::Reached, now)).unwrap();
     assert!(report.len() < 4_000, "{}", report.len());
 }
@@ -390,7 +390,7 @@ proptest! {
         odd in any_json(),
     ) {
         let (mut vehicle, now) = (vehicle(), Instant::now());
-        hear(&mut vehicle, Topic::State, &state(1, json!({ field: odd })), now);
+        receive(&mut vehicle, Topic::State, &state(1, json!({ field: odd })), now);
         let report = vehicle.report(BrokerLink::Reached, now);
         prop_assert!(report.fresh);
         prop_assert!(field == "operatingMode" || report.operating_mode.as_deref() == Some("AUTOMATIC"));

@@ -38,7 +38,7 @@ pub(super) struct Vehicle {
     /// The order that declares it.
     pub(super) order: IgvOrder,
     /// Whether a dropped message was logged already.
-    pub(super) complained: bool,
+    pub(super) logged: bool,
     connection: VehicleConnection,
     state: Option<VehicleState>,
     /// When a state came last, unless the link went after it.
@@ -58,7 +58,7 @@ impl Vehicle {
         Self {
             stored,
             order,
-            complained: false,
+            logged: false,
             connection: VehicleConnection::default(),
             state: None,
             spoke: None,
@@ -78,7 +78,7 @@ impl Vehicle {
     }
 
     /// Which of its topics this is, if any.
-    pub(super) fn spoken_on(&self, topic: &str) -> Option<Topic> {
+    pub(super) fn topic_of(&self, topic: &str) -> Option<Topic> {
         let (id, interface) = (&self.order.vda5050, self.order.broker.interface_name.as_str());
         let mut rest = topic;
         for level in [interface, VERSION, &id.manufacturer, &id.serial_number] {
@@ -88,8 +88,8 @@ impl Vehicle {
     }
 
     /// Takes in a message. Timestamps of the vehicle are ignored: that of a last will is always old.
-    pub(super) fn hear(&mut self, heard: NumberedMessage, now: Instant) {
-        let NumberedMessage { header_id, message } = heard;
+    pub(super) fn receive(&mut self, received: NumberedMessage, now: Instant) {
+        let NumberedMessage { header_id, message } = received;
         match message {
             // Not counted: a last will carries the number of the moment at which it was left with the broker.
             VehicleMessage::Connection(connection) => self.connect(connection, now),
@@ -132,7 +132,7 @@ impl Vehicle {
     }
 
     /// A session with the broker begins: what was sent before it was not lost on the way, and a state is due from now on.
-    pub(super) fn session_begins(&mut self, now: Instant) {
+    pub(super) fn session_began(&mut self, now: Instant) {
         self.states.begin();
         self.factsheets.begin();
         if self.current(now).is_none() {
@@ -149,7 +149,7 @@ impl Vehicle {
     }
 
     /// Takes another declaration of the same vehicle; what it sent stays.
-    pub(super) fn redeclare(&mut self, stored: Arc<StoredItem>, order: IgvOrder) {
+    pub(super) fn update(&mut self, stored: Arc<StoredItem>, order: IgvOrder) {
         (self.stored, self.order) = (stored, order);
     }
 

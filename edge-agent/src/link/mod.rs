@@ -102,7 +102,7 @@ struct PeerFacts {
 
 impl PeerFacts {
     /// Takes in the outcome of a request.
-    fn learn(&mut self, outcome: Result<PeerAnswer, ProbeError>, ours: Clock) {
+    fn update(&mut self, outcome: Result<PeerAnswer, ProbeError>, ours: Clock) {
         match outcome {
             Ok(answer) => {
                 (self.reachable, self.misses) = (Some(true), 0);
@@ -152,7 +152,7 @@ impl LinkTask {
             let goes_on = tokio::select! {
                 biased;
                 changed = orders.changed() => changed.is_ok(),
-                () = lapse(&stored, now) => true,
+                () = agreement_end(&stored, now) => true,
                 () = self.watch(&stored, peer) => false,
             };
             if !goes_on {
@@ -173,7 +173,7 @@ impl LinkTask {
             if let Err(error) = &outcome {
                 tracing::debug!(link = stored.item.name, category = error.category(), %error, "The peer did not answer.");
             }
-            self.facts.learn(outcome, self.agent.clock.judge());
+            self.facts.update(outcome, self.agent.clock.judge());
             self.report(stored, true);
             sleep(self.interval).await;
         }
@@ -187,7 +187,7 @@ impl LinkTask {
 }
 
 /// Resolves when the last agreement of the order ends; never, if it has no end or has ended already.
-async fn lapse(stored: &StoredItem, now: Timestamp) {
+async fn agreement_end(stored: &StoredItem, now: Timestamp) {
     let until = stored.item.order::<LinkOrder>().ok().and_then(|order| end_of(&order));
     let left =
         until.and_then(|until| Duration::try_from(until.duration_since(now)).ok()).filter(|left| !left.is_zero());

@@ -118,7 +118,7 @@ impl Prober {
     /// One request. Dropping it closes what it opened.
     pub(super) async fn ask(&self, peer: &LinkPeer) -> Result<PeerAnswer, ProbeError> {
         match peer.profile {
-            LinkProfile::Simulated => hello(peer, connect(peer).await?).await,
+            LinkProfile::Simulated => get(peer, connect(peer).await?).await,
             LinkProfile::HttpsJws => self.ask_over_tls(peer).await,
             LinkProfile::FileDrop => Err(ProbeError::Connect(None)),
         }
@@ -131,7 +131,7 @@ impl Prober {
         let tcp = connect(peer).await?;
         let name = ServerName::try_from(peer.host.clone()).map_err(|_| ProbeError::Name(None))?;
         match timeout(TLS_DEADLINE, tls.connect(name, tcp)).await {
-            Ok(Ok(stream)) => Ok(hello(peer, stream).await.unwrap_or(PeerAnswer::SILENT_ON_TIME)),
+            Ok(Ok(stream)) => Ok(get(peer, stream).await.unwrap_or(PeerAnswer::SILENT_ON_TIME)),
             Ok(Err(error)) if speaks_tls(&error) => Ok(PeerAnswer::SILENT_ON_TIME),
             Ok(Err(error)) => Err(ProbeError::Tls(Some(error))),
             Err(_) => Err(ProbeError::Tls(None)),
@@ -170,7 +170,7 @@ async fn connect(peer: &LinkPeer) -> Result<TcpStream, ProbeError> {
 }
 
 /// `GET /` with nothing in it but the host. Whatever the status, the peer answered.
-async fn hello<S>(peer: &LinkPeer, stream: S) -> Result<PeerAnswer, ProbeError>
+async fn get<S>(peer: &LinkPeer, stream: S) -> Result<PeerAnswer, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

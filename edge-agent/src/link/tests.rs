@@ -51,27 +51,27 @@ fn date_of_http_is_read_and_nothing_else() {
 fn one_lost_question_is_no_outage_and_two_are() {
     let answer = || Ok(PeerAnswer::at(measured(0, 0)));
     let mut facts = PeerFacts::default();
-    facts.learn(answer(), Clock::Synced);
+    facts.update(answer(), Clock::Synced);
     for miss in 1..=MISSES {
-        facts.learn(Err(ProbeError::Connect(None)), Clock::Synced);
+        facts.update(Err(ProbeError::Connect(None)), Clock::Synced);
         assert_eq!(facts.reachable, Some(miss < MISSES));
     }
     assert!(facts.distance.is_none());
-    facts.learn(answer(), Clock::Synced);
+    facts.update(answer(), Clock::Synced);
     assert!(facts.reachable == Some(true) && facts.distance.is_some());
 }
 
 #[test]
 fn peer_that_never_answered_is_unreachable_at_once() {
     let mut facts = PeerFacts::default();
-    facts.learn(Err(ProbeError::Name(None)), Clock::Synced);
+    facts.update(Err(ProbeError::Name(None)), Clock::Synced);
     assert_eq!(facts.reachable, Some(false));
 }
 
 #[test]
 fn clock_that_cannot_be_believed_judges_no_other() {
     let mut facts = PeerFacts::default();
-    facts.learn(Ok(PeerAnswer::at(measured(0, 0))), Clock::Unsynced);
+    facts.update(Ok(PeerAnswer::at(measured(0, 0))), Clock::Unsynced);
     assert!(facts.reachable == Some(true) && facts.distance.is_none());
 }
 

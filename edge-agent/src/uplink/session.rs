@@ -308,12 +308,12 @@ impl Uplink {
             }
             Inbound::Control(control, fence, at) => {
                 self.agent.clock.signed(&at);
-                self.obey(control, fence).await
+                self.handle(control, fence).await
             }
         }
     }
 
-    async fn obey(&mut self, control: Control, fence: Fence) -> AfterMessage {
+    async fn handle(&mut self, control: Control, fence: Fence) -> AfterMessage {
         let stored = match control {
             Control::Resync {} => {
                 self.agent.reported.resync();
