@@ -115,11 +115,12 @@ impl DeviceTask {
     /// Passes on what the lane's controller shows, and sends it the order that follows.
     pub(super) async fn observe_lane(&mut self, lane_reading: Option<LaneReading>) {
         let uid = &self.stored.item.uid;
-        let Some(lane) = self.shared.lanes.table().lane_of(uid) else { return };
+        let Some(lane) = self.shared.lanes.with(|table| table.lane_of(uid)) else { return };
         if let (Some(_), Some(reading)) = (lane_reading, &self.reading) {
             self.shared.agent.counters.lane_seen(&lane, reading);
         }
-        let wanted = self.shared.lanes.table().observe(uid, lane_reading, &Now::of(&self.shared.agent.clock));
+        let wanted =
+            self.shared.lanes.with(|table| table.observe(uid, lane_reading, &Now::of(&self.shared.agent.clock)));
         let may = self.order.as_ref().is_ok_and(|o| o.admin == Admin::Enabled) && !self.updater.is_writing();
         if let (Some(admission), Some(driver), true) = (wanted, self.driver.as_mut(), may) {
             tracing::info!(device = self.stored.item.name, ?admission, "The lane's controller is ordered.");
@@ -129,11 +130,9 @@ impl DeviceTask {
             };
             match reply {
                 Ok(reading) => {
-                    self.shared.lanes.table().observe(
-                        uid,
-                        LaneReading::of(&reading),
-                        &Now::of(&self.shared.agent.clock),
-                    );
+                    self.shared.lanes.with(|table| {
+                        table.observe(uid, LaneReading::of(&reading), &Now::of(&self.shared.agent.clock))
+                    });
                     self.reading = Some(reading);
                 }
                 Err(error) => {

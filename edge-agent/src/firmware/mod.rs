@@ -152,7 +152,7 @@ impl FirmwareUpdater {
 
     /// Takes over another uid: the object was recreated, the device is the same.
     pub fn rename(&mut self, uid: &str, order: Option<&DeviceOrder>) {
-        self.shared.lanes.table().mark_change(&self.uid, None);
+        self.shared.lanes.with(|table| table.mark_change(&self.uid, None));
         self.shared.downloads.pin(&self.uid, Vec::new());
         uid.clone_into(&mut self.uid);
         self.mark_lane(order);
@@ -305,7 +305,7 @@ impl FirmwareUpdater {
             recertification: order.regulatory.recertification,
             permitted: permitted || order.update.lane_drain == LaneDrainNeed::NotNeeded,
             may_begin: synced && self.shared.agent.presence.within(OPERATOR_SEEN),
-            lane_free: self.shared.lanes.table().may_begin_change(&self.uid, order.update.lane_drain),
+            lane_free: self.shared.lanes.with(|table| table.may_begin_change(&self.uid, order.update.lane_drain)),
             safety: self.safety(visit),
             overdue: record.allowed_ms.is_some_and(|ms| start.elapsed() >= Duration::from_millis(ms)),
             resumed: self.resumed,
@@ -329,7 +329,7 @@ impl FirmwareUpdater {
                 None => return Safety::Unsafe(format!("interlock {name} cannot be read")),
             }
         }
-        self.shared.lanes.table().safety(&self.uid, visit.order.update.lane_drain)
+        self.shared.lanes.with(|table| table.safety(&self.uid, visit.order.update.lane_drain))
     }
 }
 

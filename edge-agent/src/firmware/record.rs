@@ -117,7 +117,7 @@ impl FirmwareUpdater {
             (true, true) => Some(LaneDuringChange::Serves),
             (true, false) => Some(LaneDuringChange::Closed),
         };
-        self.shared.lanes.table().mark_change(&self.uid, change);
+        self.shared.lanes.with(|table| table.mark_change(&self.uid, change));
         let mut pins = Vec::new();
         if let Some(record) = &self.record {
             let done = matches!(record.step, Step::Idle | Step::Cancelled);

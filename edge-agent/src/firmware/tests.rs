@@ -88,7 +88,7 @@ impl Setup {
         shared.agent.presence.up();
         let admission = if self.open_lane { Admission::Open } else { Admission::Closed };
         let lane = stored_lane("lane", "plc", &["plc", UID, "other"], admission, Service::Smart);
-        shared.lanes.table().put(lane, &DurableState::default(), &Now::of(&shared.agent.clock));
+        shared.lanes.with(|table| table.put(lane, &DurableState::default(), &Now::of(&shared.agent.clock)));
         let stored = stored_device(UID, 1, &self.order);
         let updater = FirmwareUpdater::new(shared.clone(), &stored, Some(&self.order), record.clone(), durable);
         (AgentRun { shared, updater }, record)
@@ -98,7 +98,7 @@ impl Setup {
     async fn visit(&self, run: &mut AgentRun) -> Result<(), StoreError> {
         let admission = if self.open_lane { LaneAdmission::Open } else { LaneAdmission::Closed };
         let seen = LaneReading { admission, occupancy: Some(0) };
-        run.shared.lanes.table().observe("plc", Some(seen), &Now::of(&run.shared.agent.clock));
+        run.shared.lanes.with(|table| table.observe("plc", Some(seen), &Now::of(&run.shared.agent.clock)));
         let mut driver = self.device.clone();
         let identity = driver.identify().await.ok();
         let reading = driver.read().await.ok();
@@ -142,11 +142,12 @@ impl Setup {
     fn hold_invariants(&self, run: &AgentRun) {
         if run.updater.is_writing() {
             assert!(
-                !run.shared.lanes.table().may_begin_change("other", LaneDrainNeed::NotNeeded),
+                !run.shared.lanes.with(|table| table.may_begin_change("other", LaneDrainNeed::NotNeeded)),
                 "no second device of a lane in work"
             );
             let open = LaneReading { admission: LaneAdmission::Open, occupancy: None };
-            let wanted = run.shared.lanes.table().observe("plc", Some(open), &Now::of(&run.shared.agent.clock));
+            let wanted =
+                run.shared.lanes.with(|table| table.observe("plc", Some(open), &Now::of(&run.shared.agent.clock)));
             assert_eq!(wanted, Some(Admission::Closed), "the lane of a device in work is kept closed");
         }
         self.device.with(|d| assert!([old(), new()].contains(&d.running), "never two bad images"));
@@ -389,9 +390,9 @@ async fn unsafe_interlock_holds_the_device_back() {
 async fn second_device_of_a_lane_waits_for_the_first() {
     let setup = Setup::new(UpdateSlots::Dual, Vice::None);
     let (mut run, _) = setup.start().await;
-    run.shared.lanes.table().mark_change("other", Some(LaneDuringChange::Closed));
+    run.shared.lanes.with(|table| table.mark_change("other", Some(LaneDuringChange::Closed)));
     assert_eq!(wait_at(&setup, &mut run).await, Step::AwaitingDrain);
-    run.shared.lanes.table().mark_change("other", None);
+    run.shared.lanes.with(|table| table.mark_change("other", None));
     assert_eq!(setup.settle(&mut run).await.unwrap(), Step::Idle);
 }
 
@@ -454,7 +455,7 @@ async fn quarantine_outlives_a_restart_and_ends_by_a_person_and_probes() {
     let (mut run, _) = setup.start().await;
     assert_eq!(wait_at(&setup, &mut run).await, Step::Quarantined);
     assert!(
-        !run.shared.lanes.table().may_begin_change("other", LaneDrainNeed::NotNeeded),
+        !run.shared.lanes.with(|table| table.may_begin_change("other", LaneDrainNeed::NotNeeded)),
         "the lane of a quarantined device stays out of service"
     );
     setup.device.with(|d| d.vice = Vice::None);

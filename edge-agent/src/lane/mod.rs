@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kalong_crds::device::Guard;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::context::AgentContext;
@@ -42,9 +42,9 @@ impl Lanes {
         Self { agent, table: Mutex::default(), wakers: Mutex::default() }
     }
 
-    /// The table, locked. It must not be held across an await.
-    pub fn table(&self) -> MutexGuard<'_, LaneTable> {
-        self.table.lock()
+    /// Runs a closure on the locked table. A guard would live to the end of its statement, and lock out a second call in it.
+    pub fn with<T>(&self, run: impl FnOnce(&mut LaneTable) -> T) -> T {
+        run(&mut self.table.lock())
     }
 
     /// Registers how the task of a device is woken.
@@ -55,7 +55,7 @@ impl Lanes {
     /// Forgets a device: its task is not woken any more, and its interlocks count as unread.
     pub fn forget_device(&self, uid: &str) {
         self.wakers.lock().remove(uid);
-        self.table().forget_device(uid);
+        self.with(|table| table.forget_device(uid));
     }
 
     /// Gives a lane or device another uid; what is known of it stays.
@@ -65,7 +65,7 @@ impl Lanes {
             wakers.insert(new.to_owned(), wake);
         }
         drop(wakers);
-        self.table().rename(old, new);
+        self.with(|table| table.rename(old, new));
     }
 
     /// Makes the task of a device visit it at once.
@@ -78,7 +78,7 @@ impl Lanes {
 
     /// Reports a lane as it is now, if it is still declared.
     pub fn report(&self, uid: &str) {
-        let report = self.table().report(uid);
+        let report = self.with(|table| table.report(uid));
         if let Some(report) = report {
             self.agent.reported.set(report);
         }
@@ -86,17 +86,17 @@ impl Lanes {
 
     /// Commits what changed of a lane and its events. What cannot be committed is tried again at the next visit: no lane waits for the disk.
     pub async fn save(&self, uid: &str) {
-        let unsaved = self.table().take_unsaved(uid);
+        let unsaved = self.with(|table| table.take_unsaved(uid));
         let Some(transaction) = unsaved else { return };
         if let Err(error) = self.agent.commit(transaction.clone()).await {
             tracing::warn!(lane = uid, category = error.category(), %error, "What changed of a lane could not be committed; the next visit tries again.");
-            self.table().put_back(transaction);
+            self.with(|table| table.put_back(transaction));
         }
     }
 
     /// Takes in the interlocks that a device shows, and has the controllers of the lanes that depend on them act at once.
     pub async fn update_interlocks(&self, uid: &str, name: &str, guards: &[Guard]) {
-        let changed = self.table().update_interlocks(uid, name, guards);
+        let changed = self.with(|table| table.update_interlocks(uid, name, guards));
         for lane in &changed {
             self.wake(&lane.controller);
             self.report(&lane.uid);

@@ -36,17 +36,17 @@ pub async fn enforce(agent: Arc<AgentContext>, lanes: Arc<Lanes>) {
         tokio::time::sleep(INTERVAL).await;
         let Some((policy, after)) = agent.offline_policy() else { continue };
         let Some(in_force) = judge(policy, after, &agent.presence) else { continue };
-        let changes = lanes.table().policy_changes(in_force);
+        let changes = lanes.with(|table| table.policy_changes(in_force));
         for change in changes {
             match record(&agent, &lanes, &change).await {
                 Ok(()) => {
-                    lanes.table().apply_policy(&change);
+                    lanes.with(|table| table.apply_policy(&change));
                     lanes.report(&change.uid);
                     lanes.wake(&change.controller);
                 }
                 Err(error) if change.held => {
                     // Closing does not wait for the record: the gate comes first.
-                    lanes.table().apply_policy(&change);
+                    lanes.with(|table| table.apply_policy(&change));
                     lanes.wake(&change.controller);
                     tracing::error!(lane = change.name, %error, "The offline policy closed a lane, and that could not be recorded.");
                 }
@@ -69,7 +69,7 @@ async fn record(agent: &AgentContext, lanes: &Lanes, change: &PolicyChange) -> R
     tracing::info!(lane = change.name, held = change.held, %reason, "The offline policy changed a lane.");
     let event =
         NewEvent { kind: ItemKind::Lane, name: change.name.clone(), uid: change.uid.clone(), reason, severity, note };
-    let durable = DurableState { offline: change.held, ..lanes.table().durable(&change.uid) };
+    let durable = DurableState { offline: change.held, ..lanes.with(|table| table.durable(&change.uid)) };
     agent
         .commit(Transaction {
             uid: change.uid.clone(),

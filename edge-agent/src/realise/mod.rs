@@ -161,19 +161,19 @@ impl Dispatcher {
         let uid = stored.item.uid.clone();
         let lanes = &self.rooms.lanes;
         if stored.leaving {
-            lanes.table().remove(&uid);
+            lanes.with(|table| table.remove(&uid));
             self.release(uid);
             return;
         }
         let durable = self.durable.get(&uid).cloned().unwrap_or_default();
         let adopted = stored.adopted;
-        lanes.table().put(stored, &durable, &Now::of(&self.agent.clock));
+        lanes.with(|table| table.put(stored, &durable, &Now::of(&self.agent.clock)));
         if adopted {
             lanes.report(&uid);
         } else {
             self.agent.reported.remove(&uid);
         }
-        let controller = lanes.table().controller_of(&uid);
+        let controller = lanes.with(|table| table.controller_of(&uid));
         if let Some(controller) = controller {
             lanes.wake(&controller);
         }
