@@ -43,9 +43,9 @@ pub enum GenerateError {
     /// A file is not what the types say.
     #[error("{file} is not current: run `{command}` and check in what it writes")]
     Outdated {
-        /// The file.
+        /// The file that differs from the types.
         file: PathBuf,
-        /// What makes it current.
+        /// The command that makes the file current.
         command: &'static str,
     },
 }

@@ -46,12 +46,12 @@ pub enum FrameResult {
     Close,
 }
 
-/// Why a session ended.
+/// Why a session ended, as logs and metrics have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// The agent sent DISCONNECT.
+    /// The agent sent a DISCONNECT packet.
     Closed,
-    /// The connection broke.
+    /// The connection broke without a DISCONNECT.
     Lost,
     /// A newer connection of the same identity replaced it.
     TakenOver,
@@ -65,7 +65,7 @@ pub enum EndReason {
     Denied,
     /// Anything that is not MQTT 3.1.1 as spoken here.
     Protocol,
-    /// The transport stops.
+    /// The transport is being stopped.
     Shutdown,
     /// The router behind the gateway died; the process ends too.
     RouterGone,
@@ -113,7 +113,7 @@ pub trait SessionHandler: Send + Sync + 'static {
     /// A second connection of this identity came while the first was alive.
     fn taken_over(&self, agent: &AgentId);
 
-    /// A session began.
+    /// A session began. `session` may be kept and used for as long as the process lives.
     fn session_started(&self, agent: &AgentId, session: Arc<dyn Session>);
 
     /// A frame on one of the agent's own topics, within the size limit of that topic.

@@ -27,9 +27,9 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// The TLS configuration; new connections use the newest.
     pub tls: watch::Receiver<Arc<ServerConfig>>,
-    /// Bounds and deadlines.
+    /// Bounds and deadlines of connections and sessions.
     pub limits: Limits,
-    /// Counters.
+    /// Where connections, sessions and denials are counted.
     pub metrics: Arc<GatewayMetrics>,
 }
 
@@ -48,7 +48,7 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
-    /// Log field.
+    /// Value of the log field `category`.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Listen(..) => "listen",
@@ -58,7 +58,7 @@ impl GatewayError {
     }
 }
 
-/// A running gateway.
+/// A running gateway. It runs on when this is dropped; only `stop` ends it.
 pub struct Gateway {
     shared: Arc<GatewayShared>,
     local: SocketAddr,

@@ -29,10 +29,10 @@ pub const MAX_TOPIC: usize = 200;
 /// Largest heartbeat, in bytes.
 pub const MAX_BEAT: usize = 80;
 
-/// Rate limit.
+/// A rate limit with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Messages a second.
+    /// Messages a second after the burst.
     pub per_second: u32,
     /// Messages that are not delayed after a pause.
     pub burst: u32,

@@ -1,4 +1,4 @@
-//! Counters of the gateway.
+//! Counters of the gateway, with labels from enums.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -9,19 +9,19 @@ use crate::transport::EndReason;
 pub enum Handshake {
     /// A session began.
     Accepted,
-    /// The deadline passed.
+    /// A deadline of the handshake or of CONNECT passed.
     Timeout,
     /// TLS or the certificate was not accepted.
     Tls,
     /// The certificate names no agent.
     Identity,
-    /// CONNECT was not acceptable.
+    /// CONNECT was missing or not acceptable.
     Connect,
     /// The identity may not talk.
     Refused,
     /// The admittance was not decided in time.
     Undecided,
-    /// All places are taken.
+    /// The limit of sessions is reached.
     Full,
 }
 
@@ -43,11 +43,11 @@ impl Handshake {
 /// What access control turned down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeniedAction {
-    /// A publish.
+    /// A PUBLISH outside of the access list.
     Publish,
     /// A filter of a SUBSCRIBE.
     Subscribe,
-    /// Something in CONNECT.
+    /// Client id, will, version or keep-alive in CONNECT.
     Connect,
     /// A payload that spoke for another agent.
     Payload,
@@ -125,7 +125,7 @@ impl GatewayMetrics {
         self.throttled.inc();
     }
 
-    /// Sessions now.
+    /// Number of sessions at this moment.
     pub fn connected(&self) -> i64 {
         self.connected.get()
     }

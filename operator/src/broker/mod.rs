@@ -8,12 +8,12 @@
 //! A connection goes through `gateway` (accept, TLS, identity) and `session` (CONNECT, then frames in both directions). `registry` lets
 //! one session of an identity live at a time, `access` lists what it may publish and subscribe, `outbox` queues what goes to it.
 
-pub mod gateway;
-pub mod limits;
 pub mod metrics;
 pub mod tls;
 
 mod access;
+mod gateway;
+mod limits;
 mod outbox;
 mod registry;
 mod router;

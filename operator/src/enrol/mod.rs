@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use crate::client::{ApiError, call};
 use crate::keys::Keys;
 use crate::metrics::{Issue, Metrics};
-use crate::settings::{Advertise, Sites};
+use crate::settings::{Advertise, ServedSites};
 use certificate::{IssuedCertificate, RequestError};
 use request::CsrRecord;
 use token::{StoredToken, TokenError};
@@ -123,7 +123,7 @@ pub struct EnrollerConfig {
     /// What agents judge releases by.
     pub release_keys: ReleaseKeys,
     pub advertise: Advertise,
-    pub sites: Sites,
+    pub sites: ServedSites,
     pub recorder: Recorder,
     pub metrics: Arc<Metrics>,
     /// Called for each agent that enrolled with a token, which ends a conflict over its identity.
@@ -131,14 +131,14 @@ pub struct EnrollerConfig {
 }
 
 pub struct Enroller {
-    parts: EnrollerConfig,
+    config: EnrollerConfig,
     turns: Semaphore,
 }
 
 impl Enroller {
-    /// An enroller of these parts.
-    pub fn new(parts: EnrollerConfig) -> Self {
-        Self { parts, turns: Semaphore::new(AT_ONCE) }
+    /// At most eight requests run at once; others wait for a slot.
+    pub fn new(config: EnrollerConfig) -> Self {
+        Self { config, turns: Semaphore::new(AT_ONCE) }
     }
 
     /// Enrols a box that has a token.
@@ -146,7 +146,7 @@ impl Enroller {
         let agent = request.agent.clone();
         let result = self.with_token(request).await;
         let word = result.as_ref().map_or_else(IssuanceError::category, |_| "issued");
-        self.parts.metrics.certificate(Issue::Enrolment, word);
+        self.config.metrics.certificate(Issue::Enrolment, word);
         match &result {
             Ok(_) => tracing::info!(%agent, "An agent enrolled."),
             Err(error) => tracing::warn!(%agent, category = word, %error, "An enrolment was refused."),
@@ -158,7 +158,7 @@ impl Enroller {
     pub async fn renew(&self, agent: &AgentId, csr_pem: &str) -> Result<RenewedCertificate, IssuanceError> {
         let result = self.over_session(agent, csr_pem).await;
         let word = result.as_ref().map_or_else(IssuanceError::category, |_| "issued");
-        self.parts.metrics.certificate(Issue::Renewal, word);
+        self.config.metrics.certificate(Issue::Renewal, word);
         match &result {
             Ok(_) => tracing::info!(%agent, "A certificate was renewed."),
             Err(error) => tracing::warn!(%agent, category = word, %error, "A renewal was refused."),
@@ -179,7 +179,7 @@ impl Enroller {
 
         let requester =
             format!("Secret {}/{} uid {}", agent.namespace(), secret.name_any(), secret.uid().unwrap_or_default());
-        let record = CsrRecord::create(&self.parts.client, &agent, &csr, validity, &requester).await?;
+        let record = CsrRecord::create(&self.config.client, &agent, &csr, validity, &requester).await?;
         if let Err(error) = self.burn(&agent, &secret).await {
             // The record of a refused request would otherwise stand open for a day.
             if let Err(error) = record.deny("The token could not be used up; another request may have used it.").await {
@@ -188,18 +188,18 @@ impl Enroller {
             return Err(error);
         }
         record.approve().await.map_err(IssuanceError::Interrupted)?;
-        let keys = Arc::clone(&self.parts.keys.borrow());
+        let keys = Arc::clone(&self.config.keys.borrow());
         let issued = certificate::issue(&keys.authority, &checked, &agent, validity, Timestamp::now())?;
         record.complete(&issued).await.map_err(IssuanceError::Interrupted)?;
         self.remember(&object, &agent, &issued, Some(&sealing_key)).await.map_err(IssuanceError::Interrupted)?;
-        (self.parts.enrolled)(&agent);
+        (self.config.enrolled)(&agent);
         Ok(EnrolResponse {
             certificate: issued.pem,
             authorities: keys.authority.bundle_pem().to_owned(),
             operator_keys: vec![keys.signing.public().clone()],
-            release_keys: self.parts.release_keys.clone(),
-            gateway: self.parts.advertise.gateway.clone(),
-            artifacts: format!("{}/{ARTIFACTS_PATH}", self.parts.advertise.https),
+            release_keys: self.config.release_keys.clone(),
+            gateway: self.config.advertise.gateway.clone(),
+            artifacts: format!("{}/{ARTIFACTS_PATH}", self.config.advertise.https),
         })
     }
 
@@ -207,7 +207,7 @@ impl Enroller {
         let checked = certificate::check(csr_pem, agent)?;
         let _turn = self.turn().await?;
         let object = self.declared(agent).await?;
-        let keys = Arc::clone(&self.parts.keys.borrow());
+        let keys = Arc::clone(&self.config.keys.borrow());
         let issued = certificate::issue(&keys.authority, &checked, agent, validity(&object), Timestamp::now())?;
         self.remember(&object, agent, &issued, None).await?;
         Ok(RenewedCertificate { certificate: issued.pem, authorities: keys.authority.bundle_pem().to_owned() })
@@ -222,7 +222,7 @@ impl Enroller {
 
     /// The Secret of the token, if this is the token.
     async fn token(&self, agent: &AgentId, presented: &str) -> Result<Secret, IssuanceError> {
-        if !self.parts.sites.serves(agent.namespace()) {
+        if !self.config.sites.serves(agent.namespace()) {
             return Err(IssuanceError::ForeignSite(agent.namespace().to_owned()));
         }
         let name = token_secret_name(agent.name());
@@ -262,16 +262,16 @@ impl Enroller {
     ) -> Result<(), ApiError> {
         record::status(&self.agents(agent), agent, issued, sealing_key).await?;
         let reason = if sealing_key.is_some() { Reason::Enrolled } else { Reason::CertificateRenewed };
-        record::event(&self.parts.recorder, object, reason, issued).await;
+        record::event(&self.config.recorder, object, reason, issued).await;
         Ok(())
     }
 
     fn secrets(&self, agent: &AgentId) -> Api<Secret> {
-        Api::namespaced(self.parts.client.clone(), agent.namespace())
+        Api::namespaced(self.config.client.clone(), agent.namespace())
     }
 
     fn agents(&self, agent: &AgentId) -> Api<EdgeAgent> {
-        Api::namespaced(self.parts.client.clone(), agent.namespace())
+        Api::namespaced(self.config.client.clone(), agent.namespace())
     }
 }
 

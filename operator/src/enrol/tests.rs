@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::request::SIGNER;
 use super::*;
-use crate::keys::{CertificateAuthority, CertificatePair, ServerCertificate, SigningKey};
+use crate::keys::{CertificateAndKey, CertificateAuthority, ServerCertificate, SigningKey};
 
 const TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const SEALING: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -137,10 +137,10 @@ fn refusal(code: u16, reason: &str) -> Response<Body> {
     reply(code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}))
 }
 
-fn enroller(server: &Server, sites: Sites) -> Enroller {
+fn enroller(server: &Server, sites: ServedSites) -> Enroller {
     let now = Timestamp::now();
     let authority = CertificateAuthority::read(&CertificateAuthority::generate(now).unwrap(), "").unwrap();
-    let CertificatePair { certificate_pem, key_pem } = authority.server(&["localhost".to_owned()], now).unwrap();
+    let CertificateAndKey { certificate_pem, key_pem } = authority.server(&["localhost".to_owned()], now).unwrap();
     let pkcs8 = kalong_crds::wire::signature::Signer::generate().unwrap();
     let keys = Keys {
         server: Arc::new(ServerCertificate { chain_pem: certificate_pem, key_pem, not_after: now }),
@@ -184,7 +184,7 @@ fn site() -> Server {
 #[tokio::test]
 async fn a_good_token_gives_one_certificate_a_record_and_a_status() {
     let server = site();
-    let answer = enroller(&server, Sites::All).enrol(asks(LANE)).await.unwrap();
+    let answer = enroller(&server, ServedSites::All).enrol(asks(LANE)).await.unwrap();
     assert!(answer.certificate.contains("BEGIN CERTIFICATE") && answer.authorities.contains("BEGIN CERTIFICATE"));
     assert_eq!(answer.gateway, "gate.example:8883");
     assert_eq!(answer.operator_keys[0].key_id, "op-1");
@@ -203,7 +203,7 @@ async fn a_good_token_gives_one_certificate_a_record_and_a_status() {
 #[tokio::test]
 async fn a_token_is_good_once() {
     let server = site();
-    let enroller = enroller(&server, Sites::All);
+    let enroller = enroller(&server, ServedSites::All);
     enroller.enrol(asks(LANE)).await.unwrap();
     let error = enroller.enrol(asks(LANE)).await.unwrap_err();
     assert_eq!((error.category(), error.status()), ("token-wrong", StatusCode::FORBIDDEN));
@@ -214,7 +214,7 @@ async fn a_token_is_good_once() {
 async fn of_two_requests_with_one_token_at_once_exactly_one_wins() {
     for _ in 0..20 {
         let server = site();
-        let enroller = enroller(&server, Sites::All);
+        let enroller = enroller(&server, ServedSites::All);
         let (a, b) = tokio::join!(enroller.enrol(asks(LANE)), enroller.enrol(asks(LANE)));
         assert_eq!(usize::from(a.is_ok()) + usize::from(b.is_ok()), 1);
         assert_eq!(server.certificates(), 1);
@@ -242,62 +242,62 @@ async fn whatever_is_wrong_no_certificate_is_issued() {
         server.put(&path, agent);
         server
     };
-    let attacks: Vec<(&str, Server, Sites, EnrolRequest, &str)> = vec![
-        ("no token", Server::with_agent(LANE, json!({})), Sites::All, asks(LANE), "token-wrong"),
-        ("another token", site(), Sites::All, change(&|r| r.token = TOKEN.replace('A', "B")), "token-wrong"),
-        ("half a token", site(), Sites::All, change(&|r| r.token = TOKEN[..20].into()), "token-malformed"),
+    let attacks: Vec<(&str, Server, ServedSites, EnrolRequest, &str)> = vec![
+        ("no token", Server::with_agent(LANE, json!({})), ServedSites::All, asks(LANE), "token-wrong"),
+        ("another token", site(), ServedSites::All, change(&|r| r.token = TOKEN.replace('A', "B")), "token-wrong"),
+        ("half a token", site(), ServedSites::All, change(&|r| r.token = TOKEN[..20].into()), "token-malformed"),
         (
             "the hash as token",
             site(),
-            Sites::All,
+            ServedSites::All,
             change(&|r| r.token = Digest::of(TOKEN.as_bytes()).to_string()),
             "token-malformed",
         ),
         (
             "an expired token",
             Server::with_agent(LANE, json!({})).with_token(LANE, later(-1)),
-            Sites::All,
+            ServedSites::All,
             asks(LANE),
             "token-expired",
         ),
         (
             "a token for a year",
             Server::with_agent(LANE, json!({})).with_token(LANE, later(8760)),
-            Sites::All,
+            ServedSites::All,
             asks(LANE),
             "token-too-long",
         ),
         (
             "the token of another agent",
             Server::with_agent(LANE, json!({})).with_token(other, in_an_hour()),
-            Sites::All,
+            ServedSites::All,
             asks(LANE),
             "token-wrong",
         ),
         (
             "an agent that nobody declared",
             Server::default().with_token(LANE, in_an_hour()),
-            Sites::All,
+            ServedSites::All,
             asks(LANE),
             "undeclared",
         ),
         (
             "a suspended agent",
             Server::with_agent(LANE, json!({"suspend": true})).with_token(LANE, in_an_hour()),
-            Sites::All,
+            ServedSites::All,
             asks(LANE),
             "shut-out",
         ),
-        ("a box that is gone for good", abandoned(), Sites::All, asks(LANE), "shut-out"),
-        ("a site of another operator", site(), Sites::Some(vec!["lang-son".into()]), asks(LANE), "foreign-site"),
-        ("a request for another name", site(), Sites::All, change(&|r| r.csr = csr(other)), "request-subject"),
-        ("10 MB", site(), Sites::All, change(&|r| r.csr = "A".repeat(10_000_000)), "request-too-large"),
-        ("no sealing key", site(), Sites::All, change(&|r| r.sealing_key = String::new()), "sealing-key"),
-        ("a short sealing key", site(), Sites::All, change(&|r| r.sealing_key = "AQEB".into()), "sealing-key"),
+        ("a box that is gone for good", abandoned(), ServedSites::All, asks(LANE), "shut-out"),
+        ("a site of another operator", site(), ServedSites::Some(vec!["lang-son".into()]), asks(LANE), "foreign-site"),
+        ("a request for another name", site(), ServedSites::All, change(&|r| r.csr = csr(other)), "request-subject"),
+        ("10 MB", site(), ServedSites::All, change(&|r| r.csr = "A".repeat(10_000_000)), "request-too-large"),
+        ("no sealing key", site(), ServedSites::All, change(&|r| r.sealing_key = String::new()), "sealing-key"),
+        ("a short sealing key", site(), ServedSites::All, change(&|r| r.sealing_key = "AQEB".into()), "sealing-key"),
         (
             "a sealing key of zeros",
             site(),
-            Sites::All,
+            ServedSites::All,
             change(&|r| r.sealing_key = STANDARD.encode([0_u8; 32])),
             "sealing-key",
         ),
@@ -312,7 +312,7 @@ async fn whatever_is_wrong_no_certificate_is_issued() {
 #[tokio::test]
 async fn a_refused_enrolment_leaves_the_token_to_whoever_owns_it() {
     let server = site();
-    let enroller = enroller(&server, Sites::All);
+    let enroller = enroller(&server, ServedSites::All);
     let mut thief = asks(LANE);
     thief.token = TOKEN.replace('A', "B");
     enroller.enrol(thief).await.unwrap_err();
@@ -325,7 +325,7 @@ async fn a_failure_after_the_token_was_used_up_says_so_and_gives_nothing() {
     for broken in ["/approval", "/status"] {
         let server = site();
         *server.1.lock().unwrap() = Some(broken);
-        let error = enroller(&server, Sites::All).enrol(asks(LANE)).await.unwrap_err();
+        let error = enroller(&server, ServedSites::All).enrol(asks(LANE)).await.unwrap_err();
         assert_eq!((error.category(), error.status()), ("interrupted", StatusCode::SERVICE_UNAVAILABLE));
         assert!(error.to_string().contains("kubectl kalong enrol"), "{error}");
         assert_eq!(server.certificates(), 0);
@@ -335,7 +335,7 @@ async fn a_failure_after_the_token_was_used_up_says_so_and_gives_nothing() {
 #[tokio::test]
 async fn a_session_renews_for_itself_while_its_agent_may_talk() {
     let server = site();
-    let enroller = enroller(&server, Sites::All);
+    let enroller = enroller(&server, ServedSites::All);
     let agent: AgentId = LANE.parse().unwrap();
     enroller.enrol(asks(LANE)).await.unwrap();
     let serial = |server: &Server| {

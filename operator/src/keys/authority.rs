@@ -23,15 +23,15 @@ const SERVER_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// A certificate and its key in PEM.
-pub struct CertificatePair {
+pub struct CertificateAndKey {
     /// Certificate, or chain with the leaf first.
     pub certificate_pem: String,
     pub key_pem: String,
 }
 
-impl fmt::Debug for CertificatePair {
+impl fmt::Debug for CertificateAndKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CertificatePair").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
+        f.debug_struct("CertificateAndKey").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
     }
 }
 
@@ -67,7 +67,7 @@ impl fmt::Debug for CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    pub fn generate(now: Timestamp) -> Result<CertificatePair, rcgen::Error> {
+    pub fn generate(now: Timestamp) -> Result<CertificateAndKey, rcgen::Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = lived(now, AUTHORITY_LIFE)?;
         params.distinguished_name = DistinguishedName::new();
@@ -76,11 +76,11 @@ impl CertificateAuthority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?;
-        Ok(CertificatePair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+        Ok(CertificateAndKey { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
     /// Reads an authority: the first certificate is the one that signs, all of them and `further` are trusted.
-    pub fn read(pair: &CertificatePair, further: &str) -> Result<Self, AuthorityError> {
+    pub fn read(pair: &CertificateAndKey, further: &str) -> Result<Self, AuthorityError> {
         let first = CertificateDer::from_pem_slice(pair.certificate_pem.as_bytes())
             .map_err(|_| AuthorityError::NoCertificate)?;
         let key = KeyPair::from_pkcs8_pem_and_sign_algo(&pair.key_pem, &PKCS_ECDSA_P256_SHA256)
@@ -111,7 +111,7 @@ impl CertificateAuthority {
     }
 
     /// Issues a server certificate for these DNS names and addresses.
-    pub fn server(&self, names: &[String], now: Timestamp) -> Result<CertificatePair, rcgen::Error> {
+    pub fn server(&self, names: &[String], now: Timestamp) -> Result<CertificateAndKey, rcgen::Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let life = remaining(now, self.not_after).min(SERVER_LIFE);
         let mut params = lived(now, life)?;
@@ -122,7 +122,7 @@ impl CertificateAuthority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(CertificatePair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+        Ok(CertificateAndKey { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
     /// Whether a generated server certificate has to be replaced: it expires soon, lacks a name, or another authority signed it.
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn what_does_not_belong_together_is_no_authority() {
         let (a, b) = (CertificateAuthority::generate(now()).unwrap(), CertificateAuthority::generate(now()).unwrap());
-        let mixed = CertificatePair { certificate_pem: a.certificate_pem.clone(), key_pem: b.key_pem };
+        let mixed = CertificateAndKey { certificate_pem: a.certificate_pem.clone(), key_pem: b.key_pem };
         assert!(matches!(CertificateAuthority::read(&mixed, ""), Err(AuthorityError::Mismatch)));
         let ca = CertificateAuthority::read(&a, "").unwrap();
         let leaf = ca.server(&names(&["a.example"]), now()).unwrap();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use authority::{CertificateAuthority, CertificatePair};
+pub use authority::{CertificateAndKey, CertificateAuthority};
 pub use document::read_release_keys;
 pub use signing::SigningKey;
 pub use store::KeyStore;

@@ -15,7 +15,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::authority::CertificateFacts;
 use super::{
-    CA_SECRET, CertificateAuthority, CertificatePair, Keys, KeysError, SERVER_SECRET, SIGNING_SECRET,
+    CA_SECRET, CertificateAndKey, CertificateAuthority, Keys, KeysError, SERVER_SECRET, SIGNING_SECRET,
     ServerCertificate, SigningKey,
 };
 use crate::client::call;
@@ -66,7 +66,7 @@ impl KeyStore {
             Ok(self.secret(CA_SECRET, TLS, pair_data(pair)))
         });
         let secret = secret.await?;
-        let pair = CertificatePair {
+        let pair = CertificateAndKey {
             certificate_pem: text(&secret, CA_SECRET, CERTIFICATE)?,
             key_pem: text(&secret, CA_SECRET, KEY)?,
         };
@@ -165,8 +165,8 @@ fn read_server(secret: &Secret) -> Result<(ServerCertificate, CertificateFacts),
     Ok((ServerCertificate { chain_pem, key_pem, not_after: facts.not_after }, facts))
 }
 
-fn pair_data(pair: CertificatePair) -> SecretData {
-    let CertificatePair { certificate_pem, key_pem } = pair;
+fn pair_data(pair: CertificateAndKey) -> SecretData {
+    let CertificateAndKey { certificate_pem, key_pem } = pair;
     [
         (CERTIFICATE.to_owned(), ByteString(certificate_pem.into_bytes())),
         (KEY.to_owned(), ByteString(key_pem.into_bytes())),

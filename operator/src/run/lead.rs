@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{END_DEADLINE, Exit, Process, RunError, Signals, listen, lost};
+use super::{END_DEADLINE, Process, RunEnd, RunError, Signals, listen, lost};
 use crate::artifacts::serve::ArtifactServer;
 use crate::artifacts::{ArtifactCache, ArtifactMirror, Fetcher};
 use crate::broker::{Gateway, GatewayConfig, GatewayMetrics, Limits, tls as gateway_tls};
@@ -48,7 +48,7 @@ pub async fn stand_by(
     lease: &LeaseHandle,
     release_keys: ReleaseKeys,
     signals: &mut Signals,
-) -> Result<Exit, RunError> {
+) -> Result<RunEnd, RunError> {
     let warm = tokio::select! {
         () = signals.received() => return Ok(asked(process)),
         warm = async {
@@ -78,7 +78,7 @@ pub async fn stand_by(
     let ended = tokio::select! {
         () = signals.received() => asked(process),
         why = lease.lost() => return Ok(lost(process, &why)),
-        () = leader.broken() => Exit::Broken,
+        () = leader.broken() => RunEnd::Broken,
     };
     process.health.set(ProcessStage::Stopping);
     if timeout(END_DEADLINE, leader.stop(process)).await.is_err() {
@@ -87,10 +87,10 @@ pub async fn stand_by(
     Ok(ended)
 }
 
-fn asked(process: &Process) -> Exit {
+fn asked(process: &Process) -> RunEnd {
     process.health.set(ProcessStage::Stopping);
     tracing::info!("The operator was asked to stop.");
-    Exit::Asked
+    RunEnd::Asked
 }
 
 /// The parts that only the leader runs.

@@ -29,7 +29,7 @@ use crate::lease::election;
 use crate::lease::instance::{self, InstanceError};
 use crate::lease::pod::{self, Role};
 use crate::metrics::{Metrics, MetricsError};
-use crate::settings::{Instance, Settings, Sites};
+use crate::settings::{Instance, ServedSites, Settings};
 
 /// Bounds an orderly shutdown, all steps together; a Pod is killed after 30 s.
 const END_DEADLINE: Duration = Duration::from_secs(25);
@@ -38,7 +38,7 @@ const PLAIN_DEADLINE: Duration = Duration::from_secs(3);
 
 /// How a run ended; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum RunEnd {
     /// SIGTERM or SIGINT was received.
     Asked,
     /// The Lease was lost: another process may lead by now, so nothing is shut down in order.
@@ -47,8 +47,8 @@ pub enum Exit {
     Broken,
 }
 
-impl Exit {
-    /// Exit code of the process.
+impl RunEnd {
+    /// RunEnd code of the process.
     pub fn code(self) -> u8 {
         match self {
             Self::Asked => 0,
@@ -106,7 +106,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Log field.
+    /// Value of the log field `category`.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Metrics(_) | Self::Registry(_) => "metrics",
@@ -136,7 +136,7 @@ struct Process {
 }
 
 /// Runs until a signal, the loss of the Lease, or the failure of a part.
-pub async fn run(settings: Settings) -> Result<Exit, RunError> {
+pub async fn run(settings: Settings) -> Result<RunEnd, RunError> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new()?);
     let health = ProcessHealth::new();
@@ -161,7 +161,7 @@ pub async fn run(settings: Settings) -> Result<Exit, RunError> {
         why = lease.lost() => Ok(lost(&process, &why)),
     };
     // Another process may lead by now: nothing that still runs here may continue.
-    if matches!(ended, Ok(Exit::LeaseLost)) {
+    if matches!(ended, Ok(RunEnd::LeaseLost)) {
         return ended;
     }
     // A successor need not wait for the Lease to expire, whatever went wrong here.
@@ -174,7 +174,7 @@ pub async fn run(settings: Settings) -> Result<Exit, RunError> {
     ended
 }
 
-fn lost(process: &Process, why: &str) -> Exit {
+fn lost(process: &Process, why: &str) -> RunEnd {
     process.metrics.stopped_leading();
     process.health.set(ProcessStage::Stopping);
     tracing::error!(
@@ -182,7 +182,7 @@ fn lost(process: &Process, why: &str) -> Exit {
         why,
         "This process ends, since the Lease is lost; its restart seeks the Lease again."
     );
-    Exit::LeaseLost
+    RunEnd::LeaseLost
 }
 
 async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -199,8 +199,8 @@ impl Process {
 
     fn namespaces(&self) -> &[String] {
         match &self.settings.sites {
-            Sites::All => &[],
-            Sites::Some(names) => names,
+            ServedSites::All => &[],
+            ServedSites::Some(names) => names,
         }
     }
 

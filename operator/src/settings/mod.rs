@@ -17,7 +17,7 @@ pub use validate::SettingsError;
 /// What identifies this process in the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Instance {
-    /// A Pod.
+    /// A Pod, identified by its UID.
     Pod {
         /// UID of the Pod.
         uid: String,
@@ -35,14 +35,14 @@ pub enum Instance {
 
 /// Namespaces that this operator serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sites {
-    /// Every namespace.
+pub enum ServedSites {
+    /// Every namespace of the cluster.
     All,
-    /// These namespaces.
+    /// Only the namespaces of this list.
     Some(Vec<String>),
 }
 
-impl Sites {
+impl ServedSites {
     /// Whether this namespace is served.
     pub fn serves(&self, namespace: &str) -> bool {
         match self {
@@ -52,7 +52,7 @@ impl Sites {
     }
 }
 
-/// Addresses to listen on.
+/// Addresses to listen on, one for each server.
 #[derive(Clone, Copy, Debug)]
 pub struct Listen {
     /// Plain HTTP: health and metrics.
@@ -85,7 +85,7 @@ pub struct ArtifactSettings {
     pub extra_roots: Option<PathBuf>,
 }
 
-/// Settings of the log.
+/// Format and levels of the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
     /// Text for people or JSON for machines.
@@ -101,13 +101,13 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
     /// Namespace of the operator's own Lease and Secrets.
     pub namespace: String,
-    /// Identity in the Lease.
+    /// Identity of this process in the Lease.
     pub instance: Instance,
-    /// Sites that are served.
-    pub sites: Sites,
-    /// Addresses to listen on.
+    /// ServedSites that are served.
+    pub sites: ServedSites,
+    /// Addresses that the servers listen on.
     pub listen: Listen,
-    /// Addresses for agents.
+    /// Addresses under which agents reach this operator.
     pub advertise: Advertise,
     /// Names in the server certificate, at least one.
     pub server_names: Vec<String>,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Advertise, ArtifactSettings, Instance, Listen, LogSettings, RunArguments, Settings, Sites};
+use super::{Advertise, ArtifactSettings, Instance, Listen, LogSettings, RunArguments, ServedSites, Settings};
 
 /// Heartbeats that are accepted, in seconds: below, a site drowns in beats; above, the grace of three of them hides an outage.
 const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u64> = 1..=300;
@@ -39,7 +39,7 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
-    /// Log field.
+    /// Value of the log field `category`.
     pub fn category(&self) -> &'static str {
         "settings"
     }
@@ -74,7 +74,7 @@ impl RunArguments {
             kubeconfig: self.kubeconfig,
             namespace: self.namespace,
             instance,
-            sites: if self.namespaces.is_empty() { Sites::All } else { Sites::Some(self.namespaces) },
+            sites: if self.namespaces.is_empty() { ServedSites::All } else { ServedSites::Some(self.namespaces) },
             listen: Listen { http: self.http_listen, https: self.https_listen, mqtt: self.mqtt_listen },
             advertise,
             server_names,
@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn only_named_sites_are_served() {
-        assert!(Sites::All.serves("mong-cai"));
-        let some = Sites::Some(vec!["mong-cai".into()]);
+        assert!(ServedSites::All.serves("mong-cai"));
+        let some = ServedSites::Some(vec!["mong-cai".into()]);
         assert!(some.serves("mong-cai") && !some.serves("lang-son"));
     }
 }

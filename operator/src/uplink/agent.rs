@@ -21,7 +21,7 @@ use super::delivery::{Delivery, Resync};
 use super::holders::Holders;
 use super::metrics::UplinkMetrics;
 use super::outbound;
-use super::reported::ReportedState;
+use super::reported::ReportedMirror;
 use super::sanitize::{self, AllowedTerms};
 use super::sequence::MessageSequence;
 use super::signer::MessageSigner;
@@ -56,7 +56,7 @@ pub(super) struct Effects {
     pub renewal: Option<Renewal>,
 }
 
-pub(super) struct LiveSession {
+pub(super) struct AgentSession {
     pub session: Arc<dyn Session>,
     /// Whether the agent has reported its whole in this session; nothing is sent before.
     pub greeted: bool,
@@ -85,11 +85,11 @@ pub(super) struct AgentState {
     pub admittance: Option<Admittance>,
     /// Two boxes use this identity; both are refused.
     pub duplicate: bool,
-    pub live: Option<LiveSession>,
+    pub live: Option<AgentSession>,
     /// The last frame or start of a session.
     pub heard: Option<Instant>,
     pub clock: Clock,
-    pub reported: ReportedState,
+    pub reported: ReportedMirror,
     pub delivery: Delivery,
     pub resync: Resync,
     pub term_implausible: bool,
@@ -129,7 +129,7 @@ impl AgentState {
             live: None,
             heard: None,
             clock: Clock::default(),
-            reported: ReportedState::default(),
+            reported: ReportedMirror::default(),
             delivery: Delivery::default(),
             resync: Resync::default(),
             term_implausible: false,
@@ -261,7 +261,7 @@ impl AgentState {
         if self.session_admittance() != Some(Admittance::Admitted) {
             session.end(EndReason::Refused);
         }
-        self.live = Some(LiveSession { session, greeted: false, since: context.now });
+        self.live = Some(AgentSession { session, greeted: false, since: context.now });
     }
 
     pub fn session_ended(&mut self, number: u64) {

@@ -19,7 +19,7 @@ const MOST: u64 = 1 << 53;
 const FULL: u8 = 100;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum CounterScope {
+pub(super) enum SampleScope {
     Lane { crossing: String, direction: Direction, service: Service },
     Igv { crossing: String },
 }
@@ -29,7 +29,7 @@ pub(super) enum CounterScope {
 struct CountedObject {
     namespace: String,
     name: String,
-    scope: CounterScope,
+    scope: SampleScope,
 }
 
 /// Labels and counters of a lane.
@@ -96,7 +96,7 @@ impl AgentCounters {
             ..DroppedCounters::default()
         };
         for lane in said.lanes.into_iter().take(MAX_LANES) {
-            if !matches!(self.objects.get(&lane.uid), Some(CountedObject { scope: CounterScope::Lane { .. }, .. })) {
+            if !matches!(self.objects.get(&lane.uid), Some(CountedObject { scope: SampleScope::Lane { .. }, .. })) {
                 dropped.unbound += 1;
                 continue;
             }
@@ -108,7 +108,7 @@ impl AgentCounters {
             }
         }
         for igv in said.igvs.into_iter().take(MAX_IGVS) {
-            if matches!(self.objects.get(&igv.uid), Some(CountedObject { scope: CounterScope::Igv { .. }, .. })) {
+            if matches!(self.objects.get(&igv.uid), Some(CountedObject { scope: SampleScope::Igv { .. }, .. })) {
                 self.igvs.insert(igv.uid.clone(), bounded_igv(igv));
             } else {
                 dropped.unbound += 1;
@@ -121,7 +121,7 @@ impl AgentCounters {
     pub fn lanes(&self) -> impl Iterator<Item = LaneSample> {
         self.lanes.iter().filter_map(|(uid, counters)| {
             let CountedObject { namespace, name, scope } = self.objects.get(uid)?.clone();
-            let CounterScope::Lane { crossing, direction, service } = scope else { return None };
+            let SampleScope::Lane { crossing, direction, service } = scope else { return None };
             Some(LaneSample { namespace, lane: name, crossing, direction, service, counters: counters.clone() })
         })
     }
@@ -130,20 +130,20 @@ impl AgentCounters {
     pub fn igvs(&self) -> impl Iterator<Item = IgvSample> {
         self.igvs.iter().filter_map(|(uid, counters)| {
             let CountedObject { namespace, name, scope } = self.objects.get(uid)?.clone();
-            let CounterScope::Igv { crossing } = scope else { return None };
+            let SampleScope::Igv { crossing } = scope else { return None };
             Some(IgvSample { namespace, igv: name, crossing, counters: counters.clone() })
         })
     }
 }
 
-fn scope(item: &Item) -> Option<CounterScope> {
+fn scope(item: &Item) -> Option<SampleScope> {
     match item.kind {
-        ItemKind::Lane => item.order::<LaneOrder>().ok().map(|order| CounterScope::Lane {
+        ItemKind::Lane => item.order::<LaneOrder>().ok().map(|order| SampleScope::Lane {
             crossing: order.crossing,
             direction: order.direction,
             service: order.service,
         }),
-        ItemKind::Igv => item.order::<IgvOrder>().ok().map(|order| CounterScope::Igv { crossing: order.crossing }),
+        ItemKind::Igv => item.order::<IgvOrder>().ok().map(|order| SampleScope::Igv { crossing: order.crossing }),
         ItemKind::Agent | ItemKind::Device | ItemKind::Link => None,
     }
 }

@@ -30,14 +30,14 @@ pub(super) struct Delivery {
     /// UIDs that were sent and never confirmed: the agent may hold them without having reported them.
     pub exposed: BTreeSet<String>,
     pub mode: SendMode,
-    unconfirmed: Option<Unconfirmed>,
+    unconfirmed: Option<UnconfirmedMessage>,
     tries: u32,
     whole_sent: Option<Instant>,
     seq: u64,
 }
 
 #[derive(Debug)]
-struct Unconfirmed {
+struct UnconfirmedMessage {
     base: Option<Rev>,
     rev: Rev,
     fence: Fence,
@@ -149,7 +149,7 @@ impl Delivery {
         let pause = DESIRED_RETRY.saturating_mul(1 << self.tries.min(5)).min(DESIRED_RETRY_MOST);
         self.tries = self.tries.saturating_add(1);
         let fence = Fence { term: signer.term(), seq: self.seq };
-        self.unconfirmed = Some(Unconfirmed { base, rev, fence, sent: now, retry: now + pause });
+        self.unconfirmed = Some(UnconfirmedMessage { base, rev, fence, sent: now, retry: now + pause });
         signed
     }
 

@@ -36,7 +36,7 @@ const MAX_NOTE: usize = 1024;
 /// Why an event was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// Worth another try.
+    /// A retry may succeed.
     #[error("the event could not be recorded and is tried again: {0}")]
     Later(String),
     /// The API server will never accept it.

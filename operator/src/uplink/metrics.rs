@@ -1,4 +1,4 @@
-//! Counters of the uplink.
+//! Counters of the uplink and the collector of telemetry.
 
 use std::sync::Weak;
 

@@ -73,7 +73,7 @@ pub trait Renewals: Send + Sync + 'static {
     fn renew<'a>(&'a self, agent: &'a AgentId, request: Renewal) -> BoxFuture<'a, Result<Control, RenewalError>>;
 }
 
-/// Parameters of an uplink.
+/// What an uplink needs from its surroundings.
 pub struct UplinkConfig {
     /// Term of the Lease: fences every message.
     pub term: u64,
@@ -81,7 +81,7 @@ pub struct UplinkConfig {
     pub signer: Signer,
     /// An agent that was not heard for longer counts as silent; three heartbeats.
     pub grace: Duration,
-    /// Where to count.
+    /// Counters, registered once for each process.
     pub metrics: Arc<UplinkMetrics>,
 }
 

@@ -6,7 +6,7 @@ use kalong_crds::wire::desired::{Desired, Item, Tombstone, rev_of};
 use kalong_crds::wire::digest::Rev;
 use kalong_crds::wire::parts::groups;
 
-use super::reported::ReportedState;
+use super::reported::ReportedMirror;
 
 /// Tombstones in one message; they share the first part with items. With more of them the whole is sent: what it leaves out becomes an
 /// orphan, counts in no digest, and gets its tombstone in a later message.
@@ -38,7 +38,7 @@ pub(super) enum SendMode {
 pub(super) fn next(
     wanted: &BTreeMap<String, Item>,
     tombstones: &BTreeMap<String, i64>,
-    reported: &ReportedState,
+    reported: &ReportedMirror,
     exposed: &BTreeSet<String>,
     mode: SendMode,
 ) -> Option<DesiredMessage> {
@@ -100,7 +100,7 @@ mod tests {
         items.iter().map(|i| (i.uid.clone(), i.clone())).collect()
     }
 
-    fn reported(items: &[Item]) -> ReportedState {
+    fn reported(items: &[Item]) -> ReportedMirror {
         let said: Vec<_> = items
             .iter()
             .map(|i| ReportedItem {
@@ -115,7 +115,7 @@ mod tests {
                 body: None,
             })
             .collect();
-        let mut state = ReportedState::default();
+        let mut state = ReportedMirror::default();
         let taken = state.merge(Reported {
             desired_rev: rev_of(items),
             want_whole: false,
@@ -136,7 +136,7 @@ mod tests {
     fn shortest(
         wanted: &BTreeMap<String, Item>,
         ended: &[(&str, i64)],
-        reported: &ReportedState,
+        reported: &ReportedMirror,
     ) -> Option<DesiredMessage> {
         let ended = ended.iter().map(|(uid, g)| ((*uid).to_owned(), *g)).collect();
         next(wanted, &ended, reported, &BTreeSet::new(), SendMode::Shortest)
@@ -146,7 +146,7 @@ mod tests {
     fn nothing_is_sent_to_an_agent_that_holds_what_is_wanted_or_never_reported() {
         let items = [item("a", 1), item("b", 2)];
         assert_eq!(shortest(&wanted(&items), &[], &reported(&items)), None);
-        assert_eq!(shortest(&wanted(&items), &[], &ReportedState::default()), None);
+        assert_eq!(shortest(&wanted(&items), &[], &ReportedMirror::default()), None);
     }
 
     #[test]

@@ -65,7 +65,7 @@ struct ReportPart {
 
 /// The reported items of one agent; nothing is known before its first whole report.
 #[derive(Debug, Default)]
-pub(super) struct ReportedState {
+pub(super) struct ReportedMirror {
     known: Option<ReportedSet>,
     parts: Assembler<ReportPart>,
 }
@@ -79,7 +79,7 @@ struct ReportedSet {
     about: About,
 }
 
-impl ReportedState {
+impl ReportedMirror {
     /// Applies one message, once all its parts are there.
     pub fn merge(&mut self, message: Reported) -> MergeResult {
         let Reported { desired_rev, want_whole, term, term_seq, base, rev, part, parts, items, removed, about } =
@@ -224,8 +224,8 @@ mod tests {
         }
     }
 
-    fn holding(items: &[ReportedItem]) -> ReportedState {
-        let mut reported = ReportedState::default();
+    fn holding(items: &[ReportedItem]) -> ReportedMirror {
+        let mut reported = ReportedMirror::default();
         assert!(matches!(reported.merge(message(None, set(items), items, &[])), MergeResult::Applied(_)));
         reported
     }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn first_report_of_an_item_counts_and_an_equal_one_changes_nothing() {
         let items = [item("a", 1), item("b", 1)];
-        let mut reported = ReportedState::default();
+        let mut reported = ReportedMirror::default();
         let MergeResult::Applied(changes) = reported.merge(message(None, set(&items), &items, &[])) else { panic!() };
         assert_eq!(changes.uids, ["a".to_owned(), "b".to_owned()].into());
         let MergeResult::Applied(again) = reported.merge(message(None, set(&items), &items, &[])) else { panic!() };
@@ -289,7 +289,7 @@ mod tests {
             let at = usize::try_from(n - 1).unwrap();
             Reported { part: n, parts: 2, ..message(None, set(&items), &items[at..=at], &[]) }
         };
-        let mut reported = ReportedState::default();
+        let mut reported = ReportedMirror::default();
         assert_eq!(reported.merge(part(2)), MergeResult::Incomplete);
         assert!(!reported.known());
         assert!(matches!(reported.merge(part(1)), MergeResult::Applied(_)));

@@ -40,7 +40,7 @@ const PING: Duration = Duration::from_secs(20);
 const DRAIN: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, so that an exhausted file table does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Simultaneous connections, handshakes included.
+/// Bound of simultaneous connections, handshakes included.
 pub const CONNECTIONS: usize = 2048;
 const STREAMS: u32 = 8;
 

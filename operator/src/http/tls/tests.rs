@@ -21,7 +21,7 @@ use crate::artifacts::serve::ArtifactServer;
 use crate::enrol::{Enroller, EnrollerConfig, certificate};
 use crate::http::routes::{Routes, routes};
 use crate::keys::{CertificateAuthority, ServerCertificate, SigningKey};
-use crate::settings::{Advertise, Sites};
+use crate::settings::{Advertise, ServedSites};
 
 const AGENT: &str = "mong-cai.lane-03";
 const IMAGE: &[u8] = b"0123456789";
@@ -81,7 +81,7 @@ impl Site {
             keys: watch::channel(keys).1,
             release_keys: ReleaseKeys::default(),
             advertise: Advertise { https: "https://a:1".into(), gateway: "a:2".into() },
-            sites: Sites::All,
+            sites: ServedSites::All,
             recorder: Recorder::new(silent(), Reporter { controller: "test".into(), instance: None }),
             metrics: Arc::clone(&metrics),
             enrolled: Box::new(|_| {}),
