@@ -1,15 +1,5 @@
 //! The link to the other country against a peer on a socket: what is asked while it is watched, and that a cut link sends nothing at all.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may end loudly"
-)]
-
-mod lone_box;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,12 +7,13 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::reported::{ItemState, LinkReport, PeerClock};
-use lone_box::{LoneBox, item, until};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+use crate::lone_box::{LoneBox, item, until};
 
 /// Short, so that many questions fit into a test.
 const EVERY: Duration = Duration::from_millis(20);

@@ -1,7 +1,5 @@
 //! Artifacts from a local HTTPS server that cuts, ignores ranges and lies.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may end loudly")]
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

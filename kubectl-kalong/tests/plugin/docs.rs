@@ -1,15 +1,5 @@
 //! What the documentation says, held against the types: examples parse, fields and reasons are there, links lead somewhere.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy exempts only functions marked as tests, not what they share"
-)]
-
-#[path = "../src/words/mod.rs"]
-#[allow(dead_code, reason = "the plugin uses more of it than its documentation does")]
-mod words;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +9,8 @@ use kalong_crds::schema::crd_documents;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use words::{Entry, Language};
+
+use crate::words::{self, Entry, Language};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

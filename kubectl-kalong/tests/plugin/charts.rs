@@ -1,11 +1,5 @@
 //! The chart `kalong-crds` holds exactly what the types say. `UPDATE_GOLDEN=1` writes its templates anew.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy exempts only functions marked as tests, not what they share"
-)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

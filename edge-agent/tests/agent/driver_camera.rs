@@ -1,15 +1,5 @@
 //! The camera driver against a scripted ONVIF device service.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests may fail loudly"
-)]
-
-mod driver_order;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -22,6 +12,8 @@ use kalong_crds::units::{Digest, Value};
 use kalong_edge_agent::driver::{self, DeviceCredential, Driver, DriverError, SelfTest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::driver_order;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const MODEL: &str = "

@@ -1,11 +1,5 @@
 //! Every alert of the chart speaks in the words of the code, and has a runbook that says what to do.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy exempts only functions marked as tests, not what they share"
-)]
-
 use std::fs;
 use std::path::Path;
 

@@ -1,27 +1,18 @@
 //! The fleet against a vehicle and a fleet control that were not written here: vda-5050-lib on Node. Where Node is absent, or the package
 //! cannot be had, the tests count as ignored and say why.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test harness of its own"
-)]
-
-mod fleet_broker;
-mod lone_box;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use fleet_broker::Broker;
 use kalong_crds::igv::{Laden, Side, VehicleConnection};
 use kalong_crds::wire::reported::IgvReport;
-use libtest_mimic::{Arguments, Failed, Trial};
-use lone_box::{LoneBox, igv_item, until};
+use libtest_mimic::Trial;
 use rumqttc::Packet;
+
+use crate::fleet_broker::Broker;
+use crate::lone_box::{LoneBox, igv_item, until};
+use crate::{Listed, trial};
 
 const SERIAL: &str = "v-9";
 /// Longest wait for one answer of the registry, in milliseconds, as npm takes it.
@@ -29,27 +20,14 @@ const NPM_TIMEOUT: &str = "--fetch-timeout=60000";
 /// What our own client is called on the broker.
 const AGENT: &str = "kalong-mc.box";
 
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let node = if arguments.list { Ok(()) } else { node() };
+/// The tests, with Node and its library for them, or with why there is none.
+pub fn trials(listed: Listed) -> Vec<Trial> {
+    let node = if listed == Listed::Only { Ok(()) } else { node() };
     let tests: [(&str, fn()); 2] = [
         ("vehicle_of_another_hand_is_heard_from_its_dock_to_the_gate", vehicle_is_heard),
         ("vehicle_of_another_hand_says_goodbye_or_breaks", vehicle_goes),
     ];
-    let trials = tests.into_iter().map(|(name, test)| trial(name, node.clone(), test)).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn trial(name: &str, node: Result<(), String>, test: fn()) -> Trial {
-    match node {
-        Ok(()) => Trial::test(name, move || {
-            std::panic::catch_unwind(test).map_err(|panic| {
-                let text = panic.downcast_ref::<String>().cloned();
-                Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
-            })
-        }),
-        Err(why) => Trial::test(name, || Ok(())).with_kind(why).with_ignored_flag(true),
-    }
+    tests.into_iter().map(|(name, test)| trial(name, node.clone(), move |()| test())).collect()
 }
 
 fn folder() -> PathBuf {

@@ -1,26 +1,16 @@
 //! Vehicles of a fleet, heard over a broker on a socket: what is subscribed, what is reported, and that nothing is ever published.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may end loudly"
-)]
-
-mod fleet_broker;
-mod lone_box;
-
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use fleet_broker::{Broker, Retained};
 use kalong_crds::igv::{Laden, Side, VehicleConnection};
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::reported::{IgvReport, ItemState};
-use lone_box::{LoneBox, igv_item, item, until};
 use rumqttc::Packet;
 use serde_json::{Value, json};
+
+use crate::fleet_broker::{Broker, Retained};
+use crate::lone_box::{LoneBox, igv_item, item, until};
 
 const AGENT: &str = "kalong-mc.box";
 

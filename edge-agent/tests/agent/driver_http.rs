@@ -1,15 +1,5 @@
 //! The driver of the published contract against scripted misbehaviour.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests may fail loudly"
-)]
-
-mod driver_order;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -20,6 +10,8 @@ use kalong_edge_agent::driver::{self, CALL_DEADLINE, DeviceCredential, Driver, D
 use kalong_edge_agent::probe::{self, Outcome, Subject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::driver_order;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const MODEL: &str = "

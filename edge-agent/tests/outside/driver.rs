@@ -1,26 +1,18 @@
 //! Drivers against peers that were not written in this language, or not written here at all. Where Python or a package of it cannot be had, the
 //! tests count as ignored and say why.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test harness of its own"
-)]
-
-mod driver_order;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kalong_crds::units::{Digest, Value};
 use kalong_edge_agent::driver::{self, DeviceCredential, Driver, DriverError, SelfTest};
 use kalong_edge_agent::probe::{self, Subject};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Trial;
+
+use crate::{Listed, driver_order, trial};
 
 /// The implementation that the Modbus driver must get along with, pinned: a new release is looked at before it judges us.
 const PYMODBUS: &str = "pymodbus==3.11.4";
@@ -31,11 +23,11 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// A test and its name.
 type Named = (&'static str, fn(&Path));
 
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let python = if arguments.list { Ok(PathBuf::from("python3")) } else { python() };
+/// The tests, with a Python and a pymodbus for them, or with why there is none.
+pub fn trials(listed: Listed) -> Vec<Trial> {
+    let python = if listed == Listed::Only { Ok(PathBuf::from("python3")) } else { python() };
     let pymodbus = match &python {
-        Ok(python) if !arguments.list => with_pymodbus(python),
+        Ok(python) if listed == Listed::AndRun => with_pymodbus(python),
         other => other.clone(),
     };
     let plain: [Named; 3] = [
@@ -49,21 +41,8 @@ fn main() -> ExitCode {
         ("pymodbus_refusals_are_told_from_absence", pymodbus_refuses),
         ("pymodbus_device_passes_the_probe", pymodbus_passes_the_probe),
     ];
-    let trials = plain.into_iter().map(|t| (t, &python)).chain(outside.into_iter().map(|t| (t, &pymodbus)));
-    let trials = trials.map(|((name, test), python)| trial(name, python.clone(), test)).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn trial(name: &str, python: Result<PathBuf, String>, test: fn(&Path)) -> Trial {
-    match python {
-        Ok(python) => Trial::test(name, move || {
-            std::panic::catch_unwind(|| test(&python)).map_err(|panic| {
-                let text = panic.downcast_ref::<String>().cloned();
-                Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
-            })
-        }),
-        Err(why) => Trial::test(name, || Ok(())).with_kind(why).with_ignored_flag(true),
-    }
+    let tests = plain.into_iter().map(|t| (t, &python)).chain(outside.into_iter().map(|t| (t, &pymodbus)));
+    tests.map(|((name, test), python)| trial(name, python.clone(), move |python| test(&python))).collect()
 }
 
 fn run(command: &mut Command) -> Result<String, String> {

@@ -1,15 +1,5 @@
 //! The weighbridge driver on a socket, as behind a serial device server.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests may fail loudly"
-)]
-
-mod driver_order;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -17,6 +7,8 @@ use kalong_crds::units::Value;
 use kalong_edge_agent::driver::{self, Driver, DriverError};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::driver_order;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const BRIDGE: &str = "

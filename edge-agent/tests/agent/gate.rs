@@ -1,15 +1,5 @@
 //! The agent's process at a lane: what it does with a claim and an interlock with nobody reached, and what it counts.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may end loudly"
-)]
-
-mod post;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -22,11 +12,12 @@ use kalong_crds::wire::envelope::Envelope;
 use kalong_crds::wire::reported::LaneReport;
 use kalong_crds::wire::telemetry::{LaneCounters, Telemetry};
 use kalong_crds::wire::topic::{Down, Up};
-use post::{AGENT, DEADLINE, Post, Session, agent_item};
 use rumqttc::Packet;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::post::{AGENT, DEADLINE, Post, Session, agent_item};
 
 /// How soon a lane closes after an interlock opened, in the worst case and on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(4);

@@ -1,15 +1,5 @@
 //! The agent's process against a small gateway: what is said first, what is obeyed, what survives a kill.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may end loudly"
-)]
-
-mod post;
-
 use kalong_crds::wire::control::{Control, Renewal};
 use kalong_crds::wire::desired::{Item, ItemKind, rev_of};
 use kalong_crds::wire::digest::Rev;
@@ -17,10 +7,11 @@ use kalong_crds::wire::envelope::{Beat, Envelope};
 use kalong_crds::wire::reported::ItemState;
 use kalong_crds::wire::topic::{Down, Up};
 use kalong_edge_agent::store::identity::AgentIdentity;
-use post::{AGENT, Agent, Post, agent_item, signed};
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rumqttc::Packet;
 use serde_json::json;
+
+use crate::post::{AGENT, Agent, Post, agent_item, signed};
 
 fn device_item(n: u32, generation: i64) -> Item {
     // Nothing listens there: the agent reports that honestly.

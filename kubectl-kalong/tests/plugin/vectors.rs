@@ -1,11 +1,5 @@
 //! The vectors of `tests/vectors`, which other implementations share: canonical JSON, release documents, signatures.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy exempts only functions marked as tests, not what they share"
-)]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,16 +1,10 @@
 //! Every output of the plugin against its golden file, with the program as people run it and no cluster.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy exempts only functions marked as tests, not what they share"
-)]
-
-mod golden;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use crate::golden;
 
 /// A folder of one test, and the program run in it.
 struct Desk {
