@@ -156,7 +156,7 @@ async fn nobody_but_the_operator_signs_or_approves_certificate_requests() {
     for controller in ["signing", "approving"] {
         let disabled =
             format!("controller is disabled\" controller=\"certificatesigningrequest-{controller}-controller\"");
-        eventually(&disabled, async || manager.log_tail(2000).contains(&disabled)).await;
+        eventually(&disabled, async || manager.log_tail(20_000).contains(&disabled)).await;
     }
 }
 
