@@ -93,10 +93,11 @@ impl Go {
 
     /// Builds tools of one module into `output`, a folder that exists.
     pub(super) fn build(&self, build: &GoBuild<'_>, progress: &dyn Fn(&str)) -> Result<(), GoError> {
-        let mut work = Work { build, started: Instant::now(), modules: build.module.modules(), packages: None };
+        let mut running =
+            RunningBuild { build, started: Instant::now(), modules: build.module.modules(), packages: None };
         // Fetches the modules too, and says how much there is to compile: with -v the build says each package once.
-        work.packages = Some(work.run(self.list(build), progress)?.packages);
-        work.run(self.compile(build), progress)?;
+        running.packages = Some(running.run(self.list(build), progress)?.packages);
+        running.run(self.compile(build), progress)?;
         Ok(())
     }
 
@@ -129,7 +130,7 @@ impl Go {
 }
 
 /// One build on its way: the two commands that it takes, and how much there is of what they count.
-struct Work<'a> {
+struct RunningBuild<'a> {
     build: &'a GoBuild<'a>,
     started: Instant,
     /// Modules that the go.mod names; those that no package needs are not fetched.
@@ -138,9 +139,9 @@ struct Work<'a> {
     packages: Option<usize>,
 }
 
-impl Work<'_> {
+impl RunningBuild<'_> {
     /// Runs a command to its end, and returns what it printed.
-    fn run(&self, mut command: Command, progress: &dyn Fn(&str)) -> Result<Seen, GoError> {
+    fn run(&self, mut command: Command, progress: &dyn Fn(&str)) -> Result<Printed, GoError> {
         let failed = |source| GoError::Run { folder: self.build.folder.to_owned(), source };
         let mut child = command.spawn().map_err(failed)?;
         let (listed, output) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
@@ -161,7 +162,7 @@ impl Work<'_> {
     }
 
     /// How far it is of how much.
-    fn far(&self, seen: &Seen) -> String {
+    fn far(&self, seen: &Printed) -> String {
         let what = match self.packages {
             None if seen.downloads == 0 => "looking what is missing".to_owned(),
             None => format!("{} of at most {} Go modules fetched", seen.downloads, self.modules),
@@ -234,12 +235,12 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 /// What a command prints, counted, and its end; read beside it so that the pipe never fills.
 #[derive(Default)]
 struct Output {
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Printed>>,
     reader: Option<thread::JoinHandle<()>>,
 }
 
 #[derive(Clone, Default)]
-struct Seen {
+struct Printed {
     packages: usize,
     downloads: usize,
     tail: VecDeque<String>,
@@ -247,7 +248,7 @@ struct Seen {
 
 impl Output {
     fn collect(pipe: Option<impl Read + Send + 'static>) -> Self {
-        let seen = Arc::<Mutex<Seen>>::default();
+        let seen = Arc::<Mutex<Printed>>::default();
         let notes = Arc::clone(&seen);
         let reader = pipe.map(|pipe| {
             thread::spawn(move || {
@@ -268,7 +269,7 @@ impl Output {
         }
     }
 
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> Printed {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -278,7 +279,7 @@ impl Output {
     }
 }
 
-impl Seen {
+impl Printed {
     fn take(&mut self, line: String) {
         if line.starts_with("go: downloading ") {
             self.downloads += 1;
@@ -326,9 +327,9 @@ mod tests {
         let folder = std::env::temp_dir();
         let build =
             GoBuild { module: &super::super::tools::ETCD, tools: &[Tool::Etcd], folder: &folder, output: &folder };
-        let work = |packages| Work { build: &build, started: Instant::now(), modules: 60, packages };
-        let seen = |downloads, packages| Seen { downloads, packages, ..Seen::default() };
-        let said = |packages, seen: Seen| work(packages).far(&seen);
+        let work = |packages| RunningBuild { build: &build, started: Instant::now(), modules: 60, packages };
+        let seen = |downloads, packages| Printed { downloads, packages, ..Printed::default() };
+        let said = |packages, seen: Printed| work(packages).far(&seen);
         assert_eq!(said(None, seen(7, 0)), "7 of at most 60 Go modules fetched (0 min 0 s)");
         assert_eq!(said(Some(731), seen(0, 12)), "12 of 731 packages compiled (0 min 0 s)");
         assert_eq!(said(Some(731), seen(0, 731)), "all 731 packages compiled, linking (0 min 0 s)");
