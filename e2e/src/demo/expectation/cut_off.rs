@@ -15,10 +15,10 @@ use crate::scenario::{GRACE, LiveSite, Reconnect, ScenarioError, incidents};
 use crate::site::layout::Placed;
 
 /// The devices turn one after the other.
-const UNKNOWN_DEADLINE: Duration = Duration::from_secs(30);
-const READY_DEADLINE: Duration = Duration::from_secs(60);
-/// After the grace time: a look a second, a status write a device.
-const LATE: Duration = Duration::from_secs(6);
+const UNKNOWN_DEADLINE: Duration = Duration::from_secs(60);
+const READY_DEADLINE: Duration = Duration::from_secs(120);
+/// After the grace time: a look a second, a status write a device. A second or two on an idle machine, seven on one that compiles.
+const LATE: Duration = Duration::from_secs(20);
 /// Our clock at the line and the operator's at its end differ by the way between them.
 const EARLY: Duration = Duration::from_millis(250);
 /// Each state is held for two polls and a half, so that the box sees it.
