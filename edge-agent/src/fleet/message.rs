@@ -81,7 +81,7 @@ pub(super) enum VehicleMessage {
     /// What its link to the broker is. The standard forbids to take this for its health.
     Connection(VehicleConnection),
     /// What the vehicle does, and where it is.
-    State(VehicleState),
+    State(StateMessage),
     /// Versions of its parts, sorted.
     Factsheet(Vec<SoftwareVersion>),
 }
@@ -96,7 +96,7 @@ pub(super) struct NumberedMessage {
 
 /// What is kept of a state.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct VehicleState {
+pub(super) struct StateMessage {
     /// The operating mode in the vehicle's word.
     pub(super) mode: Option<String>,
     /// Whether it knows where it is.
@@ -267,12 +267,12 @@ struct RawError {
 }
 
 impl RawState {
-    fn read(self) -> VehicleState {
+    fn read(self) -> StateMessage {
         let position = self.agv_position.unwrap_or_default();
         let battery = self.battery_state.unwrap_or_default();
         let nothing_left = |list: &Option<Vec<IgnoredAny>>| list.as_ref().is_some_and(Vec::is_empty);
         let is_over = |action: &RawAction| matches!(action.action_status.as_deref(), Some("FINISHED" | "FAILED"));
-        VehicleState {
+        StateMessage {
             mode: self.operating_mode.map(|mode| word(&mode)),
             localised: position.position_initialized == Some(true),
             position: position.position(),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::message::{self, MessageError, Topic, VehicleMessage, VehicleState};
+use super::message::{self, MessageError, StateMessage, Topic, VehicleMessage};
 use super::vehicle::{BrokerLink, FRESH, Vehicle};
 use crate::store::desired::StoredItem;
 
@@ -74,7 +74,7 @@ fn connection(word: &str) -> Vec<u8> {
     serde_json::to_vec(&message).unwrap()
 }
 
-fn read_state(payload: &[u8]) -> VehicleState {
+fn read_state(payload: &[u8]) -> StateMessage {
     match message::read(Topic::State, &order().vda5050, payload).unwrap().message {
         VehicleMessage::State(state) => state,
         other => panic!("{other:?}"),
@@ -122,7 +122,7 @@ fn unknown_words_and_fields_are_kept_or_passed_over_and_odd_shapes_count_as_abse
     assert!(read.localised && read.position.is_none() && read.idle);
     assert_eq!((read.maps, read.laden, read.charge, read.errors), (None, None, None, vec![]));
     let bare = read_state(br#"{"manufacturer":"westwell","serialNumber":"q-07"}"#);
-    assert_eq!(bare, VehicleState::default());
+    assert_eq!(bare, StateMessage::default());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use kalong_crds::wire::telemetry::IgvCounters;
 use tokio::time::Instant;
 
 use super::count::{Charging, Energy, HeaderSequence};
-use super::message::{NumberedMessage, Topic, VehicleMessage, VehicleState};
+use super::message::{NumberedMessage, StateMessage, Topic, VehicleMessage};
 use super::zone::side_of;
 use crate::store::desired::StoredItem;
 
@@ -40,7 +40,7 @@ pub(super) struct Vehicle {
     /// Whether a dropped message was logged already.
     pub(super) logged: bool,
     connection: VehicleConnection,
-    state: Option<VehicleState>,
+    state: Option<StateMessage>,
     /// When a state came last, unless the link went after it.
     spoke: Option<Instant>,
     /// Since when a state is due: it came online, or we began to listen.
@@ -144,7 +144,7 @@ impl Vehicle {
     }
 
     /// Its last state, if it is not older than a fresh one may be.
-    fn current(&self, now: Instant) -> Option<&VehicleState> {
+    fn current(&self, now: Instant) -> Option<&StateMessage> {
         self.state.as_ref().filter(|_| self.spoke.is_some_and(|spoke| spoke + FRESH > now))
     }
 
@@ -184,14 +184,14 @@ impl Vehicle {
         }
     }
 
-    fn side(&self, state: &VehicleState) -> Side {
+    fn side(&self, state: &StateMessage) -> Side {
         match (&self.order.zone_set, &state.position) {
             (Some(zones), Some(position)) => side_of(zones, position),
             _ => Side::Unknown,
         }
     }
 
-    fn at_service(&self, state: &VehicleState) -> bool {
+    fn at_service(&self, state: &StateMessage) -> bool {
         let change = &self.order.change_at;
         let at_node = state.last_node.as_ref().is_some_and(|node| change.nodes.contains(node));
         at_node && state.idle && state.charge.is_some_and(|charge| charge >= change.min_charge.saturating_mul(1000))
