@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use kalong_crds::condition::Reason;
 use kalong_crds::edge_agent::OfflinePolicy;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::order::AgentOrder;
+use kalong_crds::wire::reported::{ItemState, ReportBody, ReportedItem};
 use tokio::sync::watch;
 
 use crate::clock::ClockJudge;
 use crate::counters::TrafficCounters;
 use crate::presence::UplinkPresence;
 use crate::reported::ReportedState;
+use crate::store::desired::StoredItem;
 use crate::store::{Store, StoreError, Transaction};
 
 /// Heartbeat interval until an order names one.
@@ -60,6 +63,31 @@ impl AgentContext {
             _ => {}
         }
         result
+    }
+
+    /// Reports an item that is in force as soon as its order can be followed: its facts, or why the order is rejected. An orphan is not
+    /// reported.
+    pub fn report_order(&self, stored: &StoredItem, result: Result<Option<ReportBody>, String>) {
+        let item = &stored.item;
+        if !stored.adopted {
+            self.reported.remove(&item.uid);
+            return;
+        }
+        let (state, applied, reason, message, body) = match result {
+            Ok(body) => (ItemState::Applied, item.generation, String::new(), String::new(), body),
+            Err(why) => (ItemState::Rejected, 0, Reason::InvalidSpec.to_string(), why, None),
+        };
+        self.reported.set(ReportedItem {
+            uid: item.uid.clone(),
+            kind: item.kind,
+            generation: item.generation,
+            hash: item.hash.clone(),
+            applied,
+            state,
+            reason,
+            message,
+            body,
+        });
     }
 
     /// Puts the settings of the agent's own item in force.

@@ -16,11 +16,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kalong_crds::condition::Reason;
 use kalong_crds::igv::FleetBroker;
-use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::order::IgvOrder;
-use kalong_crds::wire::reported::{IgvReport, ItemState, ReportBody, ReportedItem};
+use kalong_crds::wire::reported::ReportBody;
 use parking_lot::Mutex;
 use rumqttc::Publish;
 use tokio::task::JoinHandle;
@@ -68,7 +66,7 @@ impl Fleet {
             Ok(order) => order,
             Err(why) => {
                 self.prune();
-                return report(&self.agent, &stored, Err(why));
+                return self.agent.report_order(&stored, Err(why));
             }
         };
         let vehicle = match known {
@@ -205,7 +203,8 @@ impl FleetSession {
         for (uid, vehicle) in uids.into_iter().filter_map(|uid| Some((uid, self.vehicles.get(uid)?))) {
             // Between rename and place it has no uid that may be reported.
             if vehicle.stored.item.uid == *uid {
-                report(agent, &vehicle.stored, Ok(vehicle.report(self.broker(), now)));
+                let facts = ReportBody::Igv(vehicle.report(self.broker(), now));
+                agent.report_order(&vehicle.stored, Ok(Some(facts)));
             }
         }
     }
@@ -219,29 +218,4 @@ fn read(stored: &StoredItem) -> Result<IgvOrder, String> {
         return Err(format!("`{}` is no host and port: set `broker.endpoint` right", order.broker.endpoint));
     }
     Ok(order)
-}
-
-fn report(agent: &AgentContext, stored: &StoredItem, facts: Result<IgvReport, String>) {
-    let item = &stored.item;
-    if !stored.adopted {
-        agent.reported.remove(&item.uid);
-        return;
-    }
-    let (state, applied, reason, message, body) = match facts {
-        Ok(report) => {
-            (ItemState::Applied, item.generation, String::new(), String::new(), Some(ReportBody::Igv(report)))
-        }
-        Err(why) => (ItemState::Rejected, 0, Reason::InvalidSpec.to_string(), why, None),
-    };
-    agent.reported.set(ReportedItem {
-        uid: item.uid.clone(),
-        kind: ItemKind::Igv,
-        generation: item.generation,
-        hash: item.hash.clone(),
-        applied,
-        state,
-        reason,
-        message,
-        body,
-    });
 }

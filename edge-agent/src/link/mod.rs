@@ -15,11 +15,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kalong_crds::bilateral_link::LinkProfile;
-use kalong_crds::condition::Reason;
-use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::{LinkMode, LinkOrder};
-use kalong_crds::wire::reported::{ItemState, LinkReport, ReportBody, ReportedItem};
+use kalong_crds::wire::reported::{LinkReport, ReportBody};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -140,7 +138,7 @@ impl LinkTask {
             let peer = match peer_of(&stored, now) {
                 Ok(peer) => peer,
                 Err(why) => {
-                    report(&self.agent, &stored, Err(why));
+                    self.agent.report_order(&stored, Err(why));
                     None
                 }
             };
@@ -182,7 +180,8 @@ impl LinkTask {
     fn report(&self, stored: &StoredItem, contacting: bool) {
         let PeerFacts { reachable, misses: _, distance } = &self.facts;
         let clock = distance.as_ref().map(Distance::judge);
-        report(&self.agent, stored, Ok(LinkReport { contacting, reachable: *reachable, clock }));
+        let facts = ReportBody::Link(LinkReport { contacting, reachable: *reachable, clock });
+        self.agent.report_order(stored, Ok(Some(facts)));
     }
 }
 
@@ -216,29 +215,4 @@ fn peer_of(stored: &StoredItem, now: Timestamp) -> Result<Option<LinkPeer>, Stri
         Some(peer) => Ok(Some(peer)),
         None => Err(format!("`{endpoint}` is no host and port: set `transport.endpoint` right")),
     }
-}
-
-fn report(agent: &AgentContext, stored: &StoredItem, facts: Result<LinkReport, String>) {
-    let item = &stored.item;
-    if !stored.adopted {
-        agent.reported.remove(&item.uid);
-        return;
-    }
-    let (state, applied, reason, message, body) = match facts {
-        Ok(report) => {
-            (ItemState::Applied, item.generation, String::new(), String::new(), Some(ReportBody::Link(report)))
-        }
-        Err(why) => (ItemState::Rejected, 0, Reason::InvalidSpec.to_string(), why, None),
-    };
-    agent.reported.set(ReportedItem {
-        uid: item.uid.clone(),
-        kind: ItemKind::Link,
-        generation: item.generation,
-        hash: item.hash.clone(),
-        applied,
-        state,
-        reason,
-        message,
-        body,
-    });
 }

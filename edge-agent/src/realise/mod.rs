@@ -16,7 +16,6 @@ use std::time::Duration;
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::envelope::Fence;
 use kalong_crds::wire::order::AgentOrder;
-use kalong_crds::wire::reported::{ItemState, ReportedItem};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -194,34 +193,18 @@ impl Dispatcher {
     }
 
     fn place_agent(&mut self, stored: &StoredItem) {
-        let item = &stored.item;
         if stored.leaving {
-            self.release(item.uid.clone());
+            self.release(stored.item.uid.clone());
             return;
         }
-        let order = item.order::<AgentOrder>();
-        let (state, applied, message) = match &order {
-            Ok(_) => (ItemState::Applied, item.generation, String::new()),
-            Err(error) => (ItemState::Rejected, 0, format!("the settings of the box cannot be read: {error}")),
+        let result = match stored.item.order::<AgentOrder>() {
+            Ok(order) => {
+                self.agent.configure(order);
+                Ok(None)
+            }
+            Err(error) => Err(format!("the settings of the box cannot be read: {error}")),
         };
-        if let Ok(order) = order {
-            self.agent.configure(order);
-        }
-        if !stored.adopted {
-            self.agent.reported.remove(&item.uid);
-            return;
-        }
-        self.agent.reported.set(ReportedItem {
-            uid: item.uid.clone(),
-            kind: ItemKind::Agent,
-            generation: item.generation,
-            hash: item.hash.clone(),
-            applied,
-            state,
-            reason: if message.is_empty() { String::new() } else { "InvalidSpec".to_owned() },
-            message,
-            body: None,
-        });
+        self.agent.report_order(stored, result);
     }
 
     /// Has a removed item forgotten once the update that removed it is through.
