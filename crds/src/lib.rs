@@ -21,6 +21,7 @@ pub mod kinds;
 pub mod lane;
 pub mod lane_drain;
 pub mod phase;
+pub mod purpose;
 pub mod reference;
 pub mod schema;
 pub mod units;
@@ -41,6 +42,7 @@ pub use kinds::{ApiObject, Kind};
 pub use lane::Lane;
 pub use lane_drain::LaneDrain;
 pub use phase::Phase;
+pub use purpose::{MADE_BY_LABEL, OPERATOR, PURPOSE_LABEL, Purpose};
 pub use reference::Reference;
 
 /// The API group of every kind.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kalong_crds::lane_drain::{DrainClass, DrainTarget, LaneDrainSpec, TargetKind};
-use kalong_crds::{Kind, LaneDrain, Reference, SITE_LABEL};
+use kalong_crds::{Kind, LaneDrain, PURPOSE_LABEL, Purpose, Reference, SITE_LABEL};
 use kube::Api;
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
@@ -131,8 +131,12 @@ fn confirm(terminal: &Terminal) -> Result<(), DrainError> {
 
 /// The object to create.
 pub(super) fn object(namespace: &str, target: &Reference, spec: LaneDrainSpec) -> LaneDrain {
-    let labels =
-        [("app.kubernetes.io/part-of", "kalong"), ("app.kubernetes.io/managed-by", MANAGER), (SITE_LABEL, namespace)];
+    let labels = [
+        ("app.kubernetes.io/part-of", "kalong"),
+        ("app.kubernetes.io/managed-by", MANAGER),
+        (PURPOSE_LABEL, Purpose::Hand.as_str()),
+        (SITE_LABEL, namespace),
+    ];
     LaneDrain {
         metadata: ObjectMeta {
             generate_name: Some(name::generated(target)),

@@ -2,7 +2,7 @@
 
 use kalong_crds::Reference;
 
-/// What every claim by hand begins with. The operator's own begin with device-, closing- or disabling-.
+/// For people who read a list; programs read the label `kalong.dev/purpose`.
 const BEGINNING: &str = "by-hand-";
 /// So many characters of the target, that with the five random ones of the API server the name stays a DNS label of 63.
 const TARGET: usize = 48;

@@ -10,10 +10,6 @@ use crate::cluster::{CallError, within};
 use crate::output;
 use crate::terminal::{Terminal, printable};
 
-/// Who made a claim, as a label; absent on those of people.
-const MADE_BY: &str = "kalong.dev/made-by";
-const OPERATOR: &str = "operator";
-
 pub(super) async fn run(arguments: ReleaseArguments, terminal: &Terminal) -> Result<Outcome, DrainError> {
     let cluster = arguments.cluster.connect().await?;
     // `drain list` and `get` print names in these forms too.
@@ -38,7 +34,7 @@ pub(super) async fn run(arguments: ReleaseArguments, terminal: &Terminal) -> Res
 
 /// Whether a person may end this claim.
 pub(super) fn releasable(drain: &LaneDrain) -> Result<(), DrainError> {
-    if drain.labels().get(MADE_BY).is_some_and(|by| by == OPERATOR) {
+    if drain.is_made_by_operator() {
         return Err(DrainError::OperatorMade(drain.name_any(), drain.spec.requester.clone()));
     }
     Ok(())
