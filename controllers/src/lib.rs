@@ -1,6 +1,7 @@
-//! What to do: one folder a kind, each `observe -> plan -> act -> report`, and the small kit that they share.
+//! What to do: one folder a kind, each `observe -> decide -> act -> status`, and the small kit that they share.
 
 pub mod bilateral_link;
+mod claim;
 pub mod crossing;
 pub mod device;
 pub mod device_model;

@@ -18,12 +18,13 @@ use tokio::task::JoinSet;
 
 use crate::kit::caches::{CacheError, Caches, Triggers};
 use crate::kit::clock::Clock;
-use crate::kit::context::{Context, Permits, Settings};
+use crate::kit::context::{Context, Settings};
 use crate::kit::debounce::ConfirmationDebounce;
 use crate::kit::drains::Drains;
 use crate::kit::link::{AgentLink, Wake};
 use crate::kit::metrics::Metrics;
 use crate::kit::mirror::Mirror;
+use crate::kit::permits::Permits;
 use crate::kit::queue::ReconcileQueue;
 use crate::kit::reconciler::{FirstPass, Reconcile, drive};
 use crate::kit::routing::{Routed, route_report};

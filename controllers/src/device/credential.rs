@@ -14,9 +14,21 @@ use kube::{Api, ResourceExt};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::observed::Credential;
 use crate::kit::context::Context;
-use crate::kit::within;
+use crate::kit::{Error, within};
+
+/// The credential that the declaration names.
+#[derive(Debug)]
+pub(super) enum Credential {
+    NotNamed,
+    Sealed(Sealed),
+    /// It cannot be used as it is, and what to do.
+    Unusable(String),
+    /// The agent has not given its sealing key yet.
+    NoKeyYet,
+    /// The API server could not be asked.
+    Failed(Error),
+}
 
 /// The credential that the device names, sealed to its agent.
 pub(super) async fn sealed(ctx: &Context, device: &Device, agent: &AgentId, object: Option<&EdgeAgent>) -> Credential {
@@ -63,7 +75,7 @@ pub(super) async fn sealed(ctx: &Context, device: &Device, agent: &AgentId, obje
 }
 
 /// Seals under an ephemeral key that is derived from a secret of the operator, so that the same credential gives the same bytes
-/// after a restart and no agent is told anything new.
+/// after a restart and no order changes.
 fn seal(seed: &[u8; 32], context: &str, sealing_key: &str, associated: &str, plain: &[u8]) -> Option<Sealed> {
     let key = STANDARD.decode(sealing_key).ok()?;
     let key = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(&key).ok()?;

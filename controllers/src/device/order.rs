@@ -1,43 +1,46 @@
-//! The order that an agent gets for one device: everything that it needs, so that it needs nobody afterwards.
+//! The order that an agent gets for one device: everything that it needs to work without the operator afterwards.
 
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::device::Admin;
-use kalong_crds::wire::desired::{Item, ItemKind};
+use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::digest::CanonicalError;
 use kalong_crds::wire::order::{DeviceOrder, FirmwareOrder};
 use kalong_crds::{Device, RELEASE_QUARANTINE, RETRY};
 use kube::ResourceExt;
 
-use super::observed::{Credential, Leave, Observed};
+use super::credential::Credential;
+use super::observe::Observed;
+use super::permit::PermitState;
 use super::{config, disabling};
+use crate::kit::placement::Assignment;
 
-/// The order as it should be now, or none while something that it needs is missing or invalid: then the agent keeps its old one.
-pub(super) fn compose(observed: &Observed) -> Option<Result<Item, CanonicalError>> {
-    if disabling::held_back(observed).is_none() {
-        return with(observed, observed.device.spec.admin);
+/// What the agent is to do with the device: it keeps the order that it has while something that a new one needs is missing or invalid.
+pub(super) fn compose(observed: &Observed, permit: &PermitState) -> Assignment {
+    if disabling::is_released(observed) {
+        return Assignment::Release;
     }
-    // Whatever the device was before it is to be switched off, it stays until its lane is empty.
-    let watched = with(observed, Admin::Quarantined);
-    let holds = |item: &Item| observed.report.as_ref().is_some_and(|report| report.hash == item.hash);
-    if matches!(&watched, Some(Ok(item)) if holds(item)) { watched } else { with(observed, Admin::Enabled) }
+    if disabling::blocked_by(observed).is_none() {
+        return with(observed, permit, observed.device.spec.admin);
+    }
+    // What the device was before it is to be switched off, it stays until its lane is empty.
+    let watched = with(observed, permit, Admin::Quarantined);
+    if observed.agent.has_confirmed(watched.order()) { watched } else { with(observed, permit, Admin::Enabled) }
 }
 
-fn with(observed: &Observed, admin: Admin) -> Option<Result<Item, CanonicalError>> {
-    let device = &observed.device;
-    let model = &observed.model.as_ref()?.spec;
+fn with(observed: &Observed, permit: &PermitState, admin: Admin) -> Assignment {
+    let device = observed.device.as_ref();
+    let Some(model) = observed.model.as_ref().map(|model| &model.spec) else { return Assignment::Keep };
     let sound = observed.life.is_live()
-        && !observed.leaves()
-        && observed.agent.is_some()
-        && observed.agent_id.is_ok()
+        && observed.agent.is_addressable()
         && observed.lanes.len() <= 1
         && config::objection(&device.spec.config, &model.properties).is_none();
     if !sound {
-        return None;
+        return Assignment::Keep;
     }
     let credential = match &observed.credential {
         Credential::NotNamed => None,
         Credential::Sealed(sealed) => Some(sealed.clone()),
-        Credential::Unusable(_) | Credential::NoKeyYet | Credential::Failed(_) => return None,
+        Credential::Unusable(_) | Credential::NoKeyYet | Credential::Failed(_) => return Assignment::Keep,
     };
     let order = DeviceOrder {
         class: model.class,
@@ -53,18 +56,16 @@ fn with(observed: &Observed, admin: Admin) -> Option<Result<Item, CanonicalError
         credential,
         config: device.spec.config.clone(),
         admin,
-        firmware: match firmware(observed) {
+        firmware: match firmware(observed, permit) {
             Ok(firmware) => firmware,
-            Err(error) => return Some(Err(error)),
+            Err(error) => return Assignment::Failed(error),
         },
     };
-    let namespace = device.namespace().unwrap_or_default();
-    let (name, uid) = (device.name_any(), device.uid().unwrap_or_default());
-    Some(Item::new(ItemKind::Device, &namespace, &name, &uid, device.metadata.generation.unwrap_or_default(), &order))
+    Assignment::realise(device, ItemKind::Device, &order)
 }
 
-/// What it shall run: nothing while the release is missing or not believed. What runs is then left as it is.
-fn firmware(observed: &Observed) -> Result<Option<FirmwareOrder>, CanonicalError> {
+/// None while the release is missing or not trusted: what runs is then left as it is.
+fn firmware(observed: &Observed, permit: &PermitState) -> Result<Option<FirmwareOrder>, CanonicalError> {
     let Some(release) =
         observed.release.as_ref().filter(|r| r.is(ConditionType::Ready) && !r.is(ConditionType::Revoked))
     else {
@@ -74,13 +75,13 @@ fn firmware(observed: &Observed) -> Result<Option<FirmwareOrder>, CanonicalError
         observed.device.status.as_ref().and_then(|s| s.firmware.as_ref()).map_or(0, |f| f.security_counter);
     Ok(Some(FirmwareOrder {
         release: release.spec.signed(&release.name_any())?,
-        // Only the floor that the release would violate is worth saying: a floor that rises with each proof would alter the order.
+        // Only a floor that the release would violate: one that rises with each proof would change the order.
         counter_floor: if counter_floor > release.spec.security_counter { counter_floor } else { 0 },
         retry: attempt_in(&observed.device, RETRY),
         release_quarantine: attempt_in(&observed.device, RELEASE_QUARANTINE),
-        permit: match &observed.permit {
-            Leave::Given(permit) => Some(permit.clone()),
-            Leave::NotAsked | Leave::Waits(_) => None,
+        permit: match permit {
+            PermitState::Granted { permit, .. } => Some(permit.clone()),
+            PermitState::NotAsked | PermitState::Waits(_) => None,
         },
     }))
 }

@@ -7,21 +7,25 @@ use jiff::{SignedDuration, Timestamp};
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::device::{DeviceStatus, FirmwareStatus, Health, HealthState, Step};
-use kalong_crds::units::AgentId;
+use kalong_crds::units::{AgentId, Digest};
 use kalong_crds::wire::desired::ItemKind;
-use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportBody, ReportedItem};
-use kalong_crds::{Device, DeviceModel, EdgeAgent, FINALIZER, FirmwareRelease, Lane};
+use kalong_crds::{Device, DeviceModel, FINALIZER, FirmwareRelease, Lane};
 use serde_json::{Value, json};
 
-use super::observed::{Credential, Leave, Made, Observed};
-use super::{order, plan};
+use super::credential::Credential;
+use super::decide::{Decision, decide};
+use super::observe::{ExistingClaim, Observed};
+use super::permit::{PermitState, permit as permit_state};
+use crate::kit::agent_object::AgentView;
+use crate::kit::debounce::Unconfirmed;
 use crate::kit::life::LifecycleStage;
-use crate::kit::link::{AgentFacts, Holding, Presence};
+use crate::kit::link::{Holding, Presence};
+use crate::kit::reconciler::ReconcileResult;
 
 mod disabling;
-mod leave;
 mod moving;
+mod permit;
 mod phase;
 
 fn now() -> Timestamp {
@@ -61,7 +65,7 @@ fn model() -> Arc<DeviceModel> {
 }
 
 fn release() -> Arc<FirmwareRelease> {
-    let digest = kalong_crds::units::Digest::of(b"v2");
+    let digest = Digest::of(b"v2");
     let spec = json!({"models": ["plate-camera"], "version": "2.0.0", "securityCounter": 2,
         "artifact": {"url": "https://artifacts.example/v2", "digest": digest.as_str(), "size": 2}});
     object("FirmwareRelease", "v2", spec, ready(3))
@@ -76,47 +80,22 @@ fn observed() -> Observed {
                "config": {"exposure": 20}, "firmware": {"release": "v2"}}),
         ready(3),
     );
-    let agent: Arc<EdgeAgent> = object(
-        "EdgeAgent",
-        "lane-1",
-        json!({}),
-        json!({"observedGeneration": 1, "certificate": {"serial": "1", "notAfter": "2026-12-01T00:00:00Z"}}),
-    );
-    let facts = AgentFacts {
-        presence: Presence::Present,
-        reported: true,
-        synced: true,
-        clock: Clock::Synced,
-        version: None,
-        outbox_full: false,
-        orphans: vec![],
-        duplicate: false,
-        term_implausible: false,
-    };
-    let mut observed = Observed {
+    Observed {
         device,
         now: now(),
         life: LifecycleStage::InService,
         lane_life: None,
         previous_agents: vec![],
-        made: vec![],
-        busy: None,
+        own_claims: vec![],
+        blocking_device: None,
+        held_permit: None,
+        lane_permit_taken: false,
         model: Some(model()),
-        agent: Some(agent),
-        agent_id: AgentId::new("mong-cai", "lane-1"),
-        facts: Some(facts),
+        agent: AgentView { holding: Holding::NotHeld, ..AgentView::live("mong-cai", "lane-1") },
         lanes: vec![],
         release: Some(release()),
-        report: None,
-        wrong_holders: vec![],
-        holding: Holding::NotHeld,
         credential: Credential::NotNamed,
-        permit: Leave::NotAsked,
-        order: None,
-        debounce: None,
-    };
-    observed.order = order::compose(&observed);
-    observed
+    }
 }
 
 fn firmware(step: Step, running: &str) -> FirmwareStatus {
@@ -129,15 +108,14 @@ fn firmware(step: Step, running: &str) -> FirmwareStatus {
     }
 }
 
-/// The agent confirms the order and reports this firmware.
+/// The agent reports this firmware, and exactly the order that follows from it.
 fn reporting(mut observed: Observed, firmware: FirmwareStatus) -> Observed {
-    let Some(Ok(item)) = &observed.order else { panic!("no order") };
-    observed.holding = Holding::Held;
-    observed.report = Some(Arc::new(ReportedItem {
-        uid: item.uid.clone(),
+    observed.agent.holding = Holding::Held;
+    observed.agent.report = Some(Arc::new(ReportedItem {
+        uid: observed.device.metadata.uid.clone().unwrap(),
         kind: ItemKind::Device,
-        generation: item.generation,
-        hash: item.hash.clone(),
+        generation: 3,
+        hash: Digest::of(b"older order"),
         applied: 3,
         state: ItemState::Applied,
         reason: String::new(),
@@ -151,7 +129,17 @@ fn reporting(mut observed: Observed, firmware: FirmwareStatus) -> Observed {
             guards: Vec::new(),
         })),
     }));
-    observed
+    confirming(observed)
+}
+
+/// The permit is taken, and the agent reports the order that is decided now.
+fn confirming(mut observed: Observed) -> Observed {
+    let decision = decide(&observed);
+    let hash = decision.placement.order().expect("an order").hash.clone();
+    if let PermitState::Granted { permit, .. } = decision.permit {
+        observed.held_permit = Some(permit);
+    }
+    with(observed, |report| report.hash = hash)
 }
 
 fn facts_of(report: &mut ReportedItem) -> &mut DeviceReport {
@@ -162,14 +150,28 @@ fn facts_of(report: &mut ReportedItem) -> &mut DeviceReport {
 }
 
 fn with(mut observed: Observed, change: impl FnOnce(&mut ReportedItem)) -> Observed {
-    let mut report = observed.report.as_deref().unwrap().clone();
+    let mut report = observed.agent.report.as_deref().unwrap().clone();
     change(&mut report);
-    observed.report = Some(Arc::new(report));
+    observed.agent.report = Some(Arc::new(report));
     observed
 }
 
+/// The agent has not confirmed the order that is decided now for so long that the status says so.
+fn late(mut observed: Observed) -> Observed {
+    let order = decide(&observed).placement.order().expect("an order").clone();
+    observed.agent.has_waited_for(&order);
+    observed
+}
+
+/// What is decided, and what the reconcile leaves behind.
+fn reconciled(observed: &Observed) -> (Decision, ReconcileResult<DeviceStatus>) {
+    let decision = decide(observed);
+    let result = super::status::status(observed, &decision);
+    (decision, result)
+}
+
 fn status(observed: &Observed) -> DeviceStatus {
-    plan::plan(observed).status.expect("a status is written")
+    reconciled(observed).1.status.expect("a status is written")
 }
 
 fn condition(status: &DeviceStatus, kind: ConditionType) -> (String, String) {
@@ -201,10 +203,9 @@ fn device_that_runs_what_is_declared_is_ready_and_available() {
 fn planned_device_is_ready_and_gets_no_order() {
     let mut observed = observed();
     observed.life = LifecycleStage::Planned;
-    observed.order = order::compose(&observed);
-    let plan = plan::plan(&observed);
-    assert!(plan.placement.want.is_none() && plan.placement.remove.is_empty());
-    let status = plan.status.unwrap();
+    let (decision, result) = reconciled(&observed);
+    assert!(decision.placement.want.is_none() && decision.placement.remove.is_empty());
+    let status = result.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Planned);
     is(&status, ConditionType::Available, "False", Reason::Planned);
 }
@@ -213,16 +214,15 @@ fn planned_device_is_ready_and_gets_no_order() {
 fn device_that_is_no_longer_live_is_taken_from_its_agent() {
     let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
     observed.life = LifecycleStage::Planned;
-    observed.order = order::compose(&observed);
-    assert_eq!(plan::plan(&observed).placement.remove, vec![AgentId::new("mong-cai", "lane-1").unwrap()]);
+    assert_eq!(decide(&observed).placement.remove, vec![AgentId::new("mong-cai", "lane-1").unwrap()]);
 }
 
 #[test]
 fn device_that_moved_is_taken_from_the_old_agent() {
     let mut observed = observed();
     let old = AgentId::new("mong-cai", "lane-9").unwrap();
-    observed.wrong_holders = vec![old.clone()];
-    assert_eq!(plan::plan(&observed).placement.remove, vec![old]);
+    observed.agent.wrong_holders = vec![old.clone()];
+    assert_eq!(decide(&observed).placement.remove, vec![old]);
 }
 
 #[test]
@@ -231,16 +231,15 @@ fn first_comes_the_finalizer_then_the_order() {
     let mut device = observed.device.as_ref().clone();
     device.metadata.finalizers = None;
     observed.device = Arc::new(device);
-    observed.order = order::compose(&observed);
-    let plan = plan::plan(&observed);
-    assert_eq!(plan.placement.finalizers, Some(vec![FINALIZER.to_owned()]));
-    assert!(plan.placement.want.is_none());
+    let decision = decide(&observed);
+    assert_eq!(decision.placement.finalizers, Some(vec![FINALIZER.to_owned()]));
+    assert!(decision.placement.want.is_none());
 }
 
 #[test]
 fn silent_agent_turns_facts_unknown_and_says_on_whom_it_waits() {
     let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
-    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    observed.agent.facts.as_mut().unwrap().presence = Presence::Silent;
     let status = status(&observed);
     for kind in
         [ConditionType::Ready, ConditionType::Available, ConditionType::Connected, ConditionType::FirmwareUpToDate]
@@ -254,21 +253,27 @@ fn silent_agent_turns_facts_unknown_and_says_on_whom_it_waits() {
 #[test]
 fn fresh_leader_writes_nothing_until_the_agent_is_heard_or_its_grace_is_over() {
     let mut observed = observed();
-    observed.facts.as_mut().unwrap().presence = Presence::Unheard { until: now() + SignedDuration::from_secs(9) };
-    let plan = plan::plan(&observed);
-    assert!(plan.status.is_none());
-    assert!(plan.again.is_some_and(|again| again > Duration::from_secs(8) && again < Duration::from_secs(10)));
+    observed.agent.facts.as_mut().unwrap().presence = Presence::Unheard { until: now() + SignedDuration::from_secs(9) };
+    let (_, result) = reconciled(&observed);
+    assert!(result.status.is_none());
+    assert!(result.again.is_some_and(|again| again > Duration::from_secs(8) && again < Duration::from_secs(10)));
 }
 
 #[test]
 fn prompt_confirmation_costs_one_write() {
     let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
-    observed = with(observed, |report| report.hash = kalong_crds::units::Digest::of(b"older order"));
-    observed.debounce = Some(Duration::from_secs(1));
-    let waiting = plan::plan(&observed);
-    assert!(waiting.status.is_none());
-    assert_eq!(waiting.again, Some(Duration::from_secs(1)));
-    observed.debounce = None;
+    observed = with(observed, |report| report.hash = Digest::of(b"older order"));
+    let sent = |age| {
+        let order = decide(&observed).placement.order().unwrap().hash.clone();
+        Some(Unconfirmed { order, waited: Duration::from_secs(age) })
+    };
+    let (young, old) = (sent(1), sent(3));
+    let (_, first) = reconciled(&observed);
+    assert_eq!((first.status, first.again), (None, Some(Duration::from_secs(2))), "it is only being sent");
+    observed.agent.unconfirmed = young;
+    let (_, waiting) = reconciled(&observed);
+    assert_eq!((waiting.status, waiting.again), (None, Some(Duration::from_secs(1))));
+    observed.agent.unconfirmed = old;
     is(&status(&observed), ConditionType::Ready, "False", Reason::Applying);
 }
 
@@ -278,20 +283,19 @@ fn invalid_setting_is_stalled_at_once_and_never_sent() {
     let mut device = observed.device.as_ref().clone();
     device.spec.config.insert("exposure".into(), 500.into());
     observed.device = Arc::new(device);
-    observed.order = order::compose(&observed);
-    let plan = plan::plan(&observed);
-    assert!(plan.placement.want.is_none());
-    is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::InvalidConfig);
+    let (decision, result) = reconciled(&observed);
+    assert!(decision.placement.want.is_none());
+    is(&result.status.unwrap(), ConditionType::Stalled, "True", Reason::InvalidConfig);
 }
 
 #[test]
 fn credential_that_cannot_be_used_is_looked_for_again_soon() {
     let mut observed = reporting(observed(), firmware(Step::Idle, "2.0.0"));
-    assert_eq!(plan::plan(&observed).again, None);
+    assert_eq!(reconciled(&observed).1.again, None);
     observed.credential = Credential::Unusable("Secret login does not exist.".to_owned());
-    let plan = plan::plan(&observed);
-    is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::MissingReference);
-    assert!(plan.again.unwrap() < Duration::from_secs(60), "nobody tells when the Secret appears");
+    let (_, result) = reconciled(&observed);
+    is(&result.status.unwrap(), ConditionType::Stalled, "True", Reason::MissingReference);
+    assert!(result.again.unwrap() < Duration::from_secs(60), "nobody tells when the Secret appears");
 }
 
 #[test]
@@ -303,13 +307,12 @@ fn refused_release_stalls_the_device_and_leaves_its_firmware_alone() {
         {"type": "Stalled", "status": "True", "reason": "SignatureInvalid", "message": "no", "lastTransitionTime": "2026-11-01T00:00:00Z"}]);
     refused.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
     observed.release = Some(Arc::new(refused));
-    observed.order = order::compose(&observed);
     let observed = reporting(observed, firmware(Step::Idle, "1.0.0"));
-    let plan = plan::plan(&observed);
+    let (decision, result) = reconciled(&observed);
     let order: kalong_crds::wire::order::DeviceOrder =
-        serde_json::from_value(plan.placement.want.unwrap().1.spec).unwrap();
+        serde_json::from_value(decision.placement.want.unwrap().1.spec).unwrap();
     assert_eq!(order.firmware, None);
-    let status = plan.status.unwrap();
+    let status = result.status.unwrap();
     is(&status, ConditionType::Stalled, "True", Reason::SignatureInvalid);
     is(&status, ConditionType::Available, "True", Reason::Serving);
 }
@@ -327,10 +330,9 @@ fn device_in_two_lanes_is_a_contradiction() {
     };
     let mut observed = observed();
     observed.lanes = vec![lane("l1"), lane("l2")];
-    observed.order = order::compose(&observed);
-    let plan = plan::plan(&observed);
-    assert!(plan.placement.want.is_none());
-    is(&plan.status.unwrap(), ConditionType::Stalled, "True", Reason::SlotConflict);
+    let (decision, result) = reconciled(&observed);
+    assert!(decision.placement.want.is_none());
+    is(&result.status.unwrap(), ConditionType::Stalled, "True", Reason::SlotConflict);
 }
 
 #[test]
@@ -368,9 +370,9 @@ fn step_that_passes_by_is_not_written_and_one_that_lasts_is() {
     let mut device = observed.device.as_ref().clone();
     device.status.as_mut().unwrap().firmware = Some(firmware(Step::Verifying, "1.0.0"));
     observed.device = Arc::new(device);
-    let quick = plan::plan(&observed);
-    assert_eq!(quick.status.unwrap().firmware.unwrap().step, Step::Verifying);
-    assert!(quick.again.is_some_and(|again| again > Duration::from_secs(9)));
+    let (_, result) = reconciled(&observed);
+    assert_eq!(result.status.unwrap().firmware.unwrap().step, Step::Verifying);
+    assert!(result.again.is_some_and(|again| again > Duration::from_secs(9)));
     observed.now = now() + SignedDuration::from_secs(11);
     assert_eq!(status(&observed).firmware.unwrap().step, Step::Installing);
 }
@@ -392,13 +394,12 @@ fn deleted_device_is_kept_until_its_agent_let_go() {
     let mut device = observed.device.as_ref().clone();
     device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     observed.device = Arc::new(device);
-    observed.order = order::compose(&observed);
-    let waiting = plan::plan(&observed);
-    assert!(waiting.placement.finalizers.is_none() && waiting.placement.want.is_none());
-    assert_eq!(waiting.placement.remove.len(), 1);
-    assert_eq!(waiting.status.unwrap().blocked_by[0].code, BlockCode::AgentConfirmation);
-    observed.holding = Holding::NotHeld;
-    assert_eq!(plan::plan(&observed).placement.finalizers, Some(vec![]));
+    let (decision, result) = reconciled(&observed);
+    assert!(decision.placement.finalizers.is_none() && decision.placement.want.is_none());
+    assert_eq!(decision.placement.remove.len(), 1);
+    assert_eq!(result.status.unwrap().blocked_by[0].code, BlockCode::AgentConfirmation);
+    observed.agent.holding = Holding::NotHeld;
+    assert_eq!(decide(&observed).placement.finalizers, Some(vec![]));
 }
 
 #[test]
@@ -407,22 +408,21 @@ fn device_of_an_abandoned_agent_is_released() {
     let mut device = observed.device.as_ref().clone();
     device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     observed.device = Arc::new(device);
-    let mut agent = observed.agent.as_deref().unwrap().clone();
+    let mut agent = observed.agent.object.as_deref().unwrap().clone();
     agent.metadata.annotations = Some([(kalong_crds::ABANDON.to_owned(), "a, 2026-11-22, burnt".to_owned())].into());
-    observed.agent = Some(Arc::new(agent));
-    observed.holding = Holding::Unknown;
-    observed.order = order::compose(&observed);
-    assert_eq!(plan::plan(&observed).placement.finalizers, Some(vec![]));
+    observed.agent.object = Some(Arc::new(agent));
+    observed.agent.holding = Holding::Unknown;
+    assert_eq!(decide(&observed).placement.finalizers, Some(vec![]));
 }
 
 #[test]
 fn permit_travels_with_the_order_and_alters_it() {
-    let plain = observed();
-    let mut permitted = observed();
-    permitted.permit = Leave::Given(kalong_crds::wire::order::Permit { attempt: 1, until: now().to_string() });
-    permitted.order = order::compose(&permitted);
-    let hash = |observed: &Observed| observed.order.as_ref().unwrap().as_ref().unwrap().hash.clone();
-    assert_ne!(hash(&plain), hash(&permitted));
+    let plain = decide(&observed()).placement.order().unwrap().clone();
+    let permitted =
+        decide(&reporting(observed(), firmware(Step::AwaitingDrain, "1.0.0"))).placement.order().unwrap().clone();
+    assert_ne!(plain.hash, permitted.hash);
+    let order: kalong_crds::wire::order::DeviceOrder = serde_json::from_value(permitted.spec).unwrap();
+    assert_eq!(order.firmware.unwrap().permit.map(|permit| permit.attempt), Some(1));
 }
 
 /// A lane in service whose plate reader is this device.
@@ -443,22 +443,22 @@ fn in_lane(mut observed: Observed) -> Observed {
 }
 
 /// A claim of the operator for this device, with this status.
-fn made(name: &str, status: Value, until: Option<Timestamp>) -> Made {
+fn made(name: &str, status: Value, until: Option<Timestamp>) -> ExistingClaim {
     let value = json!({
         "apiVersion": "kalong.dev/v1alpha1", "kind": "LaneDrain",
         "metadata": {"name": name, "namespace": "mong-cai", "uid": format!("uid-{name}"), "labels": {"kalong.dev/made-by": "operator"}},
         "spec": {"target": {"kind": "Lane", "name": "l1"}, "requester": "Device/cam-1", "reason": "A change.", "priority": 100},
         "status": status,
     });
-    Made { drain: Arc::new(serde_json::from_value(value).unwrap()), until }
+    ExistingClaim { drain: Arc::new(serde_json::from_value(value).unwrap()), until }
 }
 
-fn waiting(name: &str, code: &str, subject: &str, message: &str) -> Made {
+fn waiting(name: &str, code: &str, subject: &str, message: &str) -> ExistingClaim {
     let block = json!({"code": code, "subject": subject, "since": "2026-11-22T06:59:00Z", "message": message});
     made(name, json!({"observedGeneration": 1, "blockedBy": [block]}), None)
 }
 
-fn drained(name: &str) -> Made {
+fn drained(name: &str) -> ExistingClaim {
     let condition = json!({"type": "Drained", "status": "True", "reason": "Drained", "message": "", "lastTransitionTime": "2026-11-22T06:59:30Z"});
     let status = json!({"observedGeneration": 1, "acceptedAt": "2026-11-22T06:59:00Z", "conditions": [condition]});
     made(name, status, Some(end()))

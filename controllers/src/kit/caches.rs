@@ -8,9 +8,10 @@ use futures::TryStreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kalong_crds::condition::{Reason, settle};
 use kalong_crds::field_manager;
+use kalong_crds::lane::SlotRole;
 use kalong_crds::lane_drain::DrainTarget;
 use kalong_crds::phase::PhaseState;
-use kalong_crds::{InspectionStation, Lane};
+use kalong_crds::{Device, InspectionStation, Lane};
 use kalong_rules::snapshot::Tabled;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::DeserializeGuard;
@@ -349,6 +350,12 @@ impl Caches {
     /// The lanes that this target stands for.
     pub fn lanes_under(&self, namespace: &str, target: &DrainTarget) -> Vec<Arc<Lane>> {
         self.site(namespace).lanes_under(target).into_iter().cloned().collect()
+    }
+
+    /// The device in the slot with role Controller of this lane.
+    pub fn controller_of(&self, namespace: &str, lane: &Lane) -> Option<Arc<Device>> {
+        let slot = lane.spec.slots.iter().find(|slot| slot.role == SlotRole::Controller)?;
+        get(&self.devices, namespace, slot.device_ref.as_str())
     }
 
     /// The lanes with a slot that names this device.

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use kalong_crds::wire::order::{Permit, Sealed};
+use kalong_crds::wire::order::Sealed;
 use kalong_crds::wire::release::ReleaseKeys;
 use kube::Client;
 use kube_runtime::events::Recorder;
@@ -18,6 +17,7 @@ use super::drains::Drains;
 use super::link::AgentLink;
 use super::metrics::Metrics;
 use super::mirror::Mirror;
+use super::permits::Permits;
 use super::status::StatusWriter;
 
 /// What the operator was told at its start.
@@ -55,67 +55,10 @@ pub struct Context {
     pub metrics: Metrics,
     /// What is known of drains beside the cache.
     pub drains: Drains,
-    /// Leave that was given to touch devices.
+    /// Which devices may be touched now.
     pub permits: Permits,
     /// Credentials that were read and sealed.
     pub credentials: Mutex<HashMap<(String, String, String), Sealed>>,
     /// Since when orders await their confirmation.
     pub debounce: ConfirmationDebounce,
-}
-
-/// Leave to touch devices, one device of a lane at a time. In memory: after a restart it is given again from what agents report.
-#[derive(Debug, Default)]
-pub struct Permits {
-    given: Mutex<HashMap<String, Given>>,
-}
-
-#[derive(Clone, Debug)]
-struct Given {
-    permit: Permit,
-    lane: Option<String>,
-}
-
-impl Permits {
-    /// Leave for this attempt, unless another device of the lane has it. The same attempt gets the same leave again.
-    pub fn give(&self, uid: &str, lane: Option<&str>, attempt: i64, until: Timestamp) -> Option<Permit> {
-        let mut given = self.given.lock();
-        if let Some(old) = given.get(uid).filter(|old| old.permit.attempt == attempt) {
-            return Some(old.permit.clone());
-        }
-        let taken = lane.is_some() && given.iter().any(|(other, g)| other != uid && g.lane.as_deref() == lane);
-        if taken {
-            return None;
-        }
-        let permit = Permit { attempt, until: until.to_string() };
-        given.insert(uid.to_owned(), Given { permit: permit.clone(), lane: lane.map(str::to_owned) });
-        Some(permit)
-    }
-
-    /// The attempt ended. True when there was leave to give back, so that others of the lane may be next.
-    pub fn give_back(&self, uid: &str) -> bool {
-        self.given.lock().remove(uid).is_some()
-    }
-
-    /// Whether a device of this lane may be touched now.
-    pub fn holds_lane(&self, lane: &str) -> bool {
-        self.given.lock().values().any(|g| g.lane.as_deref() == Some(lane))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_device_of_a_lane_has_leave_at_a_time() {
-        let permits = Permits::default();
-        let until = Timestamp::UNIX_EPOCH;
-        let first = permits.give("a", Some("l"), 1, until).unwrap();
-        assert_eq!(permits.give("a", Some("l"), 1, Timestamp::MAX), Some(first), "the same attempt keeps its leave");
-        assert!(permits.give("b", Some("l"), 1, until).is_none());
-        assert!(permits.give("c", Some("m"), 1, until).is_some() && permits.give("d", None, 1, until).is_some());
-        assert!(permits.holds_lane("l"));
-        assert!(permits.give_back("a") && !permits.give_back("a"));
-        assert!(!permits.holds_lane("l") && permits.give("b", Some("l"), 1, until).is_some());
-    }
 }

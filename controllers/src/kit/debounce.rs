@@ -48,12 +48,6 @@ impl ConfirmationDebounce {
         }
     }
 
-    /// Notes that this order is sent, and says how much longer its confirmation may take in silence.
-    pub fn left(&self, uid: &str, order: &Digest) -> Option<Duration> {
-        self.sent(uid, order);
-        Unconfirmed::left(self.awaited(uid).as_ref(), order)
-    }
-
     /// Nothing is awaited: the order was confirmed or withdrawn, or the object is gone.
     pub fn over(&self, uid: &str) {
         self.since.lock().remove(uid);

@@ -1,22 +1,23 @@
-//! What is known of drains before, and beside, what the cache of the API server shows. In memory: a restart loses nothing that was acted on.
+//! What is known of drains before the cache of the API server shows it. In memory: a restart loses nothing that was acted on.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::units::Digest;
+use parking_lot::{Mutex, MutexGuard};
 
-/// How long an order that was taken back before anybody confirmed it may still be on its way to the agent.
+/// How long an order that was replaced before its agent confirmed it may still be on its way.
 pub const IN_FLIGHT: SignedDuration = SignedDuration::from_secs(30);
 
-/// Claims that were accepted and are not in the cache yet, and what the agents of lanes were last told of claims.
+/// Acceptances that are not in the cache yet, and the claims in the orders that were last sent for lanes.
 #[derive(Debug, Default)]
 pub struct Drains {
     ledger: Mutex<Ledger>,
-    told: Mutex<HashMap<String, Told>>,
+    sent: Mutex<HashMap<String, SentOrder>>,
 }
 
-/// Claims that were accepted and are not in the cache yet, by uid. Whoever holds it decides alone: two passes never take the same last lane.
+/// Acceptances that are not in the cache yet, by uid of the claim. Its lock is held for a whole decision, so that two reconciles never take
+/// the same last lane.
 #[derive(Debug, Default)]
 pub struct Ledger {
     accepted: HashMap<String, Acceptance>,
@@ -25,9 +26,9 @@ pub struct Ledger {
 /// That a claim was accepted, and for which lanes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
-    /// When.
+    /// When it was accepted, in whole seconds.
     pub at: Timestamp,
-    /// The names of the lanes; a lane that joins the target later is decided on anew.
+    /// Names of the lanes. A lane that joins the target later is decided on separately.
     pub lanes: BTreeSet<String>,
     /// Of an Emergency: what breaks by it, as a sentence.
     pub breaking: Option<String>,
@@ -39,37 +40,32 @@ impl Ledger {
         self.accepted.get(uid)
     }
 
-    /// This claim was accepted; its status is about to be written.
+    /// Notes an acceptance whose status is about to be written.
     pub fn put(&mut self, uid: &str, acceptance: Acceptance) {
         self.accepted.insert(uid.to_owned(), acceptance);
     }
 
-    /// The cache shows it, or the claim has ended.
+    /// Drops the entry of a claim once the cache shows its acceptance, or it has ended.
     pub fn settle(&mut self, uid: &str) {
         self.accepted.remove(uid);
     }
-
-    /// Claims that are gone are forgotten.
-    pub fn keep(&mut self, exists: impl Fn(&str) -> bool) {
-        self.accepted.retain(|uid, _| exists(uid));
-    }
 }
 
-/// What the agent of a lane was last told of claims on it.
+/// The claims in the order that was last sent for a lane.
 #[derive(Clone, Debug)]
-struct Told {
+struct SentOrder {
     hash: Digest,
     drains: Vec<String>,
     confirmed: bool,
-    /// When a hold was taken back that nobody had confirmed: until it cannot arrive any more, the lane may still close for a moment.
-    taken_back: Option<Timestamp>,
+    /// When a hold was withdrawn that the agent had not confirmed: until it cannot arrive any more, the lane may still close for a moment.
+    withdrawn: Option<Timestamp>,
 }
 
-/// How far an agent is with a claim on its lane.
+/// How far the agent of a lane is with one claim on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldProgress {
-    /// The lane was not looked at since this operator started.
-    Untold,
+    /// No order of the lane was decided since this operator started.
+    Unknown,
     /// The last order does not carry the claim.
     Without,
     /// The last order carries it, and the agent has not confirmed that order yet.
@@ -84,53 +80,57 @@ impl Drains {
         self.ledger.lock()
     }
 
-    /// The order of this lane is now this one and carries the claims with these names; `reported` is the hash that its agent reports.
-    /// To be said at every pass over the lane, before the order goes out.
-    pub fn told(&self, lane_uid: &str, order: &Digest, drains: &[String], reported: Option<&Digest>, now: Timestamp) {
-        let mut told = self.told.lock();
-        let old = told.get(lane_uid);
+    /// Notes the order of a lane and the names of the claims in it; `reported` is the hash that its agent reports. To be called in every
+    /// reconcile of the lane, before the order goes out: a lane without this note counts neither as capacity nor as drained.
+    pub fn order_sent(
+        &self,
+        lane_uid: &str,
+        order: &Digest,
+        drains: &[String],
+        reported: Option<&Digest>,
+        now: Timestamp,
+    ) {
+        let mut sent = self.sent.lock();
+        let old = sent.get(lane_uid);
         let same = old.is_some_and(|old| &old.hash == order);
         let known = old.is_some_and(|old| old.confirmed || reported == Some(&old.hash));
-        let taken_back = match old {
+        let withdrawn = match old {
             Some(old) if !same && !known && !old.drains.is_empty() && drains.is_empty() => Some(now),
-            Some(old) => old.taken_back,
+            Some(old) => old.withdrawn,
             None => None,
         };
         let confirmed = reported == Some(order) || (same && known);
-        let entry = Told { hash: order.clone(), drains: drains.to_vec(), confirmed, taken_back };
-        told.insert(lane_uid.to_owned(), entry);
+        let entry = SentOrder { hash: order.clone(), drains: drains.to_vec(), confirmed, withdrawn };
+        sent.insert(lane_uid.to_owned(), entry);
     }
 
     /// How far the agent of this lane is with this claim, by the hash that it reports.
     pub fn hold_progress(&self, lane_uid: &str, drain: &str, reported: Option<&Digest>) -> HoldProgress {
-        let told = self.told.lock();
-        match told.get(lane_uid) {
-            None => HoldProgress::Untold,
-            Some(told) if !told.drains.iter().any(|name| name == drain) => HoldProgress::Without,
-            Some(told) if reported == Some(&told.hash) => HoldProgress::Confirmed,
+        match self.sent.lock().get(lane_uid) {
+            None => HoldProgress::Unknown,
+            Some(sent) if !sent.drains.iter().any(|name| name == drain) => HoldProgress::Without,
+            Some(sent) if reported == Some(&sent.hash) => HoldProgress::Confirmed,
             Some(_) => HoldProgress::Unconfirmed,
         }
     }
 
-    /// Whether the agent of this lane was told of no claim, holds that order, and no earlier claim can still reach it.
+    /// Whether the last order of this lane carries no claim, its agent holds that order, and no earlier claim can still reach it.
     pub fn is_free(&self, lane_uid: &str, reported: Option<&Digest>, now: Timestamp) -> bool {
-        let told = self.told.lock();
-        told.get(lane_uid).is_some_and(|told| {
-            told.drains.is_empty()
-                && reported == Some(&told.hash)
-                && told.taken_back.is_none_or(|since| now.duration_since(since) >= IN_FLIGHT)
+        self.sent.lock().get(lane_uid).is_some_and(|sent| {
+            sent.drains.is_empty()
+                && reported == Some(&sent.hash)
+                && sent.withdrawn.is_none_or(|since| now.duration_since(since) >= IN_FLIGHT)
         })
     }
 
     /// Whether the agent of this lane holds the last order.
     pub fn is_confirmed(&self, lane_uid: &str, reported: Option<&Digest>) -> bool {
-        let told = self.told.lock();
-        told.get(lane_uid).is_some_and(|told| reported == Some(&told.hash))
+        self.sent.lock().get(lane_uid).is_some_and(|sent| reported == Some(&sent.hash))
     }
 
-    /// The lane is gone.
+    /// Drops what is known of a lane that is gone.
     pub fn forget(&self, lane_uid: &str) {
-        self.told.lock().remove(lane_uid);
+        self.sent.lock().remove(lane_uid);
     }
 }
 
@@ -145,26 +145,26 @@ mod tests {
     #[test]
     fn claim_stands_when_the_agent_confirmed_the_order_that_carries_it() {
         let (drains, plain, held) = (Drains::default(), Digest::of(b"plain"), Digest::of(b"held"));
-        assert_eq!(drains.hold_progress("l", "d", Some(&plain)), HoldProgress::Untold);
-        drains.told("l", &plain, &[], Some(&plain), at(0));
+        assert_eq!(drains.hold_progress("l", "d", Some(&plain)), HoldProgress::Unknown);
+        drains.order_sent("l", &plain, &[], Some(&plain), at(0));
         assert_eq!(drains.hold_progress("l", "d", Some(&plain)), HoldProgress::Without);
         assert!(drains.is_free("l", Some(&plain), at(0)));
-        drains.told("l", &held, &["d".into()], Some(&plain), at(1));
+        drains.order_sent("l", &held, &["d".into()], Some(&plain), at(1));
         assert_eq!(drains.hold_progress("l", "d", Some(&plain)), HoldProgress::Unconfirmed);
         assert_eq!(drains.hold_progress("l", "d", Some(&held)), HoldProgress::Confirmed);
         assert!(!drains.is_free("l", Some(&held), at(1)));
     }
 
     #[test]
-    fn hold_that_was_taken_back_unconfirmed_may_still_arrive() {
+    fn hold_that_was_withdrawn_unconfirmed_may_still_arrive() {
         let (drains, plain, held) = (Drains::default(), Digest::of(b"plain"), Digest::of(b"held"));
-        drains.told("l", &plain, &[], Some(&plain), at(0));
-        drains.told("l", &held, &["d".into()], Some(&plain), at(1));
-        drains.told("l", &plain, &[], Some(&plain), at(2));
+        drains.order_sent("l", &plain, &[], Some(&plain), at(0));
+        drains.order_sent("l", &held, &["d".into()], Some(&plain), at(1));
+        drains.order_sent("l", &plain, &[], Some(&plain), at(2));
         assert!(!drains.is_free("l", Some(&plain), at(31)), "the report may be older than the hold");
         assert!(drains.is_free("l", Some(&plain), at(32)));
-        drains.told("l", &held, &["d".into()], Some(&held), at(40));
-        drains.told("l", &plain, &[], Some(&held), at(41));
+        drains.order_sent("l", &held, &["d".into()], Some(&held), at(40));
+        drains.order_sent("l", &plain, &[], Some(&held), at(41));
         assert!(!drains.is_free("l", Some(&held), at(41)), "it has not confirmed that the hold is over");
         assert!(drains.is_free("l", Some(&plain), at(42)), "a hold that was confirmed cannot arrive again");
     }

@@ -2,6 +2,7 @@
 
 pub mod agent_object;
 pub mod api;
+pub mod blocked;
 pub mod caches;
 pub mod clock;
 pub mod conditions;
@@ -13,6 +14,7 @@ pub mod life;
 pub mod link;
 pub mod metrics;
 pub mod mirror;
+pub mod permits;
 pub mod placement;
 pub mod queue;
 pub mod readiness;
@@ -20,7 +22,6 @@ pub mod reconciler;
 pub(crate) mod routing;
 pub mod sites;
 pub mod status;
-pub mod telling;
 
 /// What went wrong while an object was looked at. It is tried again with backoff.
 #[derive(Debug, thiserror::Error)]

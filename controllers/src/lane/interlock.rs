@@ -16,7 +16,7 @@ use crate::kit::life::LifecycleStage;
 /// An interlock as the lane sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct InterlockView {
-    /// What the lane's agent is told of it.
+    /// Its part in the order of the lane.
     pub(super) order: LaneInterlock,
     pub(super) station: String,
     pub(super) device: String,

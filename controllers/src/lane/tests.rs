@@ -5,18 +5,18 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::lane::{Admission, LaneAdmission, LaneStatus};
-use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
-use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::{LaneHold, LaneOrder};
 use kalong_crds::wire::reported::{ItemState, LaneReport, ReportBody, ReportedItem};
 use kalong_crds::{Device, FINALIZER, Lane, LaneDrain};
 use serde_json::{Value, json};
 
-use super::observe::{Controller, Observed, decide};
-use super::plan;
+use super::decide::{Decision, decide};
+use super::observe::{Controller, Observed};
+use crate::kit::agent_object::AgentView;
 use crate::kit::life::LifecycleStage;
-use crate::kit::link::{AgentFacts, Holding, Presence};
+use crate::kit::link::{Holding, Presence};
+use crate::kit::reconciler::ReconcileResult;
 
 mod closing;
 mod held;
@@ -59,13 +59,6 @@ fn observed() -> Observed {
         conditions(&[("Ready", "True", "InForce")]),
     );
     let model = object("DeviceModel", "m", json!({"class": "LanePlc", "protocol": {"name": "ModbusTcp"}}), Value::Null);
-    let agent = object(
-        "EdgeAgent",
-        "lane-1",
-        json!({}),
-        json!({"observedGeneration": 1, "certificate": {"serial": "1", "notAfter": AT}}),
-    );
-    let agent_id = AgentId::new("mong-cai", "lane-1").unwrap();
     let (plc, sign) = (device("plc-1", &WELL), device("sign-1", &WELL));
     let mut observed = Observed {
         now: AT.parse::<Timestamp>().unwrap(),
@@ -77,39 +70,36 @@ fn observed() -> Observed {
             Value::Null,
         )),
         devices: vec![(lane.spec.slots[0].clone(), Some(plc.clone())), (lane.spec.slots[1].clone(), Some(sign))],
-        controller: Some(Controller { device: plc, model: Some(model), agent: Some(agent), agent_id: Some(agent_id) }),
+        controller: Some(Controller { device: plc, model: Some(model) }),
         shared: vec![],
-        in_work: false,
+        under_change: false,
         claims: vec![],
         hold: None,
-        made: vec![],
+        own_claims: vec![],
         interlocks: vec![],
-        facts: Some(AgentFacts {
-            presence: Presence::Present,
-            reported: true,
-            synced: true,
-            clock: Clock::Synced,
-            version: None,
-            outbox_full: false,
-            orphans: vec![],
-            duplicate: false,
-            term_implausible: false,
-        }),
-        report: None,
-        holding: Holding::Held,
-        wrong_holders: vec![],
-        admission: None,
-        order: None,
-        debounce: None,
+        agent: AgentView::live("mong-cai", "lane-1"),
         lane,
     };
-    decide(&mut observed);
-    observed.report = Some(Arc::new(report(order(&observed), LaneAdmission::Open)));
+    observed.agent.report = Some(Arc::new(report(&order(&observed), LaneAdmission::Open)));
     observed
 }
 
-fn order(observed: &Observed) -> &Item {
-    observed.order.as_ref().unwrap().as_ref().unwrap()
+fn order(observed: &Observed) -> Item {
+    decide(observed).order.unwrap()
+}
+
+/// The agent has not confirmed the order that is decided now for so long that the status says so.
+fn late(mut observed: Observed) -> Observed {
+    let order = order(&observed);
+    observed.agent.has_waited_for(&order);
+    observed
+}
+
+/// What is decided, and what the reconcile leaves behind.
+fn reconciled(observed: &Observed) -> (Decision, ReconcileResult<LaneStatus>) {
+    let decision = decide(observed);
+    let result = super::status::status(observed, &decision);
+    (decision, result)
 }
 
 fn report(item: &Item, admission: LaneAdmission) -> ReportedItem {
@@ -127,7 +117,7 @@ fn report(item: &Item, admission: LaneAdmission) -> ReportedItem {
 }
 
 fn status(observed: &Observed) -> LaneStatus {
-    plan::plan(observed).status.unwrap()
+    reconciled(observed).1.status.unwrap()
 }
 
 fn is(status: &LaneStatus, kind: ConditionType, word: &str, reason: Reason) {
@@ -167,11 +157,10 @@ fn lane_serves_without_an_optional_device_and_not_without_a_required_one() {
 #[test]
 fn lane_stays_closed_while_one_of_its_devices_is_being_changed() {
     let mut held = observed();
-    held.in_work = true;
-    decide(&mut held);
+    held.under_change = true;
     let order: LaneOrder = serde_json::from_value(order(&held).spec.clone()).unwrap();
     assert_eq!(order.admission, Admission::Closed);
-    held.report = Some(Arc::new(report(held.order.as_ref().unwrap().as_ref().unwrap(), LaneAdmission::Closed)));
+    held.agent.report = Some(Arc::new(report(&self::order(&held), LaneAdmission::Closed)));
     let status = status(&held);
     is(&status, ConditionType::Ready, "False", Reason::Drained);
     assert_eq!(status.blocked_by.len(), 1);
@@ -180,10 +169,10 @@ fn lane_stays_closed_while_one_of_its_devices_is_being_changed() {
 #[test]
 fn silent_agent_makes_a_lane_unknown_and_takes_no_order_back() {
     let mut silent = observed();
-    silent.facts.as_mut().unwrap().presence = Presence::Silent;
-    let plan = plan::plan(&silent);
-    assert!(plan.placement.want.is_some() && plan.placement.remove.is_empty());
-    let status = plan.status.unwrap();
+    silent.agent.facts.as_mut().unwrap().presence = Presence::Silent;
+    let (decision, result) = reconciled(&silent);
+    assert!(decision.placement.want.is_some() && decision.placement.remove.is_empty());
+    let status = result.status.unwrap();
     is(&status, ConditionType::Ready, "Unknown", Reason::AgentUnreachable);
     is(&status, ConditionType::Available, "Unknown", Reason::AgentUnreachable);
     assert_eq!(status.admission, LaneAdmission::Unknown);
@@ -192,30 +181,28 @@ fn silent_agent_makes_a_lane_unknown_and_takes_no_order_back() {
 #[test]
 fn fresh_leader_leaves_the_status_of_a_lane_alone() {
     let mut fresh = observed();
-    fresh.facts.as_mut().unwrap().presence = Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
-    assert!(plan::plan(&fresh).status.is_none());
+    fresh.agent.facts.as_mut().unwrap().presence =
+        Presence::Unheard { until: fresh.now + SignedDuration::from_secs(5) };
+    assert!(reconciled(&fresh).1.status.is_none());
 }
 
 #[test]
 fn contradictions_are_stalled_and_not_sent() {
     let mut shared = observed();
     shared.shared = vec!["plc-1".into()];
-    decide(&mut shared);
-    assert!(plan::plan(&shared).placement.want.is_none());
+    assert!(decide(&shared).placement.want.is_none());
     is(&status(&shared), ConditionType::Stalled, "True", Reason::SlotConflict);
 
     let mut homeless = observed();
     homeless.crossing = None;
-    decide(&mut homeless);
-    assert!(plan::plan(&homeless).placement.want.is_none());
+    assert!(decide(&homeless).placement.want.is_none());
     is(&status(&homeless), ConditionType::Stalled, "True", Reason::MissingReference);
 
     let mut misfit = observed();
     let barrier =
         object("DeviceModel", "m", json!({"class": "Barrier", "protocol": {"name": "ModbusTcp"}}), Value::Null);
     misfit.controller.as_mut().unwrap().model = Some(barrier);
-    decide(&mut misfit);
-    assert!(plan::plan(&misfit).placement.want.is_none());
+    assert!(decide(&misfit).placement.want.is_none());
     is(&status(&misfit), ConditionType::Stalled, "True", Reason::InvalidSpec);
 }
 
@@ -223,11 +210,10 @@ fn contradictions_are_stalled_and_not_sent() {
 fn planned_lane_is_ready_closed_and_silent() {
     let mut planned = observed();
     planned.life = LifecycleStage::Planned;
-    planned.holding = Holding::NotHeld;
-    decide(&mut planned);
-    let plan = plan::plan(&planned);
-    assert!(plan.placement.want.is_none() && plan.placement.remove.is_empty());
-    is(&plan.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
+    planned.agent.holding = Holding::NotHeld;
+    let (decision, result) = reconciled(&planned);
+    assert!(decision.placement.want.is_none() && decision.placement.remove.is_empty());
+    is(&result.status.unwrap(), ConditionType::Ready, "True", Reason::Planned);
 }
 
 /// A claim on this lane by this requester, with this status.
@@ -253,14 +239,12 @@ fn held_by(mut observed: Observed, drains: &[Arc<LaneDrain>]) -> Observed {
         empty_by: "2026-11-22T07:15:00Z".to_owned(),
         until: "2026-11-22T08:30:00Z".to_owned(),
     });
-    decide(&mut observed);
     observed
 }
 
 /// The agent confirms the order and reports this.
 fn reporting(mut observed: Observed, admission: LaneAdmission) -> Observed {
-    observed.report = Some(Arc::new(report(order(&observed), admission)));
-    decide(&mut observed);
+    observed.agent.report = Some(Arc::new(report(&order(&observed), admission)));
     observed
 }
 
@@ -273,7 +257,6 @@ fn declared(mut observed: Observed, admission: Admission, available: &str, repor
     status["admission"] = json!(reported);
     lane.status = serde_json::from_value(status).unwrap();
     observed.lane = Arc::new(lane);
-    decide(&mut observed);
     observed
 }
 
@@ -281,11 +264,11 @@ fn told(observed: &Observed) -> LaneOrder {
     serde_json::from_value(order(observed).spec.clone()).unwrap()
 }
 
-/// Names of claims that are made, and of those that are ended.
-fn errands(observed: &Observed) -> (Vec<String>, Vec<String>) {
-    let plan = plan::plan(observed);
-    let ended = plan.release.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
-    (plan.make.into_iter().map(|claim| claim.name).collect(), ended)
+/// Names of the claims that are created, and of those that are deleted.
+fn changes(observed: &Observed) -> (Vec<String>, Vec<String>) {
+    let changes = decide(observed).claims;
+    let deleted = changes.delete.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
+    (changes.create.into_iter().map(|claim| claim.name).collect(), deleted)
 }
 
 fn nothing() -> (Vec<String>, Vec<String>) {

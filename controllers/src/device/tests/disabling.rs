@@ -5,7 +5,6 @@ use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::wire::order::DeviceOrder;
 
 use super::*;
-use crate::device::permit;
 
 const NAME: &str = "disabling-cam-1";
 
@@ -27,30 +26,25 @@ fn with_admin(mut observed: Observed, admin: Admin, available: &str) -> Observed
 /// A device that its agent holds and serves with, and that was just disabled.
 fn disabled() -> Observed {
     let serving = with_admin(in_lane(observed()), Admin::Enabled, "Serving");
-    composed(with_admin(reporting(composed(serving), firmware(Step::Idle, "2.0.0")), Admin::Disabled, "Serving"))
-}
-
-fn composed(mut observed: Observed) -> Observed {
-    observed.order = order::compose(&observed);
-    observed
+    with_admin(reporting(serving, firmware(Step::Idle, "2.0.0")), Admin::Disabled, "Serving")
 }
 
 fn told(observed: &Observed) -> Admin {
-    let plan = plan::plan(observed);
-    serde_json::from_value::<DeviceOrder>(plan.placement.want.unwrap().1.spec).unwrap().admin
+    let decision = decide(observed);
+    serde_json::from_value::<DeviceOrder>(decision.placement.want.unwrap().1.spec).unwrap().admin
 }
 
 fn names(observed: &Observed) -> (Vec<String>, Vec<String>) {
-    let errands = permit::errands(observed);
-    let ended = errands.release.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
-    (errands.make.into_iter().map(|claim| claim.name).collect(), ended)
+    let changes = decide(observed).claims;
+    let ended = changes.delete.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
+    (changes.create.into_iter().map(|claim| claim.name).collect(), ended)
 }
 
 #[test]
 fn disabled_device_of_an_open_lane_keeps_its_order_and_claims_the_lane() {
     let observed = disabled();
     assert_eq!(told(&observed), Admin::Enabled);
-    assert!(observed.confirmed(), "the agent is told nothing new");
+    assert!(observed.agent.has_confirmed(decide(&observed).placement.order()), "the agent is told nothing new");
     assert_eq!(names(&observed), (vec![NAME.to_owned()], vec![]));
     let status = status(&observed);
     is(&status, ConditionType::Ready, "False", Reason::AwaitingDrain);
@@ -60,8 +54,7 @@ fn disabled_device_of_an_open_lane_keeps_its_order_and_claims_the_lane() {
 #[test]
 fn disabling_that_would_break_a_floor_says_so() {
     let mut observed = disabled();
-    observed.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
-    let observed = composed(observed);
+    observed.own_claims = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
     assert_eq!(told(&observed), Admin::Enabled);
     let status = status(&observed);
     is(&status, ConditionType::Ready, "False", Reason::CapacityFloor);
@@ -71,13 +64,13 @@ fn disabling_that_would_break_a_floor_says_so() {
 #[test]
 fn device_is_switched_off_when_its_lane_is_empty_and_the_lane_is_given_back_after() {
     let mut observed = disabled();
-    observed.made = vec![drained(NAME)];
-    let observed = composed(observed);
+    observed.own_claims = vec![drained(NAME)];
+    let observed = late(observed);
     assert_eq!(told(&observed), Admin::Disabled);
     assert_eq!(names(&observed), (vec![], vec![]));
     is(&status(&observed), ConditionType::Available, "False", Reason::Disabled);
     // Its status says Disabled, and the agent has not confirmed it yet.
-    let unconfirmed = composed(with_admin(observed, Admin::Disabled, "Disabled"));
+    let unconfirmed = with_admin(observed, Admin::Disabled, "Disabled");
     assert_eq!(names(&unconfirmed), (vec![], vec![]));
     let confirmed = reporting(unconfirmed, firmware(Step::Idle, "2.0.0"));
     assert_eq!(names(&confirmed), (vec![], vec![NAME.to_owned()]));
@@ -86,19 +79,19 @@ fn device_is_switched_off_when_its_lane_is_empty_and_the_lane_is_given_back_afte
 
 #[test]
 fn device_that_is_off_is_never_switched_on_by_a_restart_or_a_silent_agent() {
-    let mut off = composed(with_admin(disabled(), Admin::Disabled, "Disabled"));
+    let mut off = with_admin(disabled(), Admin::Disabled, "Disabled");
     assert_eq!(told(&off), Admin::Disabled);
     assert!(names(&off).0.is_empty());
-    off.facts.as_mut().unwrap().presence = Presence::Silent;
-    (off.report, off.holding) = (None, Holding::Unknown);
-    assert_eq!(told(&composed(off)), Admin::Disabled);
+    off.agent.facts.as_mut().unwrap().presence = Presence::Silent;
+    (off.agent.report, off.agent.holding) = (None, Holding::Unknown);
+    assert_eq!(told(&off), Admin::Disabled);
 }
 
 #[test]
 fn revert_of_a_disabling_ends_its_claim() {
     let mut observed = with_admin(disabled(), Admin::Enabled, "Serving");
-    observed.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
-    assert_eq!(names(&composed(observed)), (vec![], vec![NAME.to_owned()]));
+    observed.own_claims = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "1 of 2 lanes.")];
+    assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]));
 }
 
 #[test]
@@ -115,10 +108,9 @@ fn device_that_no_lane_in_service_needs_is_switched_off_at_once() {
     lane.status.as_mut().unwrap().admission = LaneAdmission::Closed;
     closed.lanes = vec![Arc::new(lane)];
     let mut never_held = disabled();
-    (never_held.report, never_held.holding) = (None, Holding::NotHeld);
+    (never_held.agent.report, never_held.agent.holding) = (None, Holding::NotHeld);
     let new = with_admin(disabled(), Admin::Disabled, "Commissioning");
     for observed in [optional, alone, commissioned, closed, never_held, new] {
-        let observed = composed(observed);
         assert_eq!(told(&observed), Admin::Disabled);
         assert!(names(&observed).0.is_empty());
     }
@@ -130,14 +122,14 @@ fn lane_that_is_still_open_although_declared_closed_counts_as_open() {
     let mut lane = lane("Required").as_ref().clone();
     lane.spec.admission = Admission::Closed;
     observed.lanes = vec![Arc::new(lane)];
-    assert_eq!(told(&composed(observed)), Admin::Enabled);
+    assert_eq!(told(&observed), Admin::Enabled);
 }
 
 #[test]
 fn device_that_was_only_watched_stays_watched_until_its_lane_is_empty() {
-    let watched = composed(with_admin(in_lane(observed()), Admin::Quarantined, "Serving"));
+    let watched = with_admin(in_lane(observed()), Admin::Quarantined, "Serving");
     let watched = reporting(watched, firmware(Step::Idle, "2.0.0"));
-    let observed = composed(with_admin(watched, Admin::Disabled, "Serving"));
+    let observed = with_admin(watched, Admin::Disabled, "Serving");
     assert_eq!(told(&observed), Admin::Quarantined);
 }
 
@@ -147,16 +139,13 @@ fn device_that_is_deleted_before_its_lane_was_empty_is_switched_off_first() {
         let mut device = observed.device.as_ref().clone();
         device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
         observed.device = Arc::new(device);
-        composed(observed)
+        observed
     };
     let mut observed = deleted(disabled());
-    assert_eq!((told(&observed), plan::plan(&observed).placement.remove.len()), (Admin::Enabled, 0));
+    assert_eq!((told(&observed), decide(&observed).placement.remove.len()), (Admin::Enabled, 0));
     assert_eq!(names(&observed), (vec![NAME.to_owned()], vec![]));
-    observed.made = vec![drained(NAME)];
+    observed.own_claims = vec![drained(NAME)];
     let observed = deleted(observed);
-    assert_eq!(
-        (plan::plan(&observed).placement.want.is_none(), plan::plan(&observed).placement.remove.len()),
-        (true, 1)
-    );
+    assert_eq!((decide(&observed).placement.want.is_none(), decide(&observed).placement.remove.len()), (true, 1));
     assert_eq!(names(&observed), (vec![], vec![]), "the lane stays empty until its agent let go");
 }

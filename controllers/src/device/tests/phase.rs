@@ -7,16 +7,15 @@ fn in_phase(mut observed: Observed, life: LifecycleStage) -> Observed {
     device.spec.phase = Some("phase-2".into());
     observed.device = Arc::new(device);
     observed.life = life;
-    observed.order = order::compose(&observed);
     observed
 }
 
 #[test]
 fn device_in_commissioning_is_told_and_ready_whatever_is_missing() {
-    let observed = in_phase(observed(), LifecycleStage::Commissioning);
-    let plan = plan::plan(&observed);
-    assert!(plan.placement.want.is_some());
-    let status = plan.status.unwrap();
+    let observed = late(in_phase(observed(), LifecycleStage::Commissioning));
+    let (decision, result) = reconciled(&observed);
+    assert!(decision.placement.want.is_some());
+    let status = result.status.unwrap();
     is(&status, ConditionType::Ready, "True", Reason::Commissioning);
     is(&status, ConditionType::Available, "False", Reason::Commissioning);
     assert!(!status.conditions[0].message.is_empty(), "it says what is missing");
@@ -43,9 +42,13 @@ fn device_in_commissioning_tells_the_truth_about_what_is_proven() {
 #[test]
 fn device_of_an_unknown_phase_is_stalled_and_nothing_is_taken_or_told() {
     let observed = in_phase(reporting(observed(), firmware(Step::Idle, "2.0.0")), LifecycleStage::UnknownPhase);
-    let plan = plan::plan(&observed);
-    assert!(plan.placement.want.is_none() && plan.placement.remove.is_empty() && plan.placement.finalizers.is_none());
-    let status = plan.status.unwrap();
+    let (decision, result) = reconciled(&observed);
+    assert!(
+        decision.placement.want.is_none()
+            && decision.placement.remove.is_empty()
+            && decision.placement.finalizers.is_none()
+    );
+    let status = result.status.unwrap();
     is(&status, ConditionType::Stalled, "True", Reason::UnknownPhase);
     is(&status, ConditionType::Available, "True", Reason::Serving);
 }
@@ -53,8 +56,8 @@ fn device_of_an_unknown_phase_is_stalled_and_nothing_is_taken_or_told() {
 #[test]
 fn claim_of_a_device_whose_phase_went_missing_stands() {
     let mut observed = reporting(in_lane(observed()), firmware(Step::AwaitingDrain, "1.0.0"));
-    observed.made = vec![drained("device-cam-1-1")];
+    observed.own_claims = vec![drained("device-cam-1-1")];
     let observed = in_phase(observed, LifecycleStage::UnknownPhase);
-    let errands = crate::device::permit::errands(&observed);
-    assert!(errands.make.is_empty() && errands.release.is_empty());
+    let changes = decide(&observed).claims;
+    assert!(changes.create.is_empty() && changes.delete.is_empty());
 }

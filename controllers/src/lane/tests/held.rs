@@ -54,14 +54,14 @@ fn hold_ends_with_the_last_claim() {
 #[test]
 fn refusal_of_the_agent_is_the_reason() {
     let mut observed = reporting(held_by(observed(), &[claim()]), LaneAdmission::Open);
-    let mut said = observed.report.as_deref().unwrap().clone();
+    let mut said = observed.agent.report.as_deref().unwrap().clone();
     let Some(ReportBody::Lane(lane)) = &mut said.body else { panic!("{said:?}") };
     lane.refusal = Some(DrainRefusal {
         drains: vec!["device-cam-1-1".into()],
         reason: "DrainRefused".into(),
         message: "The occupancy cannot be read.".into(),
     });
-    observed.report = Some(Arc::new(said));
+    observed.agent.report = Some(Arc::new(said));
     let status = status(&observed);
     is(&status, ConditionType::Ready, "False", Reason::DrainRefused);
     is(&status, ConditionType::Available, "True", Reason::Open);
@@ -81,10 +81,9 @@ fn claim_on_a_lane_that_is_declared_closed_leaves_it_ready() {
 #[test]
 fn device_at_work_keeps_its_lane_closed_although_somebody_deleted_the_claim() {
     let mut observed = observed();
-    observed.in_work = true;
-    decide(&mut observed);
+    observed.under_change = true;
     assert_eq!(told(&observed).admission, Admission::Closed);
-    assert_eq!(errands(&observed), nothing(), "that is no closing");
+    assert_eq!(changes(&observed), nothing(), "that is no closing");
     let held = held_by(observed, &[claim()]);
     assert_eq!(told(&held).admission, Admission::Open, "the hold does it, and the agent opens by itself after it");
 }

@@ -14,7 +14,6 @@ fn interlock(open: bool) -> InterlockView {
 
 fn with(mut observed: Observed, open: bool) -> Observed {
     observed.interlocks = vec![interlock(open)];
-    decide(&mut observed);
     observed
 }
 
@@ -57,7 +56,7 @@ fn interlocks_travel_with_the_order_and_open_ones_are_named() {
 #[test]
 fn lane_closed_by_an_interlock_says_so_and_opens_by_itself() {
     let open = with(observed(), true);
-    assert_eq!(errands(&open), nothing());
+    assert_eq!(changes(&open), nothing());
     let closed = reporting(open, LaneAdmission::Closed);
     let said = status(&closed);
     is(&said, ConditionType::Ready, "False", Reason::InterlockOpen);
@@ -74,10 +73,10 @@ fn lane_closed_by_an_interlock_says_so_and_opens_by_itself() {
 #[test]
 fn agent_that_saw_the_interlock_first_is_believed() {
     let mut observed = reporting(with(observed(), false), LaneAdmission::Closed);
-    let mut said = observed.report.as_deref().unwrap().clone();
+    let mut said = observed.agent.report.as_deref().unwrap().clone();
     let Some(ReportBody::Lane(lane)) = &mut said.body else { panic!("{said:?}") };
     lane.closed_by_interlock = true;
-    observed.report = Some(Arc::new(said));
+    observed.agent.report = Some(Arc::new(said));
     is(&status(&observed), ConditionType::Available, "False", Reason::InterlockOpen);
 }
 

@@ -4,16 +4,15 @@ use super::*;
 
 fn in_phase(mut observed: Observed, life: LifecycleStage) -> Observed {
     observed.life = life;
-    decide(&mut observed);
     observed
 }
 
 #[test]
 fn lane_in_commissioning_is_told_closed_and_is_ready() {
     let mut new = declared(observed(), Admission::Open, "", "Unknown");
-    new.report = None;
+    new.agent.report = None;
     let observed = in_phase(new, LifecycleStage::Commissioning);
-    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Closed, nothing()));
+    assert_eq!((told(&observed).admission, changes(&observed)), (Admission::Closed, nothing()));
     let observed = reporting(observed, LaneAdmission::Closed);
     let status = status(&observed);
     is(&status, ConditionType::Ready, "True", Reason::Commissioning);
@@ -36,14 +35,14 @@ fn lane_in_commissioning_says_what_is_missing_and_disturbs_nobody() {
 #[test]
 fn phase_that_opens_just_opens_its_lanes() {
     let observed = reporting(declared(observed(), Admission::Open, "Commissioning", "Closed"), LaneAdmission::Closed);
-    assert_eq!((told(&observed).admission, errands(&observed)), (Admission::Open, nothing()));
+    assert_eq!((told(&observed).admission, changes(&observed)), (Admission::Open, nothing()));
 }
 
 #[test]
 fn phase_that_goes_back_closes_its_open_lanes_through_a_claim() {
     let observed = in_phase(declared(observed(), Admission::Open, "Open", "Open"), LifecycleStage::Commissioning);
     assert_eq!(
-        (told(&observed).admission, errands(&observed)),
+        (told(&observed).admission, changes(&observed)),
         (Admission::Open, (vec!["closing-l1".to_owned()], vec![]))
     );
     let said = status(&observed);
@@ -54,22 +53,21 @@ fn phase_that_goes_back_closes_its_open_lanes_through_a_claim() {
     lane.status = Some(said);
     let mut next = observed;
     next.lane = Arc::new(lane);
-    decide(&mut next);
     assert_eq!(told(&next).admission, Admission::Open);
 }
 
 #[test]
 fn lane_of_an_unknown_phase_keeps_its_order_and_is_stalled() {
     let mut observed = in_phase(observed(), LifecycleStage::UnknownPhase);
-    observed.made = vec![drain("closing-l1", "Lane/l1", accepted())];
-    let plan = plan::plan(&observed);
+    observed.own_claims = vec![drain("closing-l1", "Lane/l1", accepted())];
+    let (decision, result) = reconciled(&observed);
     assert!(
-        plan.placement.want.is_none()
-            && plan.placement.remove.is_empty()
-            && plan.release.is_empty()
-            && plan.make.is_none()
+        decision.placement.want.is_none()
+            && decision.placement.remove.is_empty()
+            && decision.claims.delete.is_empty()
+            && decision.claims.create.is_empty()
     );
-    let status = plan.status.unwrap();
+    let status = result.status.unwrap();
     is(&status, ConditionType::Stalled, "True", Reason::UnknownPhase);
     is(&status, ConditionType::Available, "True", Reason::Open);
 }

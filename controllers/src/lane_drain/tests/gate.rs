@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::condition::ConditionStatus;
@@ -12,12 +13,14 @@ use kalong_crds::units::Digest;
 use kalong_crds::wire::reported::LaneReport;
 use kube::ResourceExt;
 
-use super::super::hold::{after, compose as compose_hold, emptying, is_accepted};
-use super::super::observe::{LaneObservation, Site, compose};
-use super::super::plan::Plan;
-use super::super::report;
+use super::super::decide::{Decision, decide};
+use super::super::lane::LaneObservation;
+use super::super::observe::gather;
+use super::super::sources::Sources;
+use super::super::{act, status};
 use super::test_lane::{Health, Order, TestLane};
 use crate::capacity::Floor;
+use crate::claim::{after, hold_until, is_accepted};
 use crate::kit::drains::Drains;
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
@@ -40,7 +43,9 @@ pub(super) struct Gate {
     pub(super) behind: BTreeSet<String>,
     writes: BTreeMap<String, Write>,
     /// What people would be told after the last pass, once its status is stored.
-    pub(super) events: Option<EventToEmit>,
+    pub(super) events: Vec<EventToEmit>,
+    /// When the last pass wants to look again.
+    pub(super) again: Option<Duration>,
     pub(super) memory: Drains,
     versions: i64,
 }
@@ -71,7 +76,8 @@ impl Gate {
             drains: BTreeMap::new(),
             behind: BTreeSet::new(),
             writes: BTreeMap::new(),
-            events: None,
+            events: Vec::new(),
+            again: None,
             memory: Drains::default(),
             versions: 0,
         };
@@ -130,19 +136,19 @@ impl Gate {
             report: lane.heard.as_ref().map(|(_, report, _)| report.clone()),
             told_closed: lane.told_closed,
             confirmed: self.memory.is_confirmed(&lane.uid(), hash),
-            settled: self.memory.is_free(&lane.uid(), hash, self.now),
+            orders_confirmed: self.memory.is_free(&lane.uid(), hash, self.now),
             hold_progress: self.memory.hold_progress(&lane.uid(), drain, hash),
         }
     }
 
     /// One pass of the controller over this claim. Its status is on the way then, unless it is what is stored.
-    pub(super) fn pass(&mut self, name: &str) -> Option<Plan> {
+    pub(super) fn pass(&mut self, name: &str) -> Option<Decision> {
         if self.writes.contains_key(name) {
             return None;
         }
         let drain = self.drains.get(name)?.clone();
         let mut ledger = self.memory.ledger();
-        let site = Site {
+        let sources = Sources {
             now: self.now,
             drains: self.drains.values().cloned().collect(),
             target: |target: &DrainTarget| self.under(target),
@@ -150,16 +156,17 @@ impl Gate {
             lane: |lane: &str| self.lanes.iter().find(|l| l.name() == lane).map(|l| self.observed(l, name)),
             floors: || self.floors.clone(),
         };
-        let observed = compose(drain.clone(), &ledger, &site);
-        let plan = super::super::settle(&observed, &mut ledger);
-        let status = report::status(&observed, &plan);
+        let observed = gather(drain.clone(), &ledger, &sources);
+        let decision = decide(&observed);
+        act(&mut ledger, &observed, &decision);
+        let result = status(&observed, &decision);
         drop(ledger);
-        self.events = plan.events(&observed);
-        if let Some(status) = status.filter(|status| drain.status.as_ref() != Some(status)) {
+        (self.events, self.again) = (result.events, result.again);
+        if let Some(status) = result.status.filter(|status| drain.status.as_ref() != Some(status)) {
             let version = drain.metadata.resource_version.clone().unwrap_or_default().parse().unwrap();
             self.writes.insert(name.to_owned(), Write { version, status });
         }
-        Some(plan)
+        Some(decision)
     }
 
     /// The API server refuses what is on the way: somebody else wrote first.
@@ -215,14 +222,13 @@ impl Gate {
             Admission::Closed => Admission::Closed,
         };
         let claims = declared == Admission::Closed && told == Admission::Open;
-        let hold = compose_hold(&lane.object, &holds, |drain, at| {
-            let empty_by = after(at, emptying(drain, &lane.object));
+        let hold = hold_until(&lane.object, &holds, |drain, empty_by| {
             let end = drain.spec.deadline.as_ref().and_then(|end| end.parse().ok());
-            (empty_by, end.unwrap_or_else(|| after(empty_by, SignedDuration::from_hours(1))))
+            end.unwrap_or_else(|| after(empty_by, SignedDuration::from_hours(1)))
         });
         let order = Order::new(told, hold);
         let drains = order.hold.as_ref().map(|hold| hold.drains.clone()).unwrap_or_default();
-        self.memory.told(&uid, &order.hash, &drains, hash.as_ref(), now);
+        self.memory.order_sent(&uid, &order.hash, &drains, hash.as_ref(), now);
         let lane = &mut self.lanes[index];
         lane.told_closed = told == Admission::Closed;
         lane.available = match admission {

@@ -12,10 +12,10 @@ use kalong_crds::lane_drain::{DrainClass, LaneDrainSpec, TargetKind};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::super::hold::{State, after, state};
 use super::gate::{Gate, spec, target};
 use super::test_lane::{EMPTYING, Health, TestLane, group, lane};
 use crate::capacity::{Floor, Group};
+use crate::claim::{ClaimProgress, after};
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 
@@ -161,11 +161,11 @@ impl History {
 
     fn decide(&mut self, name: &str) -> Kept {
         let before = self.gate.accepted();
-        let Some(plan) = self.gate.pass(name) else { return Ok(()) };
+        let Some(decision) = self.gate.pass(name) else { return Ok(()) };
         let drain = self.gate.drain(name).clone();
         let new: BTreeSet<String> = {
             let old = before.iter().find(|(n, _, _)| n == name).map(|(_, _, lanes)| lanes.clone()).unwrap_or_default();
-            let now = plan.acceptance.map(|acceptance| acceptance.lanes).unwrap_or_default();
+            let now = decision.acceptance.map(|acceptance| acceptance.lanes).unwrap_or_default();
             now.difference(&old).cloned().collect()
         };
         if drain.spec.class == DrainClass::Emergency {
@@ -306,7 +306,7 @@ impl History {
         let lane = &self.gate.lanes[index];
         let device = format!("{}.{}", lane.name(), how % 2);
         let ours = |drain: &&std::sync::Arc<kalong_crds::LaneDrain>| {
-            state(drain) == State::Drained
+            ClaimProgress::of(drain) == ClaimProgress::Drained
                 && drain.spec.target == target(TargetKind::Lane, &lane.name())
                 && drain.spec.class == DrainClass::Change
                 && drain.spec.deadline.is_none()
@@ -323,7 +323,7 @@ impl History {
                 lane.barrier,
                 lane.inside
             );
-            self.gate.lanes[index].in_work.insert(device.clone());
+            self.gate.lanes[index].under_change.insert(device.clone());
             self.touching.insert(device, claim);
         }
         Ok(())
@@ -334,7 +334,7 @@ impl History {
         let Some(device) = devices.get(usize::from(which) % devices.len().max(1)) else { return };
         if let Some(claim) = self.touching.remove(device) {
             for lane in &mut self.gate.lanes {
-                lane.in_work.remove(device);
+                lane.under_change.remove(device);
             }
             self.gate.end(&claim);
         }
@@ -394,8 +394,8 @@ impl History {
 
     /// While a device is in work its lane is shut and nobody is inside, and it is the only one.
     fn work_is_safe(&self) -> Kept {
-        for lane in self.gate.lanes.iter().filter(|lane| !lane.in_work.is_empty()) {
-            prop_assert_eq!(lane.in_work.len(), 1, "two devices of {} are in work", lane.name());
+        for lane in self.gate.lanes.iter().filter(|lane| !lane.under_change.is_empty()) {
+            prop_assert_eq!(lane.under_change.len(), 1, "two devices of {} are in work", lane.name());
             let shut = lane.barrier == LaneAdmission::Closed && lane.inside == 0;
             prop_assert!(shut, "{} is {:?} in work", lane.name(), lane.barrier);
         }
@@ -423,7 +423,8 @@ impl History {
             let idle: Vec<_> = self.touching.keys().cloned().collect();
             (0..idle.len()).for_each(|_| self.finish(0));
             let done = |drain: &&std::sync::Arc<kalong_crds::LaneDrain>| {
-                !drain.spec.reason.is_empty() && matches!(state(drain), State::Drained | State::Ended)
+                !drain.spec.reason.is_empty()
+                    && matches!(ClaimProgress::of(drain), ClaimProgress::Drained | ClaimProgress::Ended)
             };
             let done: Vec<_> =
                 self.gate.drains.values().filter(done).map(|d| kube::ResourceExt::name_any(d.as_ref())).collect();

@@ -11,8 +11,8 @@ use kalong_crds::lane_drain::{DrainClass, LaneDrainSpec, LaneDrainStatus, Target
 
 use self::gate::{Gate, spec, target};
 use self::test_lane::{EMPTYING, Health, group, lane};
-use super::hold::{State, state};
 use crate::capacity::Floor;
+use crate::claim::ClaimProgress;
 use crate::kit::life::LifecycleStage;
 
 fn floor(min_lanes: i64) -> Floor {
@@ -52,7 +52,7 @@ fn claim_is_accepted_emptied_and_given_back() {
     let mut gate = gate();
     gate.claim("d", on("a"));
     gate.pass("d").unwrap();
-    assert_eq!(gate.events.as_ref().map(|events| events.reason), Some(Reason::DrainAccepted));
+    assert_eq!(gate.events.first().map(|event| event.reason), Some(Reason::DrainAccepted));
     assert!(gate.holds_nothing("a"), "nothing acts before the acceptance is stored");
     gate.store("d");
     is(&gate, "d", ConditionType::Accepted, "True", Reason::DrainAccepted);
@@ -60,15 +60,15 @@ fn claim_is_accepted_emptied_and_given_back() {
     is(&gate, "d", ConditionType::Reconciling, "True", Reason::Draining);
     assert_eq!((status(&gate, "d").remaining, status(&gate, "d").blocked_by[0].code), (1, BlockCode::LaneNotEmpty));
     assert_eq!(status(&gate, "d").empty_by.as_deref(), Some("2026-11-22T07:05:00Z"));
-    assert!(matches!(state(gate.drain("d")), State::Empties(_)));
+    assert!(matches!(ClaimProgress::of(gate.drain("d")), ClaimProgress::Empties(_)));
     gate.settle();
     is(&gate, "d", ConditionType::Drained, "True", Reason::Drained);
     is(&gate, "d", ConditionType::Ready, "True", Reason::DrainHolds);
     is(&gate, "d", ConditionType::Released, "False", Reason::DrainHolds);
     assert_eq!((status(&gate, "d").remaining, &status(&gate, "d").empty_by), (0, &None));
     assert_eq!(
-        (status(&gate, "d").responders[0].state, state(gate.drain("d"))),
-        (LaneAdmission::Drained, State::Drained)
+        (status(&gate, "d").responders[0].state, ClaimProgress::of(gate.drain("d"))),
+        (LaneAdmission::Drained, ClaimProgress::Drained)
     );
     gate.end("d");
     gate.settle();
@@ -105,7 +105,7 @@ fn second_claim_waits_for_the_floor_and_says_on_whom() {
         "{}",
         block.message
     );
-    assert!(matches!(state(gate.drain("e")), State::Waits(_)));
+    assert!(matches!(ClaimProgress::of(gate.drain("e")), ClaimProgress::Waits(_)));
     gate.end("d");
     gate.settle();
     is(&gate, "e", ConditionType::Drained, "True", Reason::Drained);
@@ -174,15 +174,15 @@ fn whole_crossing_waits_for_its_floors_and_an_emergency_does_not() {
     assert_eq!(status(&gate, "works").blocked_by[0].subject, "Crossing/x");
     gate.claim("flood", emergency(TargetKind::Crossing, "x", "2026-11-22T08:00:00Z"));
     gate.pass("flood").unwrap();
-    let events = gate.events.take().unwrap();
-    assert!(events.reason == Reason::EmergencyAccepted && events.note.contains("0 of 2 lanes"), "{events:?}");
+    let event = gate.events.pop().unwrap();
+    assert!(event.reason == Reason::EmergencyAccepted && event.note.contains("0 of 2 lanes"), "{event:?}");
     // Somebody else wrote first: what was decided is said again, with the floors that break.
     gate.lose("flood");
     gate.pass("flood").unwrap();
-    assert_eq!(gate.events, Some(events));
+    assert_eq!(gate.events, [event]);
     gate.settle();
     gate.pass("flood");
-    assert_eq!(gate.events, None, "what is stored is told once");
+    assert_eq!(gate.events, [], "what is stored is told once");
     is(&gate, "flood", ConditionType::Accepted, "True", Reason::EmergencyAccepted);
     is(&gate, "flood", ConditionType::Drained, "True", Reason::Drained);
     assert_eq!(status(&gate, "flood").responders.len(), 3);
@@ -204,13 +204,17 @@ fn claim_ends_by_itself_at_its_deadline() {
     let mut gate = gate();
     gate.claim("fire", emergency(TargetKind::Lane, "a", "2026-11-22T08:00:00Z"));
     gate.settle();
-    let again = gate.pass("fire").unwrap().again.unwrap();
+    gate.pass("fire");
+    let again = gate.again.unwrap();
     assert_eq!(again.as_secs(), 3600, "it looks again at the deadline");
     gate.wait(3600);
     gate.settle();
     is(&gate, "fire", ConditionType::Released, "True", Reason::DrainLapsed);
     is(&gate, "fire", ConditionType::Ready, "True", Reason::DrainLapsed);
-    assert_eq!((&status(&gate, "fire").accepted_at, state(gate.drain("fire"))), (&None, State::Ended));
+    assert_eq!(
+        (&status(&gate, "fire").accepted_at, ClaimProgress::of(gate.drain("fire"))),
+        (&None, ClaimProgress::Ended)
+    );
     assert_eq!(gate.lane("a").barrier, LaneAdmission::Open);
     gate.pass("fire");
     assert!(!gate.store("fire"));
@@ -285,9 +289,9 @@ fn agent_that_gives_up_is_asked_anew_later_and_others_go_first() {
     gate.visit(0);
     assert_eq!(gate.lane("a").barrier, LaneAdmission::Open, "it reopens with nobody asked");
     gate.hear(0);
-    let plan = gate.pass("d").unwrap();
-    assert_eq!(gate.events.as_ref().map(|events| events.reason), Some(Reason::DrainTimedOut));
-    assert_eq!(plan.again.unwrap().as_secs(), 600);
+    gate.pass("d");
+    assert_eq!(gate.events.first().map(|event| event.reason), Some(Reason::DrainTimedOut));
+    assert_eq!(gate.again.unwrap().as_secs(), 600);
     gate.store("d");
     is(&gate, "d", ConditionType::Accepted, "False", Reason::DrainTimedOut);
     let block = status(&gate, "d").blocked_by[0].clone();

@@ -52,7 +52,7 @@ pub(super) struct TestLane {
     pub(super) barrier: LaneAdmission,
     pub(super) inside: u8,
     /// Devices that are being written now.
-    pub(super) in_work: BTreeSet<String>,
+    pub(super) under_change: BTreeSet<String>,
     pub(super) online: bool,
     pub(super) order: Order,
     pub(super) visits: u8,
@@ -77,7 +77,7 @@ impl TestLane {
     /// The hold that the agent keeps: one that it gave up, or whose end has passed, binds it no more.
     fn hold(&self, now: Timestamp) -> Option<&LaneHold> {
         let hold = self.order.hold.as_ref().filter(|hold| Some(*hold) != self.gave_up.as_ref())?;
-        let over = hold.until.parse::<Timestamp>().unwrap() <= now && self.in_work.is_empty();
+        let over = hold.until.parse::<Timestamp>().unwrap() <= now && self.under_change.is_empty();
         (!over).then_some(hold)
     }
 
@@ -89,10 +89,10 @@ impl TestLane {
         }
         let empty = self.barrier == LaneAdmission::Closed && self.inside == 0;
         let late = self.hold(now).filter(|hold| !empty && hold.empty_by.parse::<Timestamp>().unwrap() <= now).cloned();
-        if late.is_some() && self.in_work.is_empty() {
+        if late.is_some() && self.under_change.is_empty() {
             self.gave_up = late;
         }
-        let held = self.hold(now).is_some() || !self.in_work.is_empty();
+        let held = self.hold(now).is_some() || !self.under_change.is_empty();
         if held || self.interlock || self.order.admission == Admission::Closed {
             self.barrier = if self.inside > 0 { LaneAdmission::Draining } else { LaneAdmission::Closed };
         } else {
@@ -150,7 +150,7 @@ pub(super) fn lane(name: &str, service: Service, declared: Admission, life: Life
         interlock: false,
         barrier,
         inside: 0,
-        in_work: BTreeSet::new(),
+        under_change: BTreeSet::new(),
         online: true,
         order: Order::new(admission, None),
         visits: 0,

@@ -1,30 +1,23 @@
-//! Leave to touch a device, and the claim on its lane.
+//! The permit to touch a device, and the claim on its lane.
+
+use kalong_crds::wire::order::Permit;
 
 use super::*;
-use crate::device::permit::{self, Ask};
 
 const NAME: &str = "device-cam-1-1";
+
+fn permit(attempt: i64) -> Permit {
+    Permit { attempt, until: end().to_string() }
+}
 
 fn asking() -> Observed {
     reporting(in_lane(observed()), firmware(Step::AwaitingDrain, "1.0.0"))
 }
 
-/// The permit as the controller would grant it.
-fn judged(mut observed: Observed) -> Observed {
-    observed.permit = match permit::ask(&observed) {
-        Ask::Nothing => Leave::NotAsked,
-        Ask::Waits(block) => Leave::Waits(block),
-        Ask::Leave { attempt, until, .. } => {
-            Leave::Given(kalong_crds::wire::order::Permit { attempt, until: until.to_string() })
-        }
-    };
-    observed
-}
-
 fn names(observed: &Observed) -> (Vec<String>, Vec<String>) {
-    let errands = permit::errands(observed);
-    let ended = errands.release.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
-    (errands.make.into_iter().map(|claim| claim.name).collect(), ended)
+    let changes = decide(observed).claims;
+    let ended = changes.delete.iter().filter_map(|drain| drain.metadata.name.clone()).collect();
+    (changes.create.into_iter().map(|claim| claim.name).collect(), ended)
 }
 
 fn nothing() -> (Vec<String>, Vec<String>) {
@@ -35,17 +28,17 @@ fn nothing() -> (Vec<String>, Vec<String>) {
 fn attempt_that_asks_claims_the_lane_once() {
     let mut observed = asking();
     assert_eq!(names(&observed), (vec![NAME.to_owned()], vec![]));
-    assert!(matches!(permit::ask(&observed), Ask::Waits(_)), "no claim, no leave");
-    observed.made = vec![waiting(NAME, "LaneDrain", "LaneDrain/other", "Wait.")];
+    assert!(matches!(permit_state(&observed), PermitState::Waits(_)), "no claim, no permit");
+    observed.own_claims = vec![waiting(NAME, "LaneDrain", "LaneDrain/other", "Wait.")];
     assert_eq!(names(&observed), nothing());
 }
 
 #[test]
 fn device_says_capacity_floor_and_on_whom_it_waits() {
     let mut observed = asking();
-    observed.made =
+    observed.own_claims =
         vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "Smart Inbound would have 1 of 2 lanes.")];
-    let status = status(&judged(observed));
+    let status = status(&confirming(observed));
     is(&status, ConditionType::FirmwareUpToDate, "False", Reason::CapacityFloor);
     is(&status, ConditionType::Ready, "False", Reason::CapacityFloor);
     is(&status, ConditionType::Reconciling, "True", Reason::CapacityFloor);
@@ -60,8 +53,8 @@ fn device_says_capacity_floor_and_on_whom_it_waits() {
 #[test]
 fn device_says_which_lane_is_drained_before_its_own() {
     let mut observed = asking();
-    observed.made = vec![waiting(NAME, "DrainInProgress", "Lane/l2", "Lane l2 is drained for a change.")];
-    let status = status(&judged(observed));
+    observed.own_claims = vec![waiting(NAME, "DrainInProgress", "Lane/l2", "Lane l2 is drained for a change.")];
+    let status = status(&confirming(observed));
     is(&status, ConditionType::Ready, "False", Reason::DrainInProgress);
     assert_eq!(status.blocked_by[0].subject, "Lane/l2");
 }
@@ -69,8 +62,8 @@ fn device_says_which_lane_is_drained_before_its_own() {
 #[test]
 fn claim_that_waits_for_its_next_try_is_what_the_device_waits_for() {
     let mut observed = asking();
-    observed.made = vec![waiting(NAME, "Retry", "Lane/l1", "Lane l1 did not become empty.")];
-    let status = status(&judged(observed));
+    observed.own_claims = vec![waiting(NAME, "Retry", "Lane/l1", "Lane l1 did not become empty.")];
+    let status = status(&confirming(observed));
     is(&status, ConditionType::Ready, "False", Reason::AwaitingDrain);
     assert_eq!(
         (status.blocked_by[0].code, status.blocked_by[0].subject.as_str()),
@@ -79,56 +72,59 @@ fn claim_that_waits_for_its_next_try_is_what_the_device_waits_for() {
 }
 
 #[test]
-fn leave_is_given_when_the_own_claim_is_drained_and_ends_with_it() {
+fn permit_is_granted_when_the_own_claim_is_drained_and_ends_with_it() {
     let mut observed = asking();
-    observed.made = vec![drained(NAME)];
-    let leave = Ask::Leave { attempt: 1, lane: Some("mong-cai/l1".into()), until: end() };
-    assert_eq!(permit::ask(&observed), leave);
+    observed.own_claims = vec![drained(NAME)];
+    let granted = PermitState::Granted { permit: permit(1), lane: Some("mong-cai/l1".into()) };
+    assert_eq!(permit_state(&observed), granted);
     assert_eq!(names(&observed), nothing());
-    observed.made = vec![drained("device-cam-1-2")];
-    assert!(matches!(permit::ask(&observed), Ask::Waits(_)), "the claim of another attempt is none of its own");
+    observed.own_claims = vec![drained("device-cam-1-2")];
+    assert!(
+        matches!(permit_state(&observed), PermitState::Waits(_)),
+        "the claim of another attempt is none of its own"
+    );
 }
 
 #[test]
-fn accepted_claim_is_no_leave_before_the_lane_is_empty() {
+fn accepted_claim_is_no_permit_before_the_lane_is_empty() {
     let mut observed = asking();
     let status = json!({"observedGeneration": 1, "acceptedAt": "2026-11-22T06:59:00Z"});
-    observed.made = vec![made(NAME, status, Some(end()))];
-    let Ask::Waits(block) = permit::ask(&observed) else { panic!("leave") };
+    observed.own_claims = vec![made(NAME, status, Some(end()))];
+    let PermitState::Waits(block) = permit_state(&observed) else { panic!("a permit") };
     assert_eq!(block.code, BlockCode::LaneNotEmpty);
 }
 
 #[test]
-fn claim_on_its_way_out_is_no_leave() {
+fn claim_on_its_way_out_is_no_permit() {
     let mut observed = asking();
     let mut old = drained(NAME);
     let mut drain = old.drain.as_ref().clone();
     drain.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     old.drain = Arc::new(drain);
-    observed.made = vec![old];
-    assert!(matches!(permit::ask(&observed), Ask::Waits(_)));
+    observed.own_claims = vec![old];
+    assert!(matches!(permit_state(&observed), PermitState::Waits(_)));
 }
 
 #[test]
 fn second_device_of_a_held_lane_waits_for_the_first() {
     let mut observed = asking();
-    observed.made = vec![drained(NAME)];
-    observed.busy = Some("plc-1".into());
-    let Ask::Waits(block) = permit::ask(&observed) else { panic!("leave") };
+    observed.own_claims = vec![drained(NAME)];
+    observed.blocking_device = Some("plc-1".into());
+    let PermitState::Waits(block) = permit_state(&observed) else { panic!("a permit") };
     assert_eq!(block.subject, "Device/plc-1");
 }
 
 #[test]
-fn device_that_needs_no_empty_lane_gets_leave_without_a_claim() {
+fn device_that_needs_no_empty_lane_gets_a_permit_without_a_claim() {
     let mut observed = asking();
     let mut model = model().as_ref().clone();
     model.spec.update.lane_drain = kalong_crds::device_model::LaneDrainNeed::NotNeeded;
     observed.model = Some(Arc::new(model));
     assert_eq!(names(&observed), nothing());
-    assert!(matches!(permit::ask(&observed), Ask::Leave { lane: None, .. }));
+    assert!(matches!(permit_state(&observed), PermitState::Granted { lane: None, .. }));
     let alone = reporting(super::observed(), firmware(Step::AwaitingDrain, "1.0.0"));
     assert_eq!(names(&alone), nothing());
-    assert!(matches!(permit::ask(&alone), Ask::Leave { lane: None, .. }), "it stands in no lane");
+    assert!(matches!(permit_state(&alone), PermitState::Granted { lane: None, .. }), "it stands in no lane");
 }
 
 #[test]
@@ -136,13 +132,16 @@ fn claim_stays_while_the_device_is_at_work_and_is_made_again_if_somebody_deletes
     for step in [Step::Draining, Step::Drained, Step::Transferring, Step::Probation, Step::RollingBack] {
         let mut observed = reporting(in_lane(observed()), firmware(step, "1.0.0"));
         assert_eq!(names(&observed).0, vec![NAME.to_owned()], "{step:?}");
-        observed.made = vec![drained(NAME)];
+        observed.own_claims = vec![drained(NAME)];
         assert_eq!(names(&observed), nothing(), "{step:?}");
-        assert!(matches!(permit::ask(&observed), Ask::Leave { .. }), "{step:?}: leave once given stays");
+        assert!(
+            matches!(permit_state(&observed), PermitState::Granted { .. }),
+            "{step:?}: a permit once granted stays"
+        );
     }
     let mut observed = reporting(in_lane(observed()), firmware(Step::Undraining, "2.0.0"));
     assert_eq!(names(&observed), nothing(), "a lane that is being given back is not claimed again");
-    observed.made = vec![drained(NAME)];
+    observed.own_claims = vec![drained(NAME)];
     assert_eq!(names(&observed), nothing());
 }
 
@@ -152,23 +151,23 @@ fn claim_ends_with_the_attempt() {
         [Step::Idle, Step::Failed, Step::Cancelled, Step::Quarantined, Step::AwaitingRecertification, Step::Staged]
     {
         let mut observed = reporting(in_lane(observed()), firmware(step, "2.0.0"));
-        observed.made = vec![drained(NAME)];
+        observed.own_claims = vec![drained(NAME)];
         assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]), "{step:?}");
-        assert_eq!(permit::ask(&observed), Ask::Nothing, "{step:?}");
+        assert_eq!(permit_state(&observed), PermitState::NotAsked, "{step:?}");
     }
 }
 
 #[test]
 fn claim_of_an_earlier_attempt_ends_when_the_next_one_asks() {
     let mut observed = asking();
-    observed.made = vec![drained("device-cam-1-0")];
+    observed.own_claims = vec![drained("device-cam-1-0")];
     assert_eq!(names(&observed), (vec![NAME.to_owned()], vec!["device-cam-1-0".to_owned()]));
 }
 
 #[test]
 fn change_that_is_not_wanted_any_more_gives_its_turn_away() {
     let mut observed = asking();
-    observed.made = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "Wait.")];
+    observed.own_claims = vec![waiting(NAME, "CapacityFloor", "Crossing/bac-luan-2", "Wait.")];
     let mut device = observed.device.as_ref().clone();
     device.spec.firmware = None;
     observed.device = Arc::new(device);
@@ -178,10 +177,10 @@ fn change_that_is_not_wanted_any_more_gives_its_turn_away() {
 #[test]
 fn fresh_leader_ends_and_makes_no_claim_before_it_heard_the_agent() {
     let mut observed = in_lane(observed());
-    observed.made = vec![drained(NAME)];
-    observed.facts.as_mut().unwrap().presence = Presence::Unheard { until: now() + SignedDuration::from_secs(9) };
+    observed.own_claims = vec![drained(NAME)];
+    observed.agent.facts.as_mut().unwrap().presence = Presence::Unheard { until: now() + SignedDuration::from_secs(9) };
     assert_eq!(names(&observed), nothing());
-    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    observed.agent.facts.as_mut().unwrap().presence = Presence::Silent;
     assert_eq!(names(&observed), nothing(), "a silent agent may be at work");
     observed.now = end();
     assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]), "but not for ever");
@@ -190,8 +189,8 @@ fn fresh_leader_ends_and_makes_no_claim_before_it_heard_the_agent() {
 #[test]
 fn silent_device_at_work_keeps_its_lane_however_long_it_takes() {
     let mut observed = reporting(in_lane(observed()), firmware(Step::Installing, "1.0.0"));
-    observed.made = vec![drained(NAME)];
-    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    observed.own_claims = vec![drained(NAME)];
+    observed.agent.facts.as_mut().unwrap().presence = Presence::Silent;
     observed.now = end() + SignedDuration::from_secs(1);
     assert_eq!(names(&observed), nothing());
 }
@@ -199,11 +198,11 @@ fn silent_device_at_work_keeps_its_lane_however_long_it_takes() {
 #[test]
 fn claim_whose_time_is_over_before_anything_began_is_given_back_and_asked_for_anew() {
     let mut observed = asking();
-    observed.made = vec![drained(NAME)];
+    observed.own_claims = vec![drained(NAME)];
     observed.now = end();
-    assert!(matches!(permit::ask(&observed), Ask::Waits(_)));
+    assert!(matches!(permit_state(&observed), PermitState::Waits(_)));
     assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]));
-    observed.made = vec![];
+    observed.own_claims = vec![];
     assert_eq!(names(&observed), (vec![NAME.to_owned()], vec![]));
 }
 
@@ -212,30 +211,30 @@ fn claim_on_the_lane_of_before_is_ended_first() {
     let mut observed = asking();
     let mut drain = drained(NAME).drain.as_ref().clone();
     drain.spec.target.name = "l9".into();
-    observed.made = vec![Made { drain: Arc::new(drain), until: Some(end()) }];
+    observed.own_claims = vec![ExistingClaim { drain: Arc::new(drain), until: Some(end()) }];
     assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]), "its name is free when it is gone");
 }
 
 #[test]
 fn device_of_an_abandoned_box_claims_nothing_any_more() {
     let mut observed = reporting(in_lane(observed()), firmware(Step::Installing, "1.0.0"));
-    observed.made = vec![drained(NAME)];
-    let mut agent = observed.agent.as_deref().unwrap().clone();
+    observed.own_claims = vec![drained(NAME)];
+    let mut agent = observed.agent.object.as_deref().unwrap().clone();
     agent.metadata.annotations = Some([(kalong_crds::ABANDON.to_owned(), "a, 2026-11-22, burnt".to_owned())].into());
-    observed.agent = Some(Arc::new(agent));
-    observed.facts.as_mut().unwrap().presence = Presence::Silent;
+    observed.agent.object = Some(Arc::new(agent));
+    observed.agent.facts.as_mut().unwrap().presence = Presence::Silent;
     assert_eq!(names(&observed), (vec![], vec![NAME.to_owned()]));
 }
 
 #[test]
 fn deleted_device_gives_its_lane_back_when_its_agent_let_go() {
     let mut observed = reporting(in_lane(observed()), firmware(Step::Installing, "1.0.0"));
-    observed.made = vec![drained(NAME)];
+    observed.own_claims = vec![drained(NAME)];
     let mut device = observed.device.as_ref().clone();
     device.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     observed.device = Arc::new(device);
-    assert!(plan::plan(&observed).errands.release.is_empty(), "it is being written");
-    observed.holding = Holding::NotHeld;
-    let plan = plan::plan(&observed);
-    assert_eq!((plan.placement.finalizers, plan.errands.release.len()), (Some(vec![]), 1));
+    assert!(decide(&observed).claims.delete.is_empty(), "it is being written");
+    observed.agent.holding = Holding::NotHeld;
+    let decision = decide(&observed);
+    assert_eq!((decision.placement.finalizers, decision.claims.delete.len()), (Some(vec![]), 1));
 }
