@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::wire::order::LaneHold;
 use kalong_crds::{Lane, LaneDrain, Purpose};
+use kalong_rules::capacity::holds;
 use kube::ResourceExt;
 
-use super::progress::is_accepted;
 use crate::kit::caches::{self, Caches};
 use crate::kit::context::Context;
 
@@ -19,20 +19,9 @@ const ENDLESS: SignedDuration = SignedDuration::from_secs(365 * 24 * 3600);
 /// The claims that hold this lane or empty it, sorted by name: accepted for it, not ended, not being deleted. As the cache shows them,
 /// because nothing may act on an acceptance before it is stored.
 pub(crate) fn on_lane(ctx: &Context, namespace: &str, lane: &str) -> Vec<Arc<LaneDrain>> {
-    let mut drains = caches::select(&ctx.caches.drains, namespace, |drain| {
-        is_accepted(drain) && is_responder(drain, lane) && covers(&ctx.caches, namespace, drain, lane)
-    });
-    drains.sort_by_key(|drain| drain.name_any());
-    drains
-}
-
-fn covers(caches: &Caches, namespace: &str, drain: &LaneDrain, lane: &str) -> bool {
-    caches.lanes_under(namespace, &drain.spec.target).iter().any(|under| under.name_any() == lane)
-}
-
-fn is_responder(drain: &LaneDrain, lane: &str) -> bool {
-    let responders = drain.status.iter().flat_map(|status| &status.responders);
-    responders.into_iter().any(|responder| responder.name.as_str() == lane)
+    let site = ctx.site(namespace);
+    let claims = site.lanes.get(lane).map(|lane| site.claims_on(lane)).unwrap_or_default();
+    claims.into_iter().filter(|claim| holds(claim, lane)).cloned().collect()
 }
 
 /// The part of the claims in the order of this lane; none without a claim.

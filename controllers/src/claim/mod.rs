@@ -13,4 +13,4 @@ pub(crate) use changes::{ClaimChanges, Ensure, WantedClaim};
 pub(crate) use hold::hold_until;
 pub(crate) use hold::{after, hold, on_lane};
 pub(crate) use own::{OwnClaim, own_claims, requester};
-pub(crate) use progress::{ClaimProgress, is_accepted, reason_of_wait};
+pub(crate) use progress::{ClaimProgress, reason_of_wait};

@@ -9,10 +9,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kalong_crds::lane_drain::{DrainClass, DrainTarget, LaneDrainSpec, TargetKind};
 use kalong_crds::units::Digest;
 use kalong_crds::{Device, Lane, LaneDrain, MADE_BY_LABEL, OPERATOR, PURPOSE_LABEL, Purpose, field_manager};
+use kalong_rules::Relation;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 
-use crate::kit::caches::{Caches, select};
+use crate::kit::caches::Caches;
 use crate::kit::context::Context;
 use crate::kit::{Error, within};
 
@@ -168,11 +169,9 @@ fn shortened(name: String) -> String {
 
 /// The claims that the operator made for this requester and that are not being deleted, sorted by name.
 pub(crate) fn own_claims(caches: &Caches, namespace: &str, requester: &str) -> Vec<Arc<LaneDrain>> {
-    let mut found = select(&caches.drains, namespace, |drain| {
-        drain.spec.requester == requester && drain.metadata.deletion_timestamp.is_none() && drain.is_made_by_operator()
-    });
-    found.sort_by_key(|drain| drain.name_any());
-    found
+    let site = caches.site(namespace);
+    let claims = site.drains.by(Relation::Requester, requester);
+    claims.filter(|drain| drain.metadata.deletion_timestamp.is_none() && drain.is_made_by_operator()).cloned().collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use kalong_crds::LaneDrain;
 use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::lane_drain::LaneDrainStatus;
+use kalong_rules::claim::is_accepted;
 use kube::ResourceExt;
 
 use super::own::OwnClaim;
@@ -46,13 +47,6 @@ impl ClaimProgress {
         }
         Self::Empties(first(BlockCode::LaneNotEmpty, "The lane is being emptied."))
     }
-}
-
-/// Whether the claim is accepted and has not ended.
-pub(crate) fn is_accepted(drain: &LaneDrain) -> bool {
-    drain.metadata.deletion_timestamp.is_none()
-        && !drain.is(ConditionType::Released)
-        && drain.status.as_ref().is_some_and(|status| status.accepted_at.is_some())
 }
 
 impl OwnClaim {

@@ -35,6 +35,11 @@ pub struct Acceptance {
 }
 
 impl Ledger {
+    /// The uids of the claims whose acceptance is not in the cache yet.
+    pub fn uids(&self) -> impl Iterator<Item = &str> {
+        self.accepted.keys().map(String::as_str)
+    }
+
     /// The acceptance of this claim that is not in the cache yet.
     pub fn get(&self, uid: &str) -> Option<&Acceptance> {
         self.accepted.get(uid)

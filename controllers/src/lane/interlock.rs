@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::device::{GuardKind, GuardState};
-use kalong_crds::lane::Need;
 use kalong_crds::wire::order::LaneInterlock;
 use kalong_crds::{Device, DeviceModel, InspectionStation, Lane};
 use kube::ResourceExt;
 
-use crate::kit::caches;
 use crate::kit::context::Context;
 use crate::kit::life::LifecycleStage;
 
@@ -43,36 +41,25 @@ fn subject(device: &str) -> String {
 /// The interlocks that this lane depends on, sorted by name.
 pub(super) fn of(ctx: &Context, lane: &Lane) -> Vec<InterlockView> {
     let (namespace, name) = (lane.namespace().unwrap_or_default(), lane.name_any());
-    let stations = caches::select(&ctx.caches.stations, &namespace, |station| closes(station, &name));
+    let site = ctx.site(&namespace);
     // A station whose phase is not known still guards people.
-    let in_use = |station: &Arc<InspectionStation>| {
-        matches!(
-            ctx.life(&namespace, station.spec.phase.as_ref()),
-            LifecycleStage::InService | LifecycleStage::UnknownPhase
-        )
+    let in_use = |station: &&Arc<InspectionStation>| {
+        let life = site.life(station.spec.phase.as_ref());
+        !station.spec.suspend && matches!(life, LifecycleStage::InService | LifecycleStage::UnknownPhase)
     };
     let mut found = Vec::new();
-    for station in stations.iter().filter(|station| in_use(station)) {
+    for station in site.stations_required_by(&name).filter(in_use) {
         for slot in &station.spec.slots {
-            let device = caches::get(&ctx.caches.devices, &namespace, slot.device_ref.as_str());
-            let model =
-                device.as_ref().and_then(|d| caches::get(&ctx.caches.models, &namespace, d.spec.model_ref.as_str()));
+            let device = site.devices.get(slot.device_ref.as_str());
+            let model = device.and_then(|device| site.models.get(device.spec.model_ref.as_str()));
             if let (Some(device), Some(model)) = (device, model) {
-                found.extend(shown_by(lane, station, &device, &model));
+                found.extend(shown_by(lane, station, device, model));
             }
         }
     }
     found.sort_by_key(InterlockView::name);
     found.dedup_by_key(|interlock| interlock.name());
     found
-}
-
-/// Whether an open interlock of this station closes this lane.
-fn closes(station: &InspectionStation, lane: &str) -> bool {
-    let served = |served: &kalong_crds::inspection_station::ServedLane| {
-        served.need == Need::Required && served.name.as_str() == lane
-    };
-    !station.spec.suspend && station.spec.serves_lanes.iter().any(served)
 }
 
 /// The interlocks that this device of the station shows.

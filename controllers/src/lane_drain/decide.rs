@@ -5,12 +5,12 @@ use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Conditioned, Reason, whole_seconds};
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::lane_drain::DrainClass;
+use kalong_rules::claim::{Deadline, retry_at};
 use kube::ResourceExt;
 
 use super::lane::LaneObservation;
 use super::observe::{MAX_LANES, Observed};
 use super::request::DrainRequest;
-use super::terms::{Deadline, retry_at};
 use crate::capacity::{self, Wait};
 use crate::claim::after;
 use crate::kit::drains::{Acceptance, HoldProgress};

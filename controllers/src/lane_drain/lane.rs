@@ -8,19 +8,17 @@ use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::units::{AgentId, Digest};
 use kalong_crds::wire::reported::LaneReport;
+use kalong_rules::capacity::{LaneReading, available};
+use kalong_rules::{LifecycleStage, SiteSnapshot};
 use kube::ResourceExt;
 
-use crate::capacity::{Group, LaneFacts};
 use crate::kit::context::Context;
 use crate::kit::drains::HoldProgress;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, CONFIRMATION, Liveness};
 
 #[derive(Clone, Debug)]
 pub(super) struct LaneObservation {
     pub(super) name: String,
-    pub(super) group: Group,
-    pub(super) passages_per_hour: i64,
     pub(super) life: LifecycleStage,
     pub(super) declared: Admission,
     /// How long the lane may take to become empty, if the claim does not say.
@@ -51,17 +49,13 @@ impl LaneObservation {
         }
     }
 
-    pub(super) fn facts(&self) -> LaneFacts {
-        LaneFacts {
-            group: self.group.clone(),
-            passages_per_hour: self.passages_per_hour,
-            life: self.life,
-            declared: self.declared,
+    pub(super) fn reading(&self) -> LaneReading {
+        LaneReading {
             reported: self.admission(),
             available: self.available,
             interlocked: self.report.as_ref().is_some_and(|report| report.closed_by_interlock),
-            settled: self.orders_confirmed,
-            shut: self.closed_for_good(),
+            orders_confirmed: self.orders_confirmed,
+            closed_for_good: self.closed_for_good(),
         }
     }
 
@@ -87,24 +81,17 @@ impl LaneObservation {
 }
 
 /// The lane as the claim of this name sees it.
-pub(super) fn observe_lane(ctx: &Context, namespace: &str, lane: &Lane, drain: &str) -> LaneObservation {
-    let uid = lane.uid().unwrap_or_default();
+pub(super) fn observe_lane(ctx: &Context, site: &SiteSnapshot, lane: &Lane, drain: &str) -> LaneObservation {
+    let (namespace, uid) = (lane.namespace().unwrap_or_default(), lane.uid().unwrap_or_default());
     let now = ctx.clock.now();
-    let device = ctx.caches.controller_of(namespace, lane);
-    let agent = device.map(|device| device.spec.agent_ref.0.clone()).unwrap_or_default();
-    let id = AgentId::new(namespace, &agent).ok().filter(|_| !agent.is_empty());
+    let agent = site.controller(lane).map(|device| device.spec.agent_ref.0.clone()).unwrap_or_default();
+    let id = AgentId::new(&namespace, &agent).ok().filter(|_| !agent.is_empty());
     let facts = id.as_ref().map(|id| ctx.link.facts(id));
     let item = id.as_ref().and_then(|id| ctx.link.report(id, &uid));
     let hash: Option<&Digest> = item.as_ref().map(|item| &item.hash);
     LaneObservation {
         name: lane.name_any(),
-        group: Group {
-            crossing: lane.spec.crossing_ref.0.clone(),
-            service: lane.spec.service,
-            direction: lane.spec.direction,
-        },
-        passages_per_hour: lane.spec.rated_passages_per_hour,
-        life: ctx.life(namespace, lane.spec.phase.as_ref()),
+        life: site.life(lane.spec.phase.as_ref()),
         declared: lane.spec.admission,
         emptying: SignedDuration::from_secs(lane.spec.drain.timeout_seconds),
         available: available(lane),
@@ -116,13 +103,5 @@ pub(super) fn observe_lane(ctx: &Context, namespace: &str, lane: &Lane, drain: &
         told_closed: lane.reason(ConditionType::Available) == Reason::Closed.as_str(),
         confirmed: ctx.drains.is_confirmed(&uid, hash),
         hold_progress: ctx.drains.hold_progress(&uid, drain, hash),
-    }
-}
-
-fn available(lane: &Lane) -> ConditionStatus {
-    match lane.condition(ConditionType::Available).map(|condition| condition.status.as_str()) {
-        Some("True") => ConditionStatus::True,
-        Some("False") => ConditionStatus::False,
-        _ => ConditionStatus::Unknown,
     }
 }

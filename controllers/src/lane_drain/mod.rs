@@ -7,7 +7,6 @@ mod decide;
 mod lane;
 mod observe;
 mod request;
-mod sources;
 mod status;
 mod terms;
 #[cfg(test)]

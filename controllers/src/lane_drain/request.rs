@@ -1,16 +1,17 @@
-//! What is weighed when a claim wants to be accepted: the claim itself and the capacity of the site.
+//! What is weighed when a claim wants to be accepted: the claim itself and the capacity that its decision rests on.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kalong_crds::LaneDrain;
-use kalong_crds::lane_drain::DrainTarget;
+use jiff::Timestamp;
+use kalong_crds::{Lane, LaneDrain};
+use kalong_rules::SiteSnapshot;
+use kalong_rules::capacity::{CapacitySnapshot, Claim, Contention, LaneEvidence, LaneReading, count, groups_of};
+use kalong_rules::claim::{accepted_lanes, may_be_accepted};
 use kube::ResourceExt;
 
 use super::lane::LaneObservation;
-use super::sources::{LaneNames, Sources};
-use super::terms::{has_ended, may_be_accepted, stored_acceptance};
-use crate::capacity::{CapacitySnapshot, Claim, Floor};
+use super::terms::stored_acceptance;
 use crate::kit::drains::Ledger;
 
 /// A claim that wants to be accepted, and everything that is weighed.
@@ -22,59 +23,51 @@ pub(super) struct DrainRequest {
 }
 
 impl DrainRequest {
-    pub(super) fn new<T, L, O, F>(
+    /// Counts the groups of the claim, and those that claims which wait tie to them.
+    pub(super) fn new<L: Fn(&Lane) -> LaneObservation>(
         drain: &LaneDrain,
-        names: LaneNames,
-        ledger: &Ledger,
-        sources: &Sources<T, L, O, F>,
-    ) -> Self
-    where
-        T: Fn(&DrainTarget) -> Option<LaneNames>,
-        L: Fn() -> Vec<LaneObservation>,
-        F: Fn() -> Vec<Floor>,
-    {
-        let lanes = (sources.lanes)();
-        let groups: BTreeSet<_> =
-            lanes.iter().filter(|lane| names.contains(&lane.name)).map(|lane| &lane.group).collect();
-        let concerned = lanes.iter().filter(|lane| groups.contains(&lane.group));
-        let unheard = concerned.filter_map(LaneObservation::unheard).min();
-        Self { claim: claim(drain, names), snapshot: snapshot(&lanes, ledger, sources), unheard }
+        names: BTreeSet<String>,
+        site: &SiteSnapshot,
+        evidence: &OrderEvidence<'_, L>,
+    ) -> Self {
+        let own = groups_of(site, &drain.spec.target);
+        let lanes = own.iter().flat_map(|group| group.lanes(site));
+        let unheard = lanes.filter_map(|lane| (evidence.look)(lane).unheard()).min();
+        let waits = |claim: &LaneDrain| {
+            let lanes = site.lanes_under(&claim.spec.target).into_iter().map(|lane| lane.name_any()).collect();
+            evidence.waits(claim, &lanes)
+        };
+        let contention = Contention::around(site, own.iter().cloned(), waits);
+        let snapshot = count(site, &contention.groups, evidence);
+        Self { claim: Claim::new(drain, names), snapshot, unheard }
     }
 }
 
-/// The capacity of the site at this moment, with acceptances that are not in the cache yet.
-fn snapshot<T, L, O, F>(lanes: &[LaneObservation], ledger: &Ledger, sources: &Sources<T, L, O, F>) -> CapacitySnapshot
-where
-    T: Fn(&DrainTarget) -> Option<LaneNames>,
-    F: Fn() -> Vec<Floor>,
-{
-    let (mut accepted, mut waiting) = (Vec::new(), Vec::new());
-    for drain in sources.drains.iter().filter(|drain| !has_ended(drain)) {
-        let stored = stored_acceptance(drain);
-        let decided = ledger.get(&drain.uid().unwrap_or_default()).cloned().or_else(|| stored.clone());
-        let all = (sources.target)(&drain.spec.target).unwrap_or_default();
-        let complete = decided.as_ref().is_some_and(|acceptance| acceptance.lanes.is_superset(&all));
-        if !complete && may_be_accepted(drain, sources.now) {
-            waiting.push(claim(drain, all));
-        }
-        // What is released counts as held until that is stored too: a restart would bring it back.
-        let held = decided.into_iter().chain(stored).flat_map(|acceptance| acceptance.lanes).collect();
-        accepted.push(claim(drain, held));
-    }
-    CapacitySnapshot {
-        floors: (sources.floors)(),
-        lanes: lanes.iter().map(|lane| (lane.name.clone(), lane.facts())).collect(),
-        accepted,
-        waiting,
-    }
+/// What claims are judged by: what agents report and have confirmed, and acceptances that no status shows yet.
+pub(super) struct OrderEvidence<'a, L> {
+    pub(super) now: Timestamp,
+    pub(super) ledger: &'a Ledger,
+    /// Observes a lane as the claim that is decided on sees it.
+    pub(super) look: L,
 }
 
-fn claim(drain: &LaneDrain, lanes: LaneNames) -> Claim {
-    Claim {
-        name: drain.name_any(),
-        class: drain.spec.class,
-        priority: drain.spec.priority,
-        created: drain.creation_timestamp().map_or(0, |at| at.0.as_second()),
-        lanes,
+impl<L: Fn(&Lane) -> LaneObservation> LaneEvidence for OrderEvidence<'_, L> {
+    fn lane(&self, lane: &Lane) -> LaneReading {
+        (self.look)(lane).reading()
+    }
+
+    /// What is released counts as held until that is stored too: a restart would bring it back.
+    fn held(&self, _: &SiteSnapshot, claim: &LaneDrain) -> BTreeSet<String> {
+        let decided = self.ledger.get(&claim.uid().unwrap_or_default()).map(|acceptance| acceptance.lanes.clone());
+        decided.into_iter().flatten().chain(accepted_lanes(claim)).collect()
+    }
+
+    fn waits(&self, claim: &LaneDrain, lanes: &BTreeSet<String>) -> bool {
+        let decided = self.ledger.get(&claim.uid().unwrap_or_default()).cloned().or_else(|| stored_acceptance(claim));
+        decided.is_none_or(|acceptance| !acceptance.lanes.is_superset(lanes)) && may_be_accepted(claim, self.now)
+    }
+
+    fn unstored(&self) -> impl Iterator<Item = &str> {
+        self.ledger.uids()
     }
 }

@@ -2,29 +2,34 @@
 //! everything between them as slow as a test wants. What decides is the real thing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::condition::ConditionStatus;
-use kalong_crds::lane::{Admission, LaneAdmission};
+use kalong_crds::crossing::CapacityFloor;
+use kalong_crds::inspection_station::ServedLane;
+use kalong_crds::lane::{Admission, Lane, LaneAdmission, Need};
 use kalong_crds::lane_drain::{DrainClass, DrainTarget, LaneDrain, LaneDrainSpec, LaneDrainStatus, TargetKind};
+use kalong_crds::phase::{PhaseState, PhaseStatus};
 use kalong_crds::units::Digest;
 use kalong_crds::wire::reported::LaneReport;
+use kalong_crds::{Crossing, InspectionStation, Phase};
+use kalong_rules::SiteSnapshot;
+use kalong_rules::capacity::{Floor, holds};
 use kube::ResourceExt;
 
 use super::super::decide::{Decision, decide};
 use super::super::lane::LaneObservation;
 use super::super::observe::gather;
-use super::super::sources::Sources;
 use super::super::{act, status};
 use super::test_lane::{Health, Order, TestLane};
-use crate::capacity::Floor;
-use crate::claim::{after, hold_until, is_accepted};
+use crate::claim::{after, hold_until};
 use crate::kit::drains::Drains;
 use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 use crate::kit::reconciler::EventToEmit;
+use kalong_rules::claim::is_accepted;
 
 pub(super) const AT: &str = "2026-11-22T07:00:00Z";
 
@@ -48,6 +53,49 @@ pub(super) struct Gate {
     pub(super) again: Option<Duration>,
     pub(super) memory: Drains,
     versions: i64,
+}
+
+/// A phase for each stage but that of an object whose phase does not exist.
+fn phases() -> &'static SiteSnapshot {
+    static PHASES: LazyLock<SiteSnapshot> = LazyLock::new(|| {
+        let mut site = SiteSnapshot::default();
+        for state in [PhaseState::Planned, PhaseState::Commissioning] {
+            let name = format!("{:?}", LifecycleStage::of(state)).to_lowercase();
+            let spec = serde_json::json!({"crossings": ["x"]});
+            let mut phase = Phase::new(&name, serde_json::from_value(spec).unwrap());
+            phase.status = Some(PhaseStatus { state, ..PhaseStatus::default() });
+            site.upsert(Arc::new(phase));
+        }
+        site
+    });
+    &PHASES
+}
+
+fn crossing(floors: &[Floor]) -> Crossing {
+    static CROSSING: LazyLock<Crossing> = LazyLock::new(|| {
+        let spec = serde_json::json!({"traffic": "Cargo", "timeZone": "Asia/Ho_Chi_Minh"});
+        Crossing::new("x", serde_json::from_value(spec).unwrap())
+    });
+    let mut crossing = CROSSING.clone();
+    let declared = floors.iter().map(|floor| CapacityFloor {
+        service: floor.group.service,
+        direction: floor.group.direction,
+        min_open_lanes: floor.min_lanes,
+        min_passages_per_hour: floor.min_passages_per_hour,
+    });
+    crossing.spec.capacity_floors = declared.collect();
+    crossing
+}
+
+fn station(behind: &BTreeSet<String>) -> InspectionStation {
+    static STATION: LazyLock<InspectionStation> = LazyLock::new(|| {
+        let spec = serde_json::json!({"crossingRef": "x", "type": "Weighing", "capacityPerHour": 20, "slots": []});
+        InspectionStation::new("stn", serde_json::from_value(spec).unwrap())
+    });
+    let mut station = STATION.clone();
+    let served = behind.iter().map(|lane| ServedLane { name: lane.as_str().into(), need: Need::Required });
+    station.spec.serves_lanes = served.collect();
+    station
 }
 
 pub(super) fn target(kind: TargetKind, name: &str) -> DrainTarget {
@@ -109,23 +157,29 @@ impl Gate {
         self.drains.insert(name.to_owned(), Arc::new(drain));
     }
 
-    pub(super) fn under(&self, target: &DrainTarget) -> Option<BTreeSet<String>> {
-        let name = target.name.as_str();
-        match target.kind {
-            TargetKind::Lane => {
-                self.lanes.iter().any(|lane| lane.name() == name).then(|| BTreeSet::from([name.to_owned()]))
-            }
-            TargetKind::InspectionStation => (name == "stn").then(|| self.behind.clone()),
-            TargetKind::Crossing => (name == "x").then(|| self.lanes.iter().map(TestLane::name).collect()),
+    /// What the API server holds.
+    fn site(&self) -> SiteSnapshot {
+        let mut site = phases().clone();
+        site.upsert(Arc::new(crossing(&self.floors)));
+        site.upsert(Arc::new(station(&self.behind)));
+        for lane in &self.lanes {
+            site.upsert(Arc::new(lane.stored()));
         }
+        for drain in self.drains.values() {
+            site.upsert(drain.clone());
+        }
+        site
+    }
+
+    /// The names of the lanes that this target stands for.
+    pub(super) fn under(&self, target: &DrainTarget) -> BTreeSet<String> {
+        self.site().lanes_under(target).into_iter().map(|lane| lane.name_any()).collect()
     }
 
     fn observed(&self, lane: &TestLane, drain: &str) -> LaneObservation {
         let hash = lane.heard.as_ref().map(|(hash, _, _)| hash);
         LaneObservation {
             name: lane.name(),
-            group: lane.group.clone(),
-            passages_per_hour: lane.object.spec.rated_passages_per_hour,
             life: lane.life,
             declared: lane.object.spec.admission,
             emptying: SignedDuration::from_secs(lane.object.spec.drain.timeout_seconds),
@@ -148,15 +202,9 @@ impl Gate {
         }
         let drain = self.drains.get(name)?.clone();
         let mut ledger = self.memory.ledger();
-        let sources = Sources {
-            now: self.now,
-            drains: self.drains.values().cloned().collect(),
-            target: |target: &DrainTarget| self.under(target),
-            lanes: || self.lanes.iter().map(|lane| self.observed(lane, name)).collect(),
-            lane: |lane: &str| self.lanes.iter().find(|l| l.name() == lane).map(|l| self.observed(l, name)),
-            floors: || self.floors.clone(),
-        };
-        let observed = gather(drain.clone(), &ledger, &sources);
+        let lane = |name: &str| self.lanes.iter().find(|lane| lane.name() == name).unwrap();
+        let look = |object: &Lane| self.observed(lane(&object.name_any()), name);
+        let observed = gather(drain.clone(), &ledger, &self.site(), self.now, look);
         let decision = decide(&observed);
         act(&mut ledger, &observed, &decision);
         let result = status(&observed, &decision);
@@ -190,11 +238,9 @@ impl Gate {
     }
 
     fn holds(&self, lane: &str) -> Vec<Arc<LaneDrain>> {
-        let here = |drain: &&Arc<LaneDrain>| {
-            let named = drain.status.as_ref().is_some_and(|s| s.responders.iter().any(|r| r.name.as_str() == lane));
-            is_accepted(drain) && named && self.under(&drain.spec.target).is_some_and(|names| names.contains(lane))
-        };
-        self.drains.values().filter(here).cloned().collect()
+        let site = self.site();
+        let claims = site.lanes.get(lane).map(|lane| site.claims_on(lane)).unwrap_or_default();
+        claims.into_iter().filter(|claim| holds(claim, lane)).cloned().collect()
     }
 
     /// One pass of the operator over this lane, in the words of the contract: told what is declared, and of the claims on it; a lane that

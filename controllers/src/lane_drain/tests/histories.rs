@@ -183,7 +183,7 @@ impl History {
         new: &BTreeSet<String>,
         before: &[(String, DrainClass, BTreeSet<String>)],
     ) -> Kept {
-        let under = self.gate.under(&self.gate.drain(name).spec.target).unwrap_or_default();
+        let under = self.gate.under(&self.gate.drain(name).spec.target);
         let changes = || before.iter().filter(|(_, class, _)| *class == DrainClass::Change);
         for lane in self.gate.lanes.iter().filter(|lane| new.contains(&lane.name()) && in_service(lane)) {
             if changes().any(|(_, _, lanes)| lanes.contains(&lane.name())) {

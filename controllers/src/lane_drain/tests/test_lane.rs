@@ -70,6 +70,16 @@ impl TestLane {
         self.object.name_any()
     }
 
+    /// The object as the API server holds it: its phase gives it its stage.
+    pub(super) fn stored(&self) -> Lane {
+        let mut lane = self.object.clone();
+        lane.spec.phase = match self.life {
+            LifecycleStage::InService => None,
+            stage => Some(format!("{stage:?}").to_lowercase().into()),
+        };
+        lane
+    }
+
     pub(super) fn uid(&self) -> String {
         format!("uid-{}", self.name())
     }
