@@ -15,5 +15,4 @@ pub mod phase;
 mod run;
 pub mod station;
 
-pub use kalong_rules::capacity;
 pub use run::{Controllers, Parts, WarmCaches, start, warm};

@@ -3,13 +3,13 @@
 use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Reason};
 use kalong_crds::wire::order::LinkMode;
 use kalong_crds::wire::reported::{LinkReport, PeerClock};
+use kalong_rules::agreement::AgreementState;
+use kalong_rules::lifecycle::LifecycleStage;
 
 use super::decide::Decision;
 use super::observe::Observed;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 use crate::kit::readiness::{Readiness, carried, commissioning, ready};
-use kalong_rules::agreement::AgreementState;
 
 /// Conditions that are judged once messages are exchanged.
 const OF_MESSAGES: [ConditionType; 4] = [

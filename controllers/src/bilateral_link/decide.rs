@@ -2,12 +2,12 @@
 
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::order::{LinkMode, LinkOrder};
+use kalong_rules::agreement::{AgreementState, agreement_state, ends};
+use kalong_rules::lifecycle::LifecycleStage;
 
 use super::observe::Observed;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Holding;
 use crate::kit::placement::{Assignment, Placement};
-use kalong_rules::agreement::{AgreementState, agreement_state, ends};
 
 #[derive(Debug)]
 pub(super) struct Decision {

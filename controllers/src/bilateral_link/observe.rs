@@ -5,12 +5,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kalong_crds::wire::reported::LinkReport;
 use kalong_crds::{BilateralLink, Crossing};
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use crate::kit::agent_object::AgentView;
 use crate::kit::caches;
 use crate::kit::context::Context;
-use crate::kit::life::LifecycleStage;
 
 pub(super) struct Observed {
     pub(super) link: Arc<BilateralLink>,

@@ -3,16 +3,16 @@
 use jiff::tz::TimeZone;
 use kalong_crds::condition::Reason;
 use kalong_crds::wire::order::LinkMode;
+use kalong_rules::agreement::AgreementState;
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::conditions::no_agreement;
 use super::decide::Decision;
 use super::observe::Observed;
 use crate::kit::agent_object::{failed, rejected};
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 use crate::kit::readiness::{Readiness, first, missing};
-use kalong_rules::agreement::AgreementState;
 
 /// Objections that stand whatever an agent says.
 pub(super) fn declared(observed: &Observed, decision: &Decision) -> Option<Readiness> {

@@ -6,6 +6,7 @@ use kalong_crds::bilateral_link::BilateralLinkStatus;
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::{ConditionType, Conditioned, Reason, settle};
 use kalong_crds::wire::order::LinkMode;
+use kalong_rules::agreement::{AgreementState, turns_in};
 
 use super::conditions::no_agreement;
 use super::decide::Decision;
@@ -14,7 +15,6 @@ use super::{conditions, readiness};
 use crate::kit::link::Liveness;
 use crate::kit::readiness::Readiness;
 use crate::kit::reconciler::ReconcileResult;
-use kalong_rules::agreement::{AgreementState, turns_in};
 
 /// When to look again for a crossing that is missing: its appearance wakes no link.
 const RECHECK: Duration = Duration::from_secs(15);

@@ -10,12 +10,12 @@ use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::order::{LinkMode, LinkOrder};
 use kalong_crds::wire::reported::{ItemState, LinkReport, PeerClock, ReportBody, ReportedItem};
 use kalong_crds::{BilateralLink, BlockCode, FINALIZER};
+use kalong_rules::lifecycle::LifecycleStage;
 use serde_json::{Value, json};
 
 use super::decide::decide;
 use super::observe::Observed;
 use crate::kit::agent_object::AgentView;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{Holding, Presence};
 use crate::kit::placement::Placement;
 use crate::kit::reconciler::ReconcileResult;

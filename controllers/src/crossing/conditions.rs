@@ -5,12 +5,12 @@ use jiff::tz::TimeZone;
 use kalong_crds::BilateralLink;
 use kalong_crds::condition::{ConditionType, ConditionUpdate, Conditioned, Reason};
 use kalong_crds::crossing::LaneCount;
+use kalong_rules::capacity::Breach;
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::decide::Decision;
 use super::observe::Observed;
-use crate::capacity::Breach;
-use crate::kit::life::LifecycleStage;
 use crate::kit::readiness::{LISTED, Readiness, commissioning, ready};
 
 /// All conditions, in the order for readers.

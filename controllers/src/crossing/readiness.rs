@@ -2,10 +2,10 @@
 
 use jiff::tz::TimeZone;
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
+use kalong_rules::lifecycle::{LifecycleStage, unknown_phase};
 use kube::ResourceExt;
 
 use super::observe::Observed;
-use crate::kit::life::{LifecycleStage, unknown_phase};
 use crate::kit::readiness::{Readiness, listed};
 
 /// Objections that stand whatever its lanes and stations say.

@@ -3,11 +3,11 @@
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
 use kalong_crds::crossing::CrossingStatus;
+use kalong_rules::lifecycle::{LifecycleStage, unknown_phase};
 
 use super::decide::Decision;
 use super::observe::Observed;
 use super::{conditions, readiness};
-use crate::kit::life::{LifecycleStage, unknown_phase};
 use crate::kit::reconciler::ReconcileResult;
 
 pub(super) fn status(observed: &Observed, decision: &Decision) -> ReconcileResult<CrossingStatus> {

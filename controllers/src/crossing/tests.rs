@@ -8,11 +8,11 @@ use kalong_crds::crossing::CrossingStatus;
 use kalong_crds::{BilateralLink, Crossing, InspectionStation, Lane, LaneDrain, Phase};
 use kalong_rules::SiteSnapshot;
 use kalong_rules::capacity::{CapacitySnapshot, Group, StatusEvidence, count};
+use kalong_rules::lifecycle::LifecycleStage;
 use serde_json::{Value, json};
 
 use super::decide::decide;
 use super::observe::Observed;
-use crate::kit::life::LifecycleStage;
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> Arc<K> {
     let mut value = json!({"apiVersion": "kalong.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "mong-cai", "generation": 1}, "spec": spec});

@@ -3,13 +3,13 @@
 use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::device::Step;
 use kalong_crds::units::AgentId;
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::decide::Decision;
 use super::observe::Observed;
 use super::permit::PermitState;
 use super::{disabling, stage};
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{Holding, Liveness};
 
 /// The first is the one to look at.

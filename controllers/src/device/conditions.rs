@@ -5,13 +5,13 @@ use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Re
 use kalong_crds::device::{HealthState, Step};
 use kalong_crds::device_model::Calibration;
 use kalong_crds::wire::reported::{ItemState, ReportedItem};
+use kalong_rules::lifecycle::LifecycleStage;
 
 use super::decide::Decision;
 use super::observe::Observed;
 use super::readiness::{attempt, reason_of_step, release};
 use super::{disabling, stage};
 use crate::kit::agent_object::reason_of;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 use crate::kit::readiness::{Readiness, carried, commissioning, ready};
 

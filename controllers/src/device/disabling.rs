@@ -5,11 +5,11 @@ use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::device::Admin;
 use kalong_crds::lane::{Admission, LaneAdmission, Need};
 use kalong_crds::wire::desired::Item;
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::observe::Observed;
 use crate::claim::{Ensure, OwnClaim, WantedClaim};
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Holding;
 
 /// The claim under which the device is switched off; kept until its agent confirmed the order that does it.

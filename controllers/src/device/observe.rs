@@ -7,6 +7,7 @@ use kalong_crds::units::AgentId;
 use kalong_crds::wire::order::Permit;
 use kalong_crds::wire::reported::DeviceReport;
 use kalong_crds::{ABANDON, Device, DeviceModel, FirmwareRelease, Lane, LaneDrain};
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::credential::{self, Credential};
@@ -16,7 +17,6 @@ use crate::kit::Error;
 use crate::kit::agent_object::AgentView;
 use crate::kit::caches;
 use crate::kit::context::Context;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{Holding, Liveness};
 
 /// Everything that a decision about a Device rests on.

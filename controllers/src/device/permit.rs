@@ -7,13 +7,13 @@ use kalong_crds::blocked::{BlockCode, BlockedBy};
 use kalong_crds::device::Admin;
 use kalong_crds::device_model::LaneDrainNeed;
 use kalong_crds::wire::order::Permit;
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::disabling::is_released;
 use super::observe::{ExistingClaim, Observed};
 use super::stage::{AttemptStage, firmware};
 use crate::claim::{Ensure, OwnClaim, WantedClaim};
-use crate::kit::life::LifecycleStage;
 
 /// A permit that needs no lane lasts this much longer than the model says that the change takes.
 const MARGIN: Duration = Duration::from_secs(3600);

@@ -4,6 +4,7 @@ use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::device::{FirmwareStatus, Step};
 use kalong_crds::device_model::UpdateSlots;
 use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportedItem};
+use kalong_rules::lifecycle::{LifecycleStage, unknown_phase};
 use kube::ResourceExt;
 
 use super::credential::Credential;
@@ -13,7 +14,6 @@ use super::permit::PermitState;
 use super::{config, disabling};
 use crate::claim::reason_of_wait;
 use crate::kit::agent_object::{reason_of, rejected};
-use crate::kit::life::{LifecycleStage, unknown_phase};
 use crate::kit::link::Liveness;
 use crate::kit::readiness::{Readiness, first, missing};
 

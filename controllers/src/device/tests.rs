@@ -11,6 +11,7 @@ use kalong_crds::units::{AgentId, Digest};
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::reported::{DeviceReport, ItemState, ReportBody, ReportedItem};
 use kalong_crds::{Device, DeviceModel, FINALIZER, FirmwareRelease, Lane};
+use kalong_rules::lifecycle::LifecycleStage;
 use serde_json::{Value, json};
 
 use super::credential::Credential;
@@ -19,7 +20,6 @@ use super::observe::{ExistingClaim, Observed};
 use super::permit::{PermitState, permit as permit_state};
 use crate::kit::agent_object::AgentView;
 use crate::kit::debounce::Unconfirmed;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{Holding, Presence};
 use crate::kit::reconciler::ReconcileResult;
 

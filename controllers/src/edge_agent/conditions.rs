@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Reason};
 use kalong_crds::wire::envelope::Clock;
+use kalong_rules::lifecycle::LifecycleStage;
 
 use super::observe::Observed;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Presence};
 use crate::kit::readiness::{Readiness, commissioning, ready};
 

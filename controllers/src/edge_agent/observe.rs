@@ -8,10 +8,10 @@ use kalong_crds::units::{AgentId, AgentIdError};
 use kalong_crds::wire::release::ReleaseKeys;
 use kalong_crds::{ABANDON, EdgeAgent};
 use kalong_rules::Relation;
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use crate::kit::context::Context;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Liveness};
 
 pub(super) struct Observed {

@@ -1,10 +1,10 @@
 //! Where the readiness of an EdgeAgent is judged: an ordered chain of small checks.
 
 use kalong_crds::condition::Reason;
+use kalong_rules::lifecycle::{LifecycleStage, unknown_phase};
 use kube::ResourceExt;
 
 use super::observe::Observed;
-use crate::kit::life::{LifecycleStage, unknown_phase};
 use crate::kit::link::Presence;
 use crate::kit::readiness::{Readiness, first};
 

@@ -3,13 +3,13 @@
 use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::{Conditioned, settle};
 use kalong_crds::edge_agent::EdgeAgentStatus;
+use kalong_rules::lifecycle::{LifecycleStage, unknown_phase};
 use kube::ResourceExt;
 
 use super::decide::Decision;
 use super::observe::Observed;
 use super::{conditions, readiness};
 use crate::kit::Error;
-use crate::kit::life::{LifecycleStage, unknown_phase};
 use crate::kit::link::{AgentFacts, Presence};
 use crate::kit::reconciler::ReconcileResult;
 use crate::kit::status::HasStatus;

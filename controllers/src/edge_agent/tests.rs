@@ -10,11 +10,11 @@ use kalong_crds::units::AgentId;
 use kalong_crds::wire::release::ReleaseKeys;
 use kalong_crds::wire::reported::Orphan;
 use kalong_crds::{AGENT_FINALIZER, EdgeAgent};
+use kalong_rules::lifecycle::LifecycleStage;
 use serde_json::{Value, json};
 
 use super::decide::decide;
 use super::observe::Observed;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{AgentFacts, Presence};
 use crate::kit::reconciler::ReconcileResult;
 

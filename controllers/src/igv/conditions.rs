@@ -3,9 +3,9 @@
 use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Reason};
 use kalong_crds::igv::{Laden, Side, VehicleConnection};
 use kalong_crds::wire::reported::IgvReport;
+use kalong_rules::lifecycle::LifecycleStage;
 
 use super::observe::Observed;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 use crate::kit::readiness::{Readiness, carried, commissioning, ready};
 

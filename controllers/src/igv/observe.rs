@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use kalong_crds::wire::reported::IgvReport;
 use kalong_crds::{Crossing, FirmwareRelease, IGV};
 use kalong_rules::Relation;
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use crate::kit::agent_object::AgentView;
 use crate::kit::caches;
 use crate::kit::context::Context;
-use crate::kit::life::LifecycleStage;
 
 pub(super) struct Observed {
     pub(super) igv: Arc<IGV>,

@@ -3,11 +3,11 @@
 use kalong_crds::condition::{ConditionStatus, ConditionUpdate, Reason};
 use kalong_crds::wire::desired::Item;
 use kalong_crds::wire::reported::ReportedItem;
+use kalong_rules::lifecycle::LifecycleStage;
 
 use super::conditions;
 use super::observe::Observed;
 use crate::kit::agent_object::{failed, rejected};
-use crate::kit::life::LifecycleStage;
 use crate::kit::readiness::{Readiness, first, listed, missing};
 
 /// Objections that stand whatever an agent says.

@@ -11,13 +11,13 @@ use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::order::IgvOrder;
 use kalong_crds::wire::reported::{IgvReport, ItemState, ReportBody, ReportedItem};
 use kalong_crds::{FINALIZER, IGV};
+use kalong_rules::lifecycle::LifecycleStage;
 use serde_json::{Value, json};
 
 use super::decide::decide;
 use super::observe::Observed;
 use crate::kit::agent_object::AgentView;
 use crate::kit::debounce::CONFIRMATION_DEBOUNCE;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{Holding, Presence};
 use crate::kit::placement::Placement;
 use crate::kit::reconciler::ReconcileResult;

@@ -77,11 +77,6 @@ pub fn get<K: Controlled>(cache: &Store<K>, namespace: &str, name: &str) -> Opti
     cache.get(&ObjectRef::new(name).within(namespace))
 }
 
-/// All cached objects of this namespace that fit.
-pub fn select<K: Controlled>(cache: &Store<K>, namespace: &str, fits: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-    cache.state_filter(|object| object.meta().namespace.as_deref() == Some(namespace) && fits(object))
-}
-
 /// What changed of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {

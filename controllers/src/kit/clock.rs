@@ -1,10 +1,10 @@
-//! Time, as far as a decision depends on it. Moved by hand in tests.
+//! The wall clock, which tests move by hand.
 
 use jiff::Timestamp;
 
-/// Where the time comes from.
+/// A source of the wall clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The wall clock.
+    /// The time now.
     fn now(&self) -> Timestamp;
 }
 
@@ -17,5 +17,3 @@ impl Clock for SystemClock {
         Timestamp::now()
     }
 }
-
-pub use kalong_rules::day::{beginning, ending, until_next, zone_of};

@@ -10,7 +10,6 @@ pub mod context;
 pub mod debounce;
 pub mod drains;
 pub mod finalizer;
-pub mod life;
 pub mod link;
 pub mod metrics;
 pub mod mirror;

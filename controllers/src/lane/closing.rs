@@ -6,10 +6,10 @@ use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::units::Digest;
 use kalong_crds::wire::desired::Item;
+use kalong_rules::lifecycle::LifecycleStage;
 
 use super::observe::Observed;
 use crate::claim::{ClaimChanges, OwnClaim};
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 
 /// What is declared, seen through the phase: nothing is admitted before it is open.

@@ -2,12 +2,12 @@
 
 use kalong_crds::condition::{ConditionType, ConditionUpdate, Conditioned, Reason};
 use kalong_crds::lane::{Admission, LaneAdmission, Need};
+use kalong_rules::lifecycle::LifecycleStage;
 
 use super::closing;
 use super::decide::Decision;
 use super::observe::Observed;
 use super::readiness::{devices_without, interlocked, runtime_verdict};
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 use crate::kit::readiness::{Readiness, commissioning, ready};
 

@@ -6,10 +6,10 @@ use kalong_crds::blocked::BlockCode;
 use kalong_crds::device::{GuardKind, GuardState};
 use kalong_crds::wire::order::LaneInterlock;
 use kalong_crds::{Device, DeviceModel, InspectionStation, Lane};
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use crate::kit::context::Context;
-use crate::kit::life::LifecycleStage;
 
 /// An interlock as the lane sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use kalong_crds::lane::Slot;
 use kalong_crds::wire::order::LaneHold;
 use kalong_crds::wire::reported::LaneReport;
 use kalong_crds::{Crossing, Device, DeviceModel, Lane, LaneDrain};
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::interlock::{self, InterlockView};
@@ -14,7 +15,6 @@ use crate::claim;
 use crate::kit::agent_object::AgentView;
 use crate::kit::caches;
 use crate::kit::context::Context;
-use crate::kit::life::LifecycleStage;
 
 /// Everything that a decision about one Lane rests on.
 pub(super) struct Observed {

@@ -6,6 +6,7 @@ use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::lane::{Admission, LaneAdmission, Slot};
 use kalong_crds::wire::reported::ItemState;
 use kalong_crds::{Device, LaneDrain};
+use kalong_rules::lifecycle::{LifecycleStage, unknown_phase};
 use kube::ResourceExt;
 
 use super::closing;
@@ -13,7 +14,6 @@ use super::decide::Decision;
 use super::interlock::InterlockView;
 use super::observe::Observed;
 use crate::claim::reason_of_wait;
-use crate::kit::life::{LifecycleStage, unknown_phase};
 use crate::kit::link::Liveness;
 use crate::kit::readiness::{Readiness, first};
 

@@ -6,6 +6,7 @@ use kalong_crds::blocked::{BlockCode, BlockedBy, carry_since};
 use kalong_crds::condition::settle;
 use kalong_crds::lane::{Admission, LaneAdmission, LaneStatus};
 use kalong_crds::units::{Digest, Name};
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::conditions::conditions;
@@ -13,7 +14,6 @@ use super::decide::Decision;
 use super::observe::Observed;
 use super::{closing, readiness};
 use crate::kit::blocked::distinct;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{Holding, Liveness};
 use crate::kit::readiness::Readiness;
 use crate::kit::reconciler::ReconcileResult;

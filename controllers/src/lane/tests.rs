@@ -9,12 +9,12 @@ use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::order::{LaneHold, LaneOrder};
 use kalong_crds::wire::reported::{ItemState, LaneReport, ReportBody, ReportedItem};
 use kalong_crds::{Device, FINALIZER, Lane, LaneDrain};
+use kalong_rules::lifecycle::LifecycleStage;
 use serde_json::{Value, json};
 
 use super::decide::{Decision, decide};
 use super::observe::{Controller, Observed};
 use crate::kit::agent_object::AgentView;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::{Holding, Presence};
 use crate::kit::reconciler::ReconcileResult;
 

@@ -2,10 +2,10 @@
 
 use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Conditioned, Reason};
+use kalong_rules::capacity::Wait;
 
 use super::decide::{ActiveHold, Decision, DrainDecision, LaneEmpty};
 use super::observe::Observed;
-use crate::capacity::Wait;
 use crate::kit::drains::Acceptance;
 use crate::kit::readiness::{Readiness, ready};
 

@@ -5,16 +5,16 @@ use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Conditioned, Reason, whole_seconds};
 use kalong_crds::lane::{Admission, LaneAdmission};
 use kalong_crds::lane_drain::DrainClass;
+use kalong_rules::capacity::{self, Wait};
 use kalong_rules::claim::{Deadline, retry_at};
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::lane::LaneObservation;
 use super::observe::{MAX_LANES, Observed};
 use super::request::DrainRequest;
-use crate::capacity::{self, Wait};
 use crate::claim::after;
 use crate::kit::drains::{Acceptance, HoldProgress};
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 
 /// When an abandoned claim is tried again. Others may go first meanwhile.

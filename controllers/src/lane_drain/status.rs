@@ -10,13 +10,13 @@ use kalong_crds::lane::LaneAdmission;
 use kalong_crds::lane_drain::{LaneDrainStatus, Responder};
 use kalong_crds::units::Name;
 use kalong_crds::wire::event::EventSeverity;
+use kalong_rules::capacity::{Lost, Wait, loss};
 use kalong_rules::claim::Deadline;
 
 use super::conditions::conditions;
 use super::decide::{ActiveHold, Decision, DrainDecision, HeldLane, LATE, LaneEmpty};
 use super::observe::Observed;
 use super::request::DrainRequest;
-use crate::capacity::{Lost, Wait, loss};
 use crate::claim::after;
 use crate::kit::drains::IN_FLIGHT;
 use crate::kit::reconciler::{EventToEmit, ReconcileResult};

@@ -2,9 +2,9 @@
 
 use kalong_crds::phase::PhaseState;
 use kalong_rules::gates::{Gates, JudgedGate, LaneClosure, MemberLane, Predecessor};
+use kalong_rules::lifecycle::in_force;
 
 use super::observe::Observed;
-use crate::kit::life::in_force;
 
 pub(super) struct Decision {
     /// The state in force so far.

@@ -3,11 +3,11 @@
 use kalong_crds::condition::{ConditionStatus, ConditionType, ConditionUpdate, Reason};
 use kalong_crds::device::{GuardKind, GuardState};
 use kalong_crds::lane::Need;
+use kalong_rules::lifecycle::LifecycleStage;
 
 use super::decide::Decision;
 use super::licence::{LicenceState, licence_state};
 use super::observe::{Fallback, FilledSlot, Guarded, Observed};
-use crate::kit::life::LifecycleStage;
 use crate::kit::readiness::{LISTED, Readiness, commissioning, listed, ready};
 
 /// All conditions, in the order for readers.

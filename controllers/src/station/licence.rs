@@ -7,13 +7,14 @@ use std::time::Duration;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use kalong_crds::{Crossing, InspectionStation};
+use kalong_rules::day::{beginning, ending, until_next, zone_of};
 use kube::ResourceExt;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
 
 use crate::kit::caches::{self, Caches};
-use crate::kit::clock::{Clock, beginning, ending, until_next, zone_of};
+use crate::kit::clock::Clock;
 
 /// From how many days before its end a licence is reported as ending.
 pub(super) const NOTICE_DAYS: i64 = 30;

@@ -9,11 +9,11 @@ use kalong_crds::device::{Guard, GuardKind, GuardState};
 use kalong_crds::inspection_station::StationSlot;
 use kalong_crds::units::Name;
 use kalong_crds::{Crossing, Device, DeviceModel, InspectionStation};
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use crate::kit::caches;
 use crate::kit::context::Context;
-use crate::kit::life::LifecycleStage;
 
 pub(super) struct Observed {
     pub(super) station: Arc<InspectionStation>,

@@ -3,11 +3,11 @@
 use jiff::tz::TimeZone;
 use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kalong_crds::units::Name;
+use kalong_rules::lifecycle::{LifecycleStage, unknown_phase};
 use kube::ResourceExt;
 
 use super::licence::{LicenceState, licence_state};
 use super::observe::{Fallback, FilledSlot, Observed};
-use crate::kit::life::{LifecycleStage, unknown_phase};
 use crate::kit::readiness::{Readiness, first, listed};
 
 /// Objections that stand whatever the devices say.

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::inspection_station::InspectionStationStatus;
 use kalong_crds::{BlockCode, Device, InspectionStation};
+use kalong_rules::lifecycle::LifecycleStage;
 use serde_json::{Value, json};
 
 use super::decide::decide;
 use super::observe::{Fallback, FilledSlot, Observed};
-use crate::kit::life::LifecycleStage;
 use crate::kit::reconciler::ReconcileResult;
 
 const AT: &str = "2026-11-22T07:00:00Z";

@@ -38,8 +38,8 @@ pub struct LaneReading {
     pub reported: LaneAdmission,
     pub available: ConditionStatus,
     pub interlocked: bool,
-    pub settled: bool,
-    pub shut: bool,
+    pub orders_confirmed: bool,
+    pub closed_for_good: bool,
 }
 
 /// Counts by what statuses show. A status is written once an agent has confirmed its order, so every order counts as confirmed; a claim
@@ -54,8 +54,8 @@ impl LaneEvidence for StatusEvidence {
             reported,
             available: available(lane),
             interlocked: lane.reason(ConditionType::Available) == Reason::InterlockOpen.as_str(),
-            settled: true,
-            shut: lane.spec.admission == Admission::Closed && reported == LaneAdmission::Closed,
+            orders_confirmed: true,
+            closed_for_good: lane.spec.admission == Admission::Closed && reported == LaneAdmission::Closed,
         }
     }
 
@@ -148,7 +148,7 @@ pub fn count(site: &SiteSnapshot, groups: &BTreeSet<Group>, evidence: &impl Lane
 }
 
 fn facts(site: &SiteSnapshot, lane: &Lane, evidence: &impl LaneEvidence) -> LaneFacts {
-    let LaneReading { reported, available, interlocked, settled, shut } = evidence.lane(lane);
+    let LaneReading { reported, available, interlocked, orders_confirmed, closed_for_good } = evidence.lane(lane);
     LaneFacts {
         group: Group::of(lane),
         passages_per_hour: lane.spec.rated_passages_per_hour,
@@ -157,8 +157,8 @@ fn facts(site: &SiteSnapshot, lane: &Lane, evidence: &impl LaneEvidence) -> Lane
         reported,
         available,
         interlocked,
-        settled,
-        shut,
+        orders_confirmed,
+        closed_for_good,
     }
 }
 

@@ -78,7 +78,7 @@ fn costly<'a>(snapshot: &'a CapacitySnapshot, claim: &Claim) -> BTreeSet<&'a Gro
 
 /// Whether taking this lane may take something from traffic. A lane that is broken or unknown counts: it may be back at any time.
 fn serves(lane: &LaneFacts) -> bool {
-    lane.life == LifecycleStage::InService && !lane.shut
+    lane.life == LifecycleStage::InService && !lane.closed_for_good
 }
 
 /// Whether a change of this lane needs the turn of its group. A lane that a change holds already has it; one that an emergency holds

@@ -95,7 +95,7 @@ pub(super) fn lost(accepted: &[&Claim], name: &str, lane: &LaneFacts) -> Option<
         (LaneAdmission::Unknown, _) => Some(Lost::Unknown),
         (LaneAdmission::Open, ConditionStatus::Unknown) => Some(Lost::Unknown),
         (LaneAdmission::Open, ConditionStatus::False) => Some(Lost::Broken),
-        (LaneAdmission::Open, ConditionStatus::True) => (!lane.settled).then_some(Lost::Unconfirmed),
+        (LaneAdmission::Open, ConditionStatus::True) => (!lane.orders_confirmed).then_some(Lost::Unconfirmed),
         (other, _) => Some(Lost::NotOpen(other)),
     }
 }

@@ -86,9 +86,9 @@ pub struct LaneFacts {
     /// Whether an interlock keeps it closed.
     pub interlocked: bool,
     /// Whether its agent has confirmed the last order, and neither that order nor one on its way carries a claim.
-    pub settled: bool,
+    pub orders_confirmed: bool,
     /// Whether it is declared, ordered and reported closed. A lane that an interlock closes may open again at any time.
-    pub shut: bool,
+    pub closed_for_good: bool,
 }
 
 /// A LaneDrain as it is weighed against others.

@@ -17,6 +17,8 @@ use kalong_crds::wire::reported::LaneReport;
 use kalong_crds::{Crossing, InspectionStation, Phase};
 use kalong_rules::SiteSnapshot;
 use kalong_rules::capacity::{Floor, holds};
+use kalong_rules::claim::is_accepted;
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
 use super::super::decide::{Decision, decide};
@@ -26,10 +28,8 @@ use super::super::{act, status};
 use super::test_lane::{Health, Order, TestLane};
 use crate::claim::{after, hold_until};
 use crate::kit::drains::Drains;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 use crate::kit::reconciler::EventToEmit;
-use kalong_rules::claim::is_accepted;
 
 pub(super) const AT: &str = "2026-11-22T07:00:00Z";
 

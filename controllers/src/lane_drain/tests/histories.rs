@@ -9,14 +9,14 @@ use jiff::SignedDuration;
 use kalong_crds::condition::ConditionStatus;
 use kalong_crds::lane::{Admission, LaneAdmission, Service};
 use kalong_crds::lane_drain::{DrainClass, LaneDrainSpec, TargetKind};
+use kalong_rules::capacity::{Floor, Group};
+use kalong_rules::lifecycle::LifecycleStage;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::gate::{Gate, spec, target};
 use super::test_lane::{EMPTYING, Health, TestLane, group, lane};
-use crate::capacity::{Floor, Group};
 use crate::claim::{ClaimProgress, after};
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 
 /// Histories in an ordinary `cargo test`; `KALONG_PROPERTY_CASES` asks for more.

@@ -8,12 +8,12 @@ use kalong_crds::blocked::BlockCode;
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::lane::{Admission, LaneAdmission, Service};
 use kalong_crds::lane_drain::{DrainClass, LaneDrainSpec, LaneDrainStatus, TargetKind};
+use kalong_rules::capacity::Floor;
+use kalong_rules::lifecycle::LifecycleStage;
 
 use self::gate::{Gate, spec, target};
 use self::test_lane::{EMPTYING, Health, group, lane};
-use crate::capacity::Floor;
 use crate::claim::ClaimProgress;
-use crate::kit::life::LifecycleStage;
 
 fn floor(min_lanes: i64) -> Floor {
     Floor { group: group(Service::Smart), min_lanes, min_passages_per_hour: 0 }

@@ -8,10 +8,10 @@ use kalong_crds::lane::{Admission, Direction, Drain, Lane, LaneAdmission, LaneSp
 use kalong_crds::units::Digest;
 use kalong_crds::wire::order::LaneHold;
 use kalong_crds::wire::reported::{DrainRefusal, LaneReport};
+use kalong_rules::capacity::Group;
+use kalong_rules::lifecycle::LifecycleStage;
 use kube::ResourceExt;
 
-use crate::capacity::Group;
-use crate::kit::life::LifecycleStage;
 use crate::kit::link::Liveness;
 
 /// How long a lane may take to become empty, in seconds.

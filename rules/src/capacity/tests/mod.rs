@@ -25,14 +25,14 @@ fn open() -> LaneFacts {
         reported: LaneAdmission::Open,
         available: ConditionStatus::True,
         interlocked: false,
-        settled: true,
-        shut: false,
+        orders_confirmed: true,
+        closed_for_good: false,
     }
 }
 
 fn closed() -> LaneFacts {
     let (declared, reported) = (Admission::Closed, LaneAdmission::Closed);
-    LaneFacts { declared, reported, available: ConditionStatus::False, shut: true, ..open() }
+    LaneFacts { declared, reported, available: ConditionStatus::False, closed_for_good: true, ..open() }
 }
 
 fn floor(min_lanes: i64, min_passages_per_hour: i64) -> Floor {
@@ -67,7 +67,7 @@ fn only_what_surely_serves_is_capacity() {
     assert_eq!(lost(&LaneFacts { reported: LaneAdmission::Unknown, ..open() }), Some(Lost::Unknown));
     assert_eq!(lost(&LaneFacts { available: ConditionStatus::Unknown, ..open() }), Some(Lost::Unknown));
     assert_eq!(lost(&LaneFacts { available: ConditionStatus::False, ..open() }), Some(Lost::Broken));
-    assert_eq!(lost(&LaneFacts { settled: false, ..open() }), Some(Lost::Unconfirmed));
+    assert_eq!(lost(&LaneFacts { orders_confirmed: false, ..open() }), Some(Lost::Unconfirmed));
     let draining = LaneFacts { reported: LaneAdmission::Draining, ..open() };
     assert_eq!(lost(&draining), Some(Lost::NotOpen(LaneAdmission::Draining)));
     let held = CapacitySnapshot { accepted: vec![claim("d", &["a"])], ..CapacitySnapshot::default() };
