@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::kit::caches::{CacheError, Caches, Triggers};
+use crate::kit::caches::{Caches, Triggers};
 use crate::kit::clock::Clock;
 use crate::kit::context::{Context, Settings};
 use crate::kit::debounce::ConfirmationDebounce;
@@ -29,6 +29,7 @@ use crate::kit::queue::ReconcileQueue;
 use crate::kit::reconciler::{FirstPass, Reconcile, drive};
 use crate::kit::routing::{Routed, route_report};
 use crate::kit::status::StatusWriter;
+use crate::kit::watch::CacheError;
 
 /// What the controllers are built from.
 pub struct Parts {

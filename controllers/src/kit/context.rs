@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kalong_crds::units::Name;
 use kalong_crds::wire::order::Sealed;
 use kalong_crds::wire::release::ReleaseKeys;
+use kalong_rules::LifecycleStage;
 use kube::Client;
 use kube_runtime::events::Recorder;
 use parking_lot::Mutex;
@@ -18,6 +20,7 @@ use super::link::AgentLink;
 use super::metrics::Metrics;
 use super::mirror::Mirror;
 use super::permits::Permits;
+use super::sites::SiteGuard;
 use super::status::StatusWriter;
 
 /// What the operator was told at its start.
@@ -61,4 +64,16 @@ pub struct Context {
     pub credentials: Mutex<HashMap<(String, String, String), Sealed>>,
     /// Since when orders await their confirmation.
     pub debounce: ConfirmationDebounce,
+}
+
+impl Context {
+    /// The site of this namespace. It does not change while the guard is held, which holds up the watches: drop it soon.
+    pub fn site(&self, namespace: &str) -> SiteGuard<'_> {
+        self.caches.site(namespace)
+    }
+
+    /// The stage of an object that belongs to this phase, or to none.
+    pub fn life(&self, namespace: &str, phase: Option<&Name>) -> LifecycleStage {
+        self.site(namespace).life(phase)
+    }
 }

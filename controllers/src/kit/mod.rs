@@ -21,6 +21,7 @@ pub mod reconciler;
 pub(crate) mod routing;
 pub mod sites;
 pub mod status;
+pub mod watch;
 
 /// What went wrong while an object was looked at. It is tried again with backoff.
 #[derive(Debug, thiserror::Error)]

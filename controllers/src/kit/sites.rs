@@ -3,12 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use kalong_crds::units::Name;
+use kalong_rules::SiteSnapshot;
 use kalong_rules::snapshot::Tabled;
-use kalong_rules::{LifecycleStage, SiteSnapshot};
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
-
-use super::context::Context;
 
 static EMPTY: LazyLock<SiteSnapshot> = LazyLock::new(SiteSnapshot::default);
 
@@ -46,17 +43,5 @@ impl Sites {
         if let Some(site) = self.snapshots.write().get_mut(namespace) {
             site.remove::<K>(object.name());
         }
-    }
-}
-
-impl Context {
-    /// The site of this namespace. It does not change while the guard is held, which holds up the watches: drop it soon.
-    pub fn site(&self, namespace: &str) -> SiteGuard<'_> {
-        self.caches.site(namespace)
-    }
-
-    /// The stage of an object that belongs to this phase, or to none.
-    pub fn life(&self, namespace: &str, phase: Option<&Name>) -> LifecycleStage {
-        self.site(namespace).life(phase)
     }
 }

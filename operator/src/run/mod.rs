@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalong_controllers::kit::caches::CacheError;
 use kalong_controllers::kit::clock::SystemClock;
 use kalong_controllers::kit::conditions::ConditionCollector;
+use kalong_controllers::kit::watch::CacheError;
 use kalong_controllers::station::licence::LicenceCollector;
 use kube::Client;
 use tokio::net::TcpListener;
