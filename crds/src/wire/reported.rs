@@ -105,16 +105,12 @@ pub enum ReportBody {
 #[derive(Deserialize, JsonSchema)]
 struct Bodies {
     /// Facts of a device.
-    #[serde(default)]
     device: Option<DeviceReport>,
     /// Facts of a lane.
-    #[serde(default)]
     lane: Option<LaneReport>,
     /// Facts of a vehicle.
-    #[serde(default)]
     igv: Option<IgvReport>,
     /// Facts of a link.
-    #[serde(default)]
     link: Option<LinkReport>,
 }
 
