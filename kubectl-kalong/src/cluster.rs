@@ -49,7 +49,6 @@ impl ScopeArguments {
 /// Why no cluster can be reached.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
-    /// No usable kubeconfig.
     #[error("no usable kubeconfig: give --kubeconfig or --context, or set KUBECONFIG")]
     Kubeconfig(#[source] Box<KubeconfigError>),
     /// The kubeconfig names something that the client cannot use.
@@ -58,7 +57,6 @@ pub(crate) enum ClusterError {
 }
 
 impl ClusterError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Kubeconfig(_) => "kubeconfig",
@@ -70,19 +68,16 @@ impl ClusterError {
 /// What the API server did not do, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    /// It said no.
     #[error("the API server did not {0}: {1}; ask for the right if one is missing, or log in again")]
     Refused(&'static str, String),
     /// It does not know the kinds.
     #[error("Kalong's kinds are not installed in this cluster: install the chart kalong, or name another --context")]
     NotInstalled,
-    /// It gave no answer.
     #[error("the API server did not {0}: try the same context with `kubectl version`")]
     Unreachable(&'static str, #[source] Box<kube::Error>),
 }
 
 impl CallError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Refused(..) => "api",

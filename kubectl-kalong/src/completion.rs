@@ -16,7 +16,6 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-/// Prints the completions.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, OutputError> {
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut plain_command(), "kubectl-kalong", &mut text);

@@ -19,7 +19,6 @@ pub(crate) enum State {
     Working,
     /// It serves, and something beside that needs a look.
     Warned,
-    /// Nobody can tell.
     Unknown,
     /// Something does not hold that should.
     Failing,
@@ -28,7 +27,6 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// Whether somebody should look.
     pub(crate) fn is_problem(self) -> bool {
         self >= Self::Warned
     }
@@ -52,7 +50,6 @@ impl Finding<'_> {
     }
 }
 
-/// How an object stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Health<'a> {
     pub(crate) state: State,

@@ -57,7 +57,6 @@ enum Verb {
 /// How a verb ended that was not hindered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Done.
     Done,
     /// Judged, and the judgement is no.
     Refused,

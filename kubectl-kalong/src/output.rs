@@ -22,26 +22,20 @@ pub(crate) enum OutputError {
     /// A file cannot be read.
     #[error("cannot read {}: check the path and your rights", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// A file is far larger than anything that belongs here.
     #[error("{} is larger than {limit} bytes: is it the right file?", path.display())]
     TooLarge {
-        /// The file.
         path: PathBuf,
-        /// The bound.
         limit: u64,
     },
     /// A file cannot be written.
     #[error("cannot write {}: check the folder and your rights", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -60,7 +54,6 @@ pub(crate) enum OutputError {
 }
 
 impl OutputError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Read { .. } | Self::TooLarge { .. } => "unreadable-file",
@@ -71,7 +64,6 @@ impl OutputError {
     }
 }
 
-/// Writes text to stdout.
 pub(crate) fn print(text: &str) -> Result<(), OutputError> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(OutputError::Stdout)

@@ -1,6 +1,5 @@
 //! Where the verbs that speak to a cluster run: one thread is enough for one person.
 
-/// Why nothing can run.
 #[derive(Debug, thiserror::Error)]
 #[error("this process may not start what it needs: raise its limit of open files")]
 pub(crate) struct RuntimeError(#[source] std::io::Error);

@@ -26,13 +26,11 @@ enum Colours {
 /// How a part of a line is shown where colour is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Paint {
-    /// As it is.
     Plain,
     /// What matters in the line.
     Strong,
     /// What is there for completeness.
     Faint,
-    /// By how something stands.
     State(State),
 }
 
@@ -112,7 +110,6 @@ impl Screen {
         Self { width: Some(width), colours: Colours::Plain }
     }
 
-    /// The lines as text.
     pub(crate) fn text(&self, lines: &[Line]) -> String {
         lines.iter().map(|line| self.line(line) + "\n").collect()
     }

@@ -26,12 +26,10 @@ impl Terminal {
         Self { colour }
     }
 
-    /// Something to know.
     pub(crate) fn note(&self, text: &str) {
         self.line(text);
     }
 
-    /// Something to look at.
     pub(crate) fn warn(&self, text: &str) {
         self.line(&format!("{} {text}", self.paint(YELLOW, "warning:")));
     }

@@ -13,7 +13,6 @@ use crate::site::{ObjectView, Site};
 /// So many names in a line.
 const NAMES: usize = 5;
 
-/// Judges the sites.
 pub(super) fn judge(evidence: &Evidence) -> Vec<Check> {
     let sites = match &evidence.sites {
         Lookup::There(sites) => sites.as_slice(),

@@ -29,9 +29,7 @@ const OPERATOR_LABELS: &str = "app.kubernetes.io/part-of=kalong,app.kubernetes.i
 /// What was found of one thing.
 #[derive(Clone, Debug)]
 pub(super) enum Lookup<T> {
-    /// It is there.
     There(T),
-    /// It is not there.
     Absent,
     /// It could not be seen, and why.
     Hidden(String),
@@ -47,7 +45,6 @@ pub(super) struct Server {
     pub(super) ours: Timestamp,
 }
 
-/// Everything that is judged.
 pub(super) struct Evidence {
     pub(super) operator_namespace: String,
     pub(super) now: Timestamp,

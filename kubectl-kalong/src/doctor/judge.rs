@@ -22,7 +22,6 @@ const EXAMPLES: usize = 3;
 
 const UPGRADE: &str = "Upgrade the chart kalong-crds (or kalong) to the version of this plugin.";
 
-/// Judges everything.
 pub(super) fn judge(evidence: &Evidence) -> Result<Vec<Check>, serde_json::Error> {
     let mut checks = vec![server(&evidence.server)];
     if let Lookup::Hidden(_) | Lookup::Absent = evidence.server {

@@ -34,16 +34,13 @@ pub(crate) struct Arguments {
     scope: ScopeArguments,
 }
 
-/// Why nothing was checked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DoctorError {
-    /// No cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// Nothing runs.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     /// The types have no schema.
@@ -52,7 +49,6 @@ pub(crate) enum DoctorError {
 }
 
 impl DoctorError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Cluster(e) => e.category(),
@@ -63,24 +59,18 @@ impl DoctorError {
     }
 }
 
-/// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "UPPERCASE")]
 enum Verdict {
-    /// As it should be.
     Ok,
-    /// Somebody should look.
     Warn,
-    /// It does not work.
     Fail,
 }
 
-/// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Check {
     check: &'static str,
     verdict: Verdict,
-    /// What was found.
     says: String,
     /// What to do about it; empty when it is OK.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -101,14 +91,12 @@ impl Check {
     }
 }
 
-/// All lines for programs.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     verdict: Verdict,
     checks: &'a [Check],
 }
 
-/// Runs the verb.
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome, DoctorError> {
     let output = arguments.output;
     let evidence = runtime::run(gather::gather(arguments.scope, arguments.operator_namespace))??;

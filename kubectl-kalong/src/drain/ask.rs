@@ -129,7 +129,6 @@ fn confirm(terminal: &Terminal) -> Result<(), DrainError> {
     if read.is_ok() && answer.trim().eq_ignore_ascii_case("yes") { Ok(()) } else { Err(DrainError::Declined) }
 }
 
-/// The object to create.
 pub(super) fn object(namespace: &str, target: &Reference, spec: LaneDrainSpec) -> LaneDrain {
     let labels = [
         ("app.kubernetes.io/part-of", "kalong"),

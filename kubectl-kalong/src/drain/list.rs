@@ -46,7 +46,6 @@ pub(super) async fn run(arguments: ListArguments, terminal: &Terminal) -> Result
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Columns {
     Usual,
-    /// With reason and end.
     Wide,
 }
 
@@ -86,13 +85,11 @@ pub(super) fn lines(drains: &[LaneDrain], scope: &Scope, columns: Columns, now: 
     table(&rows)
 }
 
-/// The claims for programs.
 #[derive(Debug, Serialize)]
 pub(super) struct Drains<'a> {
     pub(super) drains: Vec<Row<'a>>,
 }
 
-/// One claim for programs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Row<'a> {

@@ -155,10 +155,8 @@ pub(crate) enum DrainError {
     /// The end is no end.
     #[error("the claim would end at {0}, which is past: give a later --until")]
     Past(String),
-    /// Nobody said yes.
     #[error("an emergency breaks floors and nobody can be asked here: look at what is named above, then give --yes")]
     NotConfirmed,
-    /// Somebody said no.
     #[error("nothing was drained")]
     Declined,
     /// A claim that the operator makes and takes back.
@@ -172,7 +170,6 @@ pub(crate) enum DrainError {
     /// Somebody ended the claim meanwhile.
     #[error("the claim `{0}` was ended by somebody else")]
     Ended(String),
-    /// No cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The API server did not answer.
@@ -181,13 +178,11 @@ pub(crate) enum DrainError {
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// Nothing runs.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }
 
 impl DrainError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Reference(_) | Self::Target(_) => "object",
@@ -205,7 +200,6 @@ impl DrainError {
     }
 }
 
-/// Runs the verb.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, DrainError> {
     match arguments.verb {
         Some(Verb::List(arguments)) => runtime::run(list::run(arguments, terminal))?,

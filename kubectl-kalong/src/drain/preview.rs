@@ -13,7 +13,6 @@ use crate::site::Site;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FloorPreview {
     crossing: String,
-    /// Service and direction.
     class: String,
     open_before: i64,
     open_after: i64,

@@ -9,13 +9,11 @@ use kalong_crds::lane::LaneAdmission;
 pub(super) enum Progress {
     /// The operator has not looked at it.
     Unseen,
-    /// It waits for somebody.
     Waits(String),
     /// It was accepted, and lanes still have to become empty.
     Empties(String),
     /// Everything is empty and held.
     Holds(String),
-    /// It has ended.
     Ended(String),
     /// A person has to look.
     Stuck(String),
@@ -55,7 +53,6 @@ impl Progress {
         }
     }
 
-    /// The sentence.
     pub(super) fn sentence(&self) -> &str {
         match self {
             Self::Unseen => "the operator has not looked at it yet; if that stays: `kubectl kalong doctor`",

@@ -64,13 +64,11 @@ pub(crate) enum EnrolError {
     /// The name gives no identity.
     #[error(transparent)]
     Identity(#[from] AgentIdError),
-    /// No cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// Nobody declared the box.
     #[error("there is no EdgeAgent `{1}` in namespace `{0}`: declare it first, or name the site with -n")]
     NotDeclared(String, String),
     /// The box is shut out.
@@ -98,13 +96,11 @@ pub(crate) enum EnrolError {
     /// The API server did not answer as it should.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// Nothing runs.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }
 
 impl EnrolError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Identity(_) => "identity",
@@ -134,7 +130,6 @@ struct Enrolment {
     command: String,
 }
 
-/// Runs the verb.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, EnrolError> {
     runtime::run(enrol(arguments, terminal))?
 }

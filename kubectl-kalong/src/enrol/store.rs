@@ -18,10 +18,8 @@ use crate::cluster::{is, within};
 const ATTEMPTS: usize = 4;
 const MANAGER: &str = "kubectl-kalong";
 
-/// What was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Before {
-    /// No token.
     Nothing,
     /// A token that nobody had used.
     UnusedToken,

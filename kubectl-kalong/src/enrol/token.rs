@@ -53,7 +53,6 @@ impl Token {
         &self.0
     }
 
-    /// What the cluster keeps.
     pub(crate) fn hash(&self) -> Digest {
         Digest::of(self.0.as_bytes())
     }

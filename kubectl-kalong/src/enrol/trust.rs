@@ -11,21 +11,17 @@ use kalong_crds::wire::signature::PublicKey;
 
 const PUBLIC_KEY_BYTES: usize = 32;
 
-/// What a box pins.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Trust {
     /// Base address of enrolment, `https://host:port`.
     pub(crate) server: String,
-    /// The authority in PEM.
     pub(crate) authority: String,
-    /// The operator's signing keys.
     pub(crate) operator_keys: Vec<PublicKey>,
 }
 
 /// What is wrong with the published trust.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum TrustError {
-    /// A key is missing.
     #[error("`{0}` is missing")]
     Missing(&'static str),
     /// A value cannot be used.
@@ -46,7 +42,6 @@ impl Trust {
         })
     }
 
-    /// Where boxes enrol.
     pub(crate) fn server(&self) -> &str {
         &self.server
     }

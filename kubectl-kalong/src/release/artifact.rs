@@ -15,7 +15,6 @@ const READ_AT_ONCE: usize = 256 * 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Measured {
     pub(super) digest: Digest,
-    /// Length in bytes.
     pub(super) size: i64,
 }
 

@@ -22,30 +22,23 @@ const SEED_IN_PKCS8: std::ops::Range<usize> = 16..48;
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyError {
-    /// A file.
     #[error(transparent)]
     File(#[from] OutputError),
-    /// No private key inside.
     #[error("{} holds no Ed25519 private key in PKCS#8 PEM: make one with `kubectl kalong release keygen`", _0.display())]
     NoPrivateKey(PathBuf),
     /// Nobody says whose key it is.
     #[error("{} does not say its name: give it with --key-id, as it stands in the key document", _0.display())]
     NoName(PathBuf),
-    /// Not a key document.
     #[error("{} is no key document: it looks like {{\"number\": 1, \"keys\": [{{\"keyId\": ..., \"publicKey\": ...}}]}}", path.display())]
     Document {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
     /// The name belongs to another key.
     #[error("{} already has another key `{id}`: a key's name is never used twice, choose a new one", path.display())]
     NameTaken {
-        /// The key document.
         path: PathBuf,
-        /// The name.
         id: String,
     },
     /// The key could not be made.
@@ -54,7 +47,6 @@ pub(crate) enum KeyError {
 }
 
 impl KeyError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::File(e) => e.category(),
@@ -86,7 +78,6 @@ pub(super) fn read_private(path: &Path, name: Option<&str>) -> Result<Signer, Ke
     Signer::from_pkcs8(id, &der).map_err(|_| none())
 }
 
-/// Reads a key document.
 pub(super) fn read_document(path: &Path) -> Result<ReleaseKeys, KeyError> {
     let text = output::read_text(path, MAX_KEY_FILE)?;
     serde_json::from_str(&text).map_err(|source| KeyError::Document { path: path.to_owned(), source })

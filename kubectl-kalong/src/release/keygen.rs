@@ -27,7 +27,6 @@ pub(crate) struct Arguments {
     keys: Option<PathBuf>,
 }
 
-/// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome, ReleaseError> {
     let document_path = arguments.keys.clone().unwrap_or_else(|| {
         let mut name = arguments.out.clone().into_os_string();

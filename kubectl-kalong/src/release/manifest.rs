@@ -15,42 +15,32 @@ const MAX_MANIFEST: u64 = 1024 * 1024;
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManifestError {
-    /// The file.
     #[error(transparent)]
     File(#[from] OutputError),
-    /// Not one YAML document.
     #[error("{} is not one YAML document: put one FirmwareRelease into a file of its own", path.display())]
     Yaml {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: Box<serde_saphyr::Error>,
     },
-    /// Another kind.
     #[error("{} is no FirmwareRelease of {GROUP}/{VERSION}: begin one with `kubectl kalong release new`", _0.display())]
     OtherKind(PathBuf),
     /// A value of the wrong kind, or one missing.
     #[error("{} does not follow the FirmwareRelease: compare with `kubectl explain firmwarerelease.spec` (a version like 2.10 needs quotes)", path.display())]
     Shape {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
     /// A field that would not be signed.
     #[error("{}: `{field}` is not a field of a FirmwareRelease and would not be signed: remove it or correct its name", path.display())]
     Unknown {
-        /// The file.
         path: PathBuf,
-        /// Where in the file.
         field: String,
     },
 }
 
 impl ManifestError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::File(e) => e.category(),

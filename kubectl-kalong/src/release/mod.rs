@@ -28,10 +28,8 @@ pub(crate) enum Verb {
 /// Why a release could not be handled.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReleaseError {
-    /// A file or stdout.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// The manifest.
     #[error(transparent)]
     Manifest(#[from] manifest::ManifestError),
     /// A key or a key document.
@@ -43,7 +41,6 @@ pub(crate) enum ReleaseError {
 }
 
 impl ReleaseError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Output(e) => e.category(),
@@ -54,7 +51,6 @@ impl ReleaseError {
     }
 }
 
-/// Runs the verb.
 pub(crate) fn run(verb: Verb, terminal: &Terminal) -> Result<Outcome, ReleaseError> {
     match verb {
         Verb::Keygen(arguments) => keygen::run(&arguments, terminal),

@@ -114,7 +114,6 @@ fn default_name(model: &str, version: &str) -> String {
     mapped.chars().take(63).collect::<String>().trim_matches(['-', '.']).to_owned()
 }
 
-/// Runs the verb.
 pub(super) fn run(arguments: Arguments) -> Result<Outcome, ReleaseError> {
     let measured = artifact::measure(&arguments.artifact)?;
     let first = arguments.models.first().map_or("", String::as_str);

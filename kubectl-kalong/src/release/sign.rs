@@ -30,7 +30,6 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
 }
 
-/// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome, ReleaseError> {
     let mut release = manifest::read(&arguments.file)?;
     let signer = key::read_private(&arguments.key, arguments.key_id.as_deref())?;

@@ -81,7 +81,6 @@ struct Judgement {
     refused: Vec<String>,
 }
 
-/// Runs the verb.
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, ReleaseError> {
     let release = manifest::read(&arguments.file)?;
     let keys = key::read_document(&arguments.keys)?;

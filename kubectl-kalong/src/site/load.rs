@@ -18,10 +18,8 @@ const PAGE: u32 = 500;
 const NOT_FOUND: u16 = 404;
 const NOT_INSTALLED: &str = "the kind is not installed";
 
-/// How far to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// One namespace.
     Site(String),
     /// All that the API server shows.
     Everywhere,
@@ -107,7 +105,6 @@ pub(crate) mod fixture {
     use super::*;
     use serde_json::Value;
 
-    /// The site of `tests/fixtures/<name>.json`.
     pub(crate) fn site(name: &str) -> Site {
         changed(name, |_| {})
     }

@@ -60,12 +60,10 @@ impl Site {
         Self { namespace: namespace.to_owned(), ..Self::default() }
     }
 
-    /// Whether nothing is there.
     pub(crate) fn is_empty(&self) -> bool {
         self.objects().next().is_none()
     }
 
-    /// Every object.
     pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectView<'_>> {
         Kind::ALL.iter().flat_map(|kind| self.of_kind(*kind))
     }

@@ -17,12 +17,10 @@ pub(crate) struct ObjectView<'a> {
 }
 
 impl<'a> ObjectView<'a> {
-    /// Its name.
     pub(crate) fn name(&self) -> &'a str {
         self.meta.name.as_deref().unwrap_or_default()
     }
 
-    /// Its kind and name.
     pub(crate) fn reference(&self) -> Reference {
         Reference::new(self.kind, self.name())
     }

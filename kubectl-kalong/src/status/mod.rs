@@ -73,7 +73,6 @@ pub(crate) enum StatusError {
     /// The object is not named as kubectl does.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// No cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The API server did not answer.
@@ -82,7 +81,6 @@ pub(crate) enum StatusError {
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// Nothing runs.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     /// The object is not there.
@@ -91,7 +89,6 @@ pub(crate) enum StatusError {
 }
 
 impl StatusError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Reference(_) => "object",
@@ -104,7 +101,6 @@ impl StatusError {
     }
 }
 
-/// Runs the verb.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, StatusError> {
     let object = match arguments.object.as_slice() {
         [] => None,
@@ -146,7 +142,6 @@ fn place(scope: &Scope) -> String {
     }
 }
 
-/// Every site, for programs.
 #[derive(Debug, Serialize)]
 struct Sites<'a> {
     sites: Vec<tree::Document<'a>>,

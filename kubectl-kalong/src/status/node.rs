@@ -58,9 +58,7 @@ pub(super) struct Node {
 pub(super) enum Naming {
     /// None: the count is enough.
     None,
-    /// The first few.
     Some,
-    /// All.
     All,
 }
 
@@ -97,7 +95,6 @@ impl From<&Finding<'_>> for FindingRecord {
 }
 
 impl Node {
-    /// A line of text.
     pub(super) fn of(text: impl Into<String>, state: State) -> Self {
         Self {
             object: None,

@@ -75,7 +75,6 @@ pub(super) fn page<'a>(site: &'a Site, object: &Reference, width: Width) -> Opti
     Some(Page { namespace: &site.namespace, head, conditions, blocked_by: view.blocked_by, related: related.collect() })
 }
 
-/// The page as lines.
 pub(super) fn lines(page: &Page<'_>, now: Timestamp) -> Vec<Line> {
     let mut lines = vec![page.head.line(Line::default(), now).with(Paint::Faint, format!("  in {}", page.namespace))];
     let rows: Vec<Vec<String>> = page

@@ -32,7 +32,6 @@ pub(super) struct Problem {
     pub(super) said: FindingRecord,
 }
 
-/// Finds what is wrong.
 pub(super) fn problems(site: &Site) -> Problems {
     let follows = followers(site);
     let mut found = Problems { problems: Vec::new(), under_way: Vec::new(), follow: Vec::new() };

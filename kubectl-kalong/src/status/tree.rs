@@ -14,7 +14,6 @@ use crate::health::{Health, State};
 use crate::screen::{Line, Paint, sign};
 use crate::site::{ObjectView, Site, named};
 
-/// A site for programs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document<'a> {
@@ -29,7 +28,6 @@ pub(super) fn document(site: &Site, width: Width) -> Document<'_> {
     Document { namespace: &site.namespace, problems: problems(site), tree: branches(site, width) }
 }
 
-/// A site as lines.
 pub(super) fn lines(site: &Site, width: Width, now: Timestamp) -> Vec<Line> {
     let Problems { problems, under_way, follow } = problems(site);
     let tree = branches(site, width);

@@ -54,13 +54,11 @@ impl Fact {
 pub(crate) enum About {
     /// A gate of a phase that is not met.
     Gate,
-    /// End of a certificate.
     Certificate,
     /// Health codes of a device.
     Health,
     /// An interlock or seal that is not safe.
     Guard,
-    /// Why an attempt failed.
     Attempt,
     /// Open lanes and the floor; passages an hour and the floor.
     Floor,
@@ -77,7 +75,6 @@ pub(crate) enum About {
 /// Whether the way on from a step is shown here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
-    /// Here.
     Here,
     /// Where the object appeared first.
     Above,

@@ -48,7 +48,6 @@ pub(crate) enum WhyError {
     /// The object is not named as kubectl does.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// No cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The API server did not answer.
@@ -57,7 +56,6 @@ pub(crate) enum WhyError {
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// Nothing runs.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     /// The object is not there.
@@ -66,7 +64,6 @@ pub(crate) enum WhyError {
 }
 
 impl WhyError {
-    /// The word for scripts.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Reference(_) => "object",
@@ -79,7 +76,6 @@ impl WhyError {
     }
 }
 
-/// Runs the verb.
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, WhyError> {
     let object = Reference::of_words(&arguments.object)?;
     let language = arguments.lang.unwrap_or_else(Language::detect);

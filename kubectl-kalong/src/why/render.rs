@@ -16,7 +16,6 @@ use crate::words::{self, Language};
 /// Names of alike objects in one line.
 const NAMES: usize = 8;
 
-/// The chain as lines.
 pub(super) fn text(chain: &Step<'_>, language: Language, screen: &Screen, now: Timestamp) -> Vec<Line> {
     let mut page = Page { language, phrases: phrases(language), screen, now, lines: Vec::new() };
     page.step(chain, "", "");
