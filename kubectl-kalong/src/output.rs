@@ -28,10 +28,7 @@ pub(crate) enum OutputError {
     },
     /// A file is far larger than anything that belongs here.
     #[error("{} is larger than {limit} bytes: is it the right file?", path.display())]
-    TooLarge {
-        path: PathBuf,
-        limit: u64,
-    },
+    TooLarge { path: PathBuf, limit: u64 },
     /// A file cannot be written.
     #[error("cannot write {}: check the folder and your rights", path.display())]
     Write {

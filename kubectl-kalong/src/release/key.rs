@@ -37,10 +37,7 @@ pub(crate) enum KeyError {
     },
     /// The name belongs to another key.
     #[error("{} already has another key `{id}`: a key's name is never used twice, choose a new one", path.display())]
-    NameTaken {
-        path: PathBuf,
-        id: String,
-    },
+    NameTaken { path: PathBuf, id: String },
     /// The key could not be made.
     #[error("no key could be made: run the command on a machine with a source of randomness")]
     Generate(#[source] SignatureError),

@@ -34,10 +34,7 @@ pub(crate) enum ManifestError {
     },
     /// A field that would not be signed.
     #[error("{}: `{field}` is not a field of a FirmwareRelease and would not be signed: remove it or correct its name", path.display())]
-    Unknown {
-        path: PathBuf,
-        field: String,
-    },
+    Unknown { path: PathBuf, field: String },
 }
 
 impl ManifestError {

@@ -1,4 +1,4 @@
-//! `kubectl kalong release verify`: the judgement that operator and agent will make, made beforehand.
+//! `kubectl kalong release verify`: the verification that operator and agent will make, made beforehand.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -64,10 +64,10 @@ struct Judged {
     worth: Worth,
 }
 
-/// The judgement, as a program reads it.
+/// The verification, as a program reads it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Judgement {
+struct Verification {
     name: String,
     version: String,
     security_counter: i64,
@@ -86,13 +86,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, ReleaseError> {
     let keys = key::read_document(&arguments.keys)?;
     let measured = arguments.artifact.as_deref().map(artifact::measure).transpose()?;
     let needed = arguments.class.map_or(1, signatures_needed);
-    let judgement = judge(&release, &keys, needed, measured.as_ref(), Timestamp::now())?;
+    let verification = judge(&release, &keys, needed, measured.as_ref(), Timestamp::now())?;
     let text = match arguments.output {
-        Some(format) => output::document(format, &judgement)?,
-        None => describe(&judgement),
+        Some(format) => output::document(format, &verification)?,
+        None => describe(&verification),
     };
     output::print(&text)?;
-    Ok(if judgement.refused.is_empty() { Outcome::Done } else { Outcome::Refused })
+    Ok(if verification.refused.is_empty() { Outcome::Done } else { Outcome::Refused })
 }
 
 fn judge(
@@ -101,7 +101,7 @@ fn judge(
     needed: usize,
     measured: Option<&Measured>,
     now: Timestamp,
-) -> Result<Judgement, ReleaseError> {
+) -> Result<Verification, ReleaseError> {
     let name = release.metadata.name.clone().unwrap_or_default();
     let spec = &release.spec;
     let signed = spec.signed(&name)?;
@@ -125,7 +125,7 @@ fn judge(
         }
     }
     let signatures = spec.signatures.iter().map(|s| judged(s, &signed, keys)).collect();
-    Ok(Judgement {
+    Ok(Verification {
         name,
         version: spec.version.clone(),
         security_counter: spec.security_counter,
@@ -138,7 +138,7 @@ fn judge(
     })
 }
 
-/// One signature alone, by the same judgement that the agent makes of all.
+/// One signature alone, by the same verification that the agent makes of all.
 fn judged(signature: &ReleaseSignature, signed: &SignedRelease, keys: &ReleaseKeys) -> Judged {
     let alone = SignedRelease { signatures: vec![signature.clone()], ..signed.clone() };
     let worth = match alone.verify(keys, 1) {
@@ -149,18 +149,18 @@ fn judged(signature: &ReleaseSignature, signed: &SignedRelease, keys: &ReleaseKe
     Judged { key_id: signature.key_id.to_string(), worth }
 }
 
-fn describe(judgement: &Judgement) -> String {
+fn describe(verification: &Verification) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "RELEASE   {}", judgement.name);
-    let _ = writeln!(text, "VERSION   {} (counter {})", judgement.version, judgement.security_counter);
+    let _ = writeln!(text, "RELEASE   {}", verification.name);
+    let _ = writeln!(text, "VERSION   {} (counter {})", verification.version, verification.security_counter);
     let compared =
-        if judgement.artifact_compared { "compared with the artifact" } else { "not compared: give --artifact" };
-    let _ = writeln!(text, "DIGEST    {}", judgement.digest);
-    let _ = writeln!(text, "SIZE      {} bytes", judgement.size);
+        if verification.artifact_compared { "compared with the artifact" } else { "not compared: give --artifact" };
+    let _ = writeln!(text, "DIGEST    {}", verification.digest);
+    let _ = writeln!(text, "SIZE      {} bytes", verification.size);
     let _ = writeln!(text, "ARTIFACT  {compared}");
-    let _ = writeln!(text, "AUTHORS   {} needed", judgement.signatures_needed);
-    for signature in &judgement.signatures {
+    let _ = writeln!(text, "AUTHORS   {} needed", verification.signatures_needed);
+    for signature in &verification.signatures {
         let word = match signature.worth {
             Worth::Right => "right",
             Worth::Wrong => "wrong",
@@ -168,10 +168,10 @@ fn describe(judgement: &Judgement) -> String {
         };
         let _ = writeln!(text, "          {} {word}", signature.key_id);
     }
-    if judgement.refused.is_empty() {
+    if verification.refused.is_empty() {
         text.push_str("VERIFIED\n");
     }
-    for reason in &judgement.refused {
+    for reason in &verification.refused {
         let _ = writeln!(text, "REFUSED   {reason}");
     }
     text

@@ -144,7 +144,7 @@ fn place(scope: &Scope) -> String {
 
 #[derive(Debug, Serialize)]
 struct Sites<'a> {
-    sites: Vec<tree::Document<'a>>,
+    sites: Vec<tree::SiteDocument<'a>>,
 }
 
 fn of_sites(sites: &[Site], form: Option<Form>, screen: &Screen, now: Timestamp) -> Result<String, StatusError> {

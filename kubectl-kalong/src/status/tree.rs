@@ -16,7 +16,7 @@ use crate::site::{ObjectView, Site, named};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Document<'a> {
+pub(super) struct SiteDocument<'a> {
     namespace: &'a str,
     #[serde(flatten)]
     problems: Problems,
@@ -24,8 +24,8 @@ pub(super) struct Document<'a> {
 }
 
 /// A site as a document.
-pub(super) fn document(site: &Site, width: Width) -> Document<'_> {
-    Document { namespace: &site.namespace, problems: problems(site), tree: branches(site, width) }
+pub(super) fn document(site: &Site, width: Width) -> SiteDocument<'_> {
+    SiteDocument { namespace: &site.namespace, problems: problems(site), tree: branches(site, width) }
 }
 
 pub(super) fn lines(site: &Site, width: Width, now: Timestamp) -> Vec<Line> {

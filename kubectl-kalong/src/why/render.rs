@@ -199,7 +199,7 @@ fn names(objects: &[Reference]) -> String {
 /// The whole answer for programs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Document<'a> {
+pub(super) struct Explanation<'a> {
     namespace: &'a str,
     object: &'a Reference,
     language: &'static str,
@@ -269,10 +269,10 @@ struct WaitDocument<'a> {
 }
 
 /// The chain as a document.
-pub(super) fn document<'a>(namespace: &'a str, chain: &'a Step<'a>, language: Language) -> Document<'a> {
+pub(super) fn document<'a>(namespace: &'a str, chain: &'a Step<'a>, language: Language) -> Explanation<'a> {
     let roots =
         chain.roots().into_iter().map(|r| RootDocument { object: &r.object, todo: todo(r, language) }).collect();
-    Document {
+    Explanation {
         namespace,
         object: &chain.object,
         language: match language {
