@@ -37,11 +37,8 @@ const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 /// A request that came to the door.
 #[derive(Clone, Debug)]
 pub struct ProxiedRequest {
-    /// When it came.
     pub at: Instant,
-    /// Its method.
     pub method: Method,
-    /// Its path and query.
     pub uri: String,
     /// What was answered; none as long as nothing was.
     pub status: Option<StatusCode>,
@@ -110,7 +107,6 @@ impl HeldRequest {
         self.arrived.notified().await;
     }
 
-    /// Lets it through.
     pub fn release(self) {
         self.go.notify_one();
     }
@@ -161,7 +157,6 @@ impl Throttle {
         *self.state.refusing.lock() = Some(seconds);
     }
 
-    /// Requests pass again.
     pub fn admit(&self) {
         *self.state.refusing.lock() = None;
     }
@@ -174,7 +169,6 @@ impl Throttle {
         });
     }
 
-    /// Takes connections again.
     pub fn open(&self) {
         self.state.door.send_modify(|door| door.closed = false);
     }

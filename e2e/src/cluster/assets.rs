@@ -41,7 +41,6 @@ pub enum AssetsError {
     Incomplete {
         /// The folder that was named.
         folder: PathBuf,
-        /// What it lacks.
         missing: Vec<&'static str>,
     },
     /// The toolchain is missing or the build failed.
@@ -49,20 +48,10 @@ pub enum AssetsError {
     Go(#[from] GoError),
     /// The target folder cannot be written.
     #[error("{action} {path} failed: {source}")]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    File { action: &'static str, path: PathBuf, source: std::io::Error },
     /// Another process builds and does not end.
     #[error("another process holds {path} and did not end its build within {} min: end it and try again", LOCK_DEADLINE.as_secs() / 60)]
-    Locked {
-        /// The lock.
-        path: PathBuf,
-    },
+    Locked { path: PathBuf },
 }
 
 impl AssetsError {

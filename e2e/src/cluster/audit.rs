@@ -15,30 +15,17 @@ const POLL: Duration = Duration::from_millis(20);
 /// Why the audit log could not be read.
 #[derive(Debug, Error)]
 pub enum AuditError {
-    /// The file.
     #[error("reading the audit log {path} failed: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A line of it.
+    Read { path: PathBuf, source: io::Error },
     #[error("a line of the audit log {path} is not an audit event: {source}")]
     Line {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: serde_json::Error,
     },
     /// What was waited for did not come.
     #[error("the audit log did not show {what} within {} s", .within.as_secs())]
-    Deadline {
-        /// What was waited for.
-        what: String,
-        /// How long.
-        within: Duration,
-    },
+    Deadline { what: String, within: Duration },
 }
 
 impl AuditError {
@@ -58,7 +45,6 @@ impl AuditError {
 pub struct AuditMark(u64);
 
 impl AuditMark {
-    /// The offset in bytes.
     #[must_use]
     pub fn offset(self) -> u64 {
         self.0
@@ -68,7 +54,6 @@ impl AuditMark {
 /// A request that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// Who asked.
     pub user: String,
     /// `create`, `update`, `patch`, `delete`, `deletecollection`, `get`, `list`, `watch`.
     pub verb: String,
@@ -84,7 +69,6 @@ pub struct AuditEntry {
     pub name: String,
     /// The HTTP status that was answered; 0 where none was.
     pub code: u16,
-    /// When the request came.
     pub timestamp: Timestamp,
     /// What the client calls itself.
     pub user_agent: String,
@@ -132,7 +116,6 @@ impl AuditLog {
         Self { path: path.into() }
     }
 
-    /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

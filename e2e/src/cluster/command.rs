@@ -14,33 +14,21 @@ use tokio::time::timeout;
 /// `helm install --wait` and `kubectl wait` may take minutes on a busy machine.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(300);
 
-/// How a command failed.
 #[derive(Debug, Error)]
 pub enum CommandError {
     /// It could not be run.
     #[error("running `{command}` failed: {source}")]
-    Run {
-        /// The command line.
-        command: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// It said no.
+    Run { command: String, source: io::Error },
     #[error("`{command}` ended with {code:?}: {stderr}")]
     Failed {
-        /// The command line.
         command: String,
         /// Its exit code; none when a signal ended it.
         code: Option<i32>,
         /// What it printed on standard error.
         stderr: String,
     },
-    /// It did not end.
     #[error("`{command}` did not end within {} s and was killed", COMMAND_DEADLINE.as_secs())]
-    Deadline {
-        /// The command line.
-        command: String,
-    },
+    Deadline { command: String },
 }
 
 impl CommandError {

@@ -17,17 +17,11 @@ const SERVICE_ADDRESS: &str = "10.0.0.1";
 /// Why certificates could not be made.
 #[derive(Debug, Error)]
 pub enum CredentialError {
-    /// The library refused.
     #[error("making a certificate failed: {0}")]
     Certificate(#[from] rcgen::Error),
     /// The file could not be written.
     #[error("writing {path} failed: {source}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 /// A certificate and its key, as PEM.

@@ -19,7 +19,6 @@ pub fn workspace_directory() -> PathBuf {
     package.parent().unwrap_or(package).to_owned()
 }
 
-/// The Go tool modules.
 pub(super) fn modules_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane")
 }

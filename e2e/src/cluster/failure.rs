@@ -18,22 +18,16 @@ pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
 /// Why there is no control plane, or why it did not do what was asked.
 #[derive(Debug, Error)]
 pub enum ControlPlaneError {
-    /// The programs.
     #[error(transparent)]
     Assets(#[from] AssetsError),
-    /// The supervisor.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
-    /// A process of it.
     #[error(transparent)]
     Child(#[from] ChildError),
-    /// Certificates.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// Kubeconfigs.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
-    /// No free port.
     #[error(transparent)]
     Port(#[from] PortError),
     /// Somebody listens where we should.
@@ -41,7 +35,6 @@ pub enum ControlPlaneError {
         "{name} found its port taken (127.0.0.1, {ports:?}): end what listens there or choose another; the end of its log:\n{tail}"
     )]
     PortTaken {
-        /// The process.
         name: String,
         /// The ports that it wanted.
         ports: Vec<u16>,
@@ -51,37 +44,23 @@ pub enum ControlPlaneError {
     /// It runs and does not work.
     #[error("waited {} s until {what}, in vain; the ends of the logs:\n{logs}", .within.as_secs())]
     NotReady {
-        /// What was waited for.
         what: &'static str,
-        /// How long.
         within: Duration,
         /// The last lines of each log.
         logs: String,
     },
     /// A request of our own failed.
     #[error("asking the control plane for {what} failed: {source}")]
-    Request {
-        /// What was asked.
-        what: &'static str,
-        /// What the client says.
-        source: Box<kube::Error>,
-    },
+    Request { what: &'static str, source: Box<kube::Error> },
     /// A request of our own was not answered.
     #[error("the control plane did not answer within {} s when asked for {what}", REQUEST_DEADLINE.as_secs())]
-    RequestDeadline {
-        /// What was asked.
-        what: &'static str,
-    },
+    RequestDeadline { what: &'static str },
     /// An answer without what it must hold.
     #[error("the control plane's answer to {what} lacks what it must hold")]
-    Answer {
-        /// What was asked.
-        what: &'static str,
-    },
+    Answer { what: &'static str },
     /// No client for the kubeconfig.
     #[error("no client can be made: {0}")]
     Client(#[source] Box<kube::Error>),
-    /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// A file of the run.

@@ -15,12 +15,7 @@ use super::credentials::{CertificatePair, write_private};
 pub enum KubeconfigError {
     /// The file could not be written.
     #[error("writing {path} failed: {source}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     /// The client library does not accept it.
     #[error("the kubeconfig that was just made is not understood: {0}")]
     Read(#[from] kube::config::KubeconfigError),

@@ -28,7 +28,6 @@ impl TestNamespace<'static> {
 }
 
 impl<'a> TestNamespace<'a> {
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -15,9 +15,7 @@ pub enum ApiPort {
 /// How to start a control plane.
 #[derive(Clone, Debug)]
 pub struct StartOptions {
-    /// The programs.
     pub assets: Assets,
-    /// The API server's port.
     pub api_port: ApiPort,
     /// The beginning of the name of the run's folder.
     pub name: String,

@@ -12,7 +12,6 @@ const LOWEST: u16 = 10_000;
 const EPHEMERAL: u16 = 32_768;
 const ATTEMPTS: usize = 64;
 
-/// No port is free.
 #[derive(Debug, Error)]
 #[error("no free port on 127.0.0.1 between {lowest} and {highest} after {ATTEMPTS} tries: end what listens there")]
 pub struct PortError {

@@ -9,13 +9,10 @@ use std::fmt;
 pub enum Tool {
     /// The store behind the API server.
     Etcd,
-    /// The API server.
     KubeApiServer,
-    /// Garbage collection, namespaces, ServiceAccounts.
     KubeControllerManager,
     /// The command line that people use.
     Kubectl,
-    /// Installs the charts.
     Helm,
 }
 

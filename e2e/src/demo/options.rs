@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::scenario::Preset;
+use crate::site::Preset;
 
 /// Shows Kalong on a simulated border gate: a real Kubernetes API server, the operator, edge agents and devices that speak
 /// their real protocols

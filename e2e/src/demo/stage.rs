@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt;
+
 use super::expectation;
 use super::options::Options;
 use super::report::Report;
 use crate::cluster::{AssetSource, Assets, Tool, target_directory};
 use crate::scenario::{Binaries, Cluster, GRACE, HEARTBEAT, LiveSite, ProgressLog, ScenarioError, existing_cluster};
-use crate::site::model::DEMO_SOAK_SECONDS;
+use crate::site::Layout;
 
 /// Where logs are kept when something went wrong; the folder of the run itself goes.
 const KEPT_LOGS: &str = "demo-logs";
@@ -32,8 +34,12 @@ pub(super) async fn run(options: Options, asked_to_end: impl Future<Output = ()>
     let progress = ProgressLog::to(move |line| eprintln!("[{:6.1} s] {line}", begun.elapsed().as_secs_f64()));
     let mut ending = std::pin::pin!(asked_to_end);
     let mut figures = Figures::default();
+    let layout = match Layout::read(&options.preset.source()) {
+        Ok(layout) => layout,
+        Err(error) => return failed(&error.into()),
+    };
     let cluster = tokio::select! {
-        cluster = prepare(&options, &progress, &mut figures) => cluster,
+        cluster = prepare(&options, layout.site(), &progress, &mut figures) => cluster,
         () = &mut ending => return interrupted(),
     };
     let cluster = match cluster {
@@ -42,9 +48,9 @@ pub(super) async fn run(options: Options, asked_to_end: impl Future<Output = ()>
     };
     // From here on there is something to take down in a cluster that is not ours.
     let on_existing = options.kubeconfig.is_some();
-    let undo = existing_cluster::Undo::of(&cluster, options.preset);
+    let undo = existing_cluster::Undo::of(&cluster, layout.site());
     let held = tokio::select! {
-        held = perform(&options, cluster, &progress, &mut figures, begun) => held,
+        held = perform(&options, &layout, cluster, &progress, &mut figures, begun) => held,
         () = &mut ending => {
             eprintln!("\nending");
             Ok(!options.exit)
@@ -89,7 +95,12 @@ impl Figures {
 }
 
 /// Builds what is missing, and starts or finds the cluster.
-async fn prepare(options: &Options, progress: &ProgressLog, figures: &mut Figures) -> Result<Cluster, ScenarioError> {
+async fn prepare(
+    options: &Options,
+    site: &str,
+    progress: &ProgressLog,
+    figures: &mut Figures,
+) -> Result<Cluster, ScenarioError> {
     let begun = Instant::now();
     progress.line("building Kalong, where something is missing");
     Binaries::obtain(progress).await?;
@@ -112,7 +123,7 @@ async fn prepare(options: &Options, progress: &ProgressLog, figures: &mut Figure
         Some(kubeconfig) => {
             progress.line(&format!("using the cluster of {}", kubeconfig.display()));
             let cluster = Cluster::existing(assets, kubeconfig).await?;
-            existing_cluster::refuse_if_occupied(&cluster, options.preset).await?;
+            existing_cluster::refuse_if_occupied(&cluster, site).await?;
             cluster
         }
         None => {
@@ -127,6 +138,7 @@ async fn prepare(options: &Options, progress: &ProgressLog, figures: &mut Figure
 /// Brings the site up; then checks it, or stays. Whether everything held.
 async fn perform(
     options: &Options,
+    layout: &Layout,
     cluster: Cluster,
     progress: &ProgressLog,
     figures: &mut Figures,
@@ -134,8 +146,9 @@ async fn perform(
 ) -> Result<bool, ScenarioError> {
     let preset = options.preset;
     let logs = cluster.directory().to_owned();
+    let soak = layout.models().map(|model| model.spec.update.soak_seconds).max().unwrap_or_default();
     progress.line(&format!(
-        "heartbeat {} s instead of 30 s, so grace {} s; soak of every model {DEMO_SOAK_SECONDS} s instead of 10 min",
+        "heartbeat {} s instead of 30 s, so grace {} s; soak of every model {soak} s instead of 10 min",
         HEARTBEAT.as_secs(),
         GRACE.as_secs()
     ));
@@ -170,7 +183,7 @@ async fn stay(site: &LiveSite) -> Result<(), ScenarioError> {
     let kubectl = site.cluster.tool(Tool::Kubectl).display();
     let kubeconfig = site.cluster.kubeconfig().display();
     let (namespace, http) = (site.namespace(), site.operator.order().listens.http);
-    let lane = site.layout.lanes().next().map(|(lane, _)| lane.name.clone()).unwrap_or_default();
+    let lane = site.layout.objects.lanes.first().map(ResourceExt::name_any).unwrap_or_default();
     let device = site.layout.devices.first().map(|device| device.name.clone()).unwrap_or_default();
     let agent = site.agents.keys().next().cloned().unwrap_or_default();
     println!(

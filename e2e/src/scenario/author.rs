@@ -39,7 +39,7 @@ pub struct Publication<'a> {
     /// Name of the FirmwareRelease.
     pub name: String,
     /// The model that it is for.
-    pub model: &'static Model,
+    pub model: &'a Model,
     /// Its version.
     pub version: &'a str,
     /// Its security counter.
@@ -68,7 +68,7 @@ pub struct Published {
 pub async fn publish(site: &LiveSite, wanted: &Publication<'_>) -> Result<Published, ScenarioError> {
     let folder = site.cluster.directory().join("releases").join(&wanted.name);
     fs::create_dir_all(&folder).map_err(ScenarioError::file(format!("making {}", folder.display())))?;
-    let bytes = image::build(wanted.model.name, wanted.version, wanted.behaviour, wanted.model.image_size);
+    let bytes = image::build(&wanted.model.name, wanted.version, wanted.behaviour, wanted.model.image_size());
     let digest = Digest::of(&bytes);
     let artifact = folder.join("image.bin");
     fs::write(&artifact, &bytes).map_err(ScenarioError::file(format!("writing {}", artifact.display())))?;
@@ -85,7 +85,7 @@ pub async fn publish(site: &LiveSite, wanted: &Publication<'_>) -> Result<Publis
         Flaw::None | Flaw::Digest => authors(&folder)?,
     };
     // As many as the class of the model asks for.
-    for (name, key) in keys.into_iter().take(signatures_needed(wanted.model.class)) {
+    for (name, key) in keys.into_iter().take(signatures_needed(wanted.model.class())) {
         sign(site, &manifest, &name, &key).await?;
     }
     site.cluster.kubectl(["apply".into(), "-f".into(), manifest.into_os_string()]).await?;
@@ -101,9 +101,9 @@ async fn new(
 ) -> Result<(), ScenarioError> {
     let counter = wanted.counter.to_string();
     plugin(site)
-        .args(["kalong", "release", "new", "--model", wanted.model.name, "--version", wanted.version])
+        .args(["kalong", "release", "new", "--model", &wanted.model.name, "--version", wanted.version])
         .args(["--counter", &counter, "--url", url, "--name", &wanted.name, "-n", site.namespace()])
-        .args(["--hardware-revision", wanted.model.hardware, "--artifact"])
+        .args(["--hardware-revision", wanted.model.hardware(), "--artifact"])
         .args([artifact.as_os_str()])
         .args(["-o"])
         .args([out.as_os_str()])

@@ -21,7 +21,6 @@ use tokio::time::sleep;
 use super::cluster::{Cluster, asked};
 use super::failure::ScenarioError;
 use super::install::{OPERATOR_NAMESPACE, RELEASE};
-use super::preset::Preset;
 use super::progress::ProgressLog;
 
 /// A namespace goes once its controllers emptied it.
@@ -35,7 +34,7 @@ const SIGNER: &str = "kalong.dev/edge-agent";
 ///
 /// # Errors
 /// [`ScenarioError::Occupied`], or the cluster does not answer.
-pub async fn refuse_if_occupied(cluster: &Cluster, preset: Preset) -> Result<(), ScenarioError> {
+pub async fn refuse_if_occupied(cluster: &Cluster, site: &str) -> Result<(), ScenarioError> {
     let client = cluster.client()?;
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let crds = asked("list CRDs", crds.list_metadata(&ListParams::default())).await?;
@@ -43,7 +42,7 @@ pub async fn refuse_if_occupied(cluster: &Cluster, preset: Preset) -> Result<(),
         return Err(ScenarioError::Occupied(format!("the CRD {ours}")));
     }
     let namespaces: Api<Namespace> = Api::all(client);
-    for name in [OPERATOR_NAMESPACE, preset.plan().site.as_str()] {
+    for name in [OPERATOR_NAMESPACE, site] {
         if asked("show a namespace", namespaces.get_opt(name)).await?.is_some() {
             return Err(ScenarioError::Occupied(format!("the namespace {name}")));
         }
@@ -60,8 +59,8 @@ pub struct Undo {
 impl Undo {
     /// For this cluster and this site.
     #[must_use]
-    pub fn of(cluster: &Cluster, preset: Preset) -> Self {
-        Self { client: cluster.client(), site: preset.plan().site }
+    pub fn of(cluster: &Cluster, site: &str) -> Self {
+        Self { client: cluster.client(), site: site.to_owned() }
     }
 
     /// Removes it, and says what is being removed.

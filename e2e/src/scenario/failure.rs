@@ -7,8 +7,6 @@ use thiserror::Error;
 
 use crate::cluster::{AuditError, ChildError, ControlPlaneError, PortError, SupervisorError};
 use crate::site::layout::LayoutError;
-use crate::site::manifests::ManifestError;
-use crate::site::release::ReleaseMakeError;
 use crate::site::{ControlError, SiteError};
 
 /// Why a scenario did not get further.
@@ -29,15 +27,9 @@ pub enum ScenarioError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// The site's plan.
+    /// The site as it stands in Git.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The site's manifests.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// A release.
-    #[error(transparent)]
-    Release(#[from] ReleaseMakeError),
     /// The simulated site.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -132,8 +124,6 @@ impl ScenarioError {
             Self::Port(_) => "PortTaken",
             Self::Audit(error) => error.category(),
             Self::Layout(error) => error.category(),
-            Self::Manifest(error) => error.category(),
-            Self::Release(error) => error.category(),
             Self::Site(error) => error.category(),
             Self::Control(error) => error.category(),
             Self::Command { .. } | Self::CommandDeadline { .. } => "CommandFailed",

@@ -8,10 +8,10 @@ use serde_json::json;
 use super::artifact_shelf::ArtifactShelf;
 use super::cluster::Cluster;
 use super::failure::ScenarioError;
-use super::simulated::Simulated;
 use crate::cluster::workspace_directory;
-use crate::site::manifests::{KEY_DOCUMENT, models_in_use};
-use crate::site::{DEMO_PASSWORD, DEMO_USERNAME, LOGIN_SECRET, Layout, Render, manifests, release};
+use crate::site::gitops::{self, KEY_DOCUMENT};
+use crate::site::layout::LayoutError;
+use crate::site::{DEMO_PASSWORD, DEMO_USERNAME, LOGIN_SECRET, Layout, SiteSource};
 
 /// Namespace of the operator.
 pub const OPERATOR_NAMESPACE: &str = "kalong-system";
@@ -26,29 +26,31 @@ pub const SERVICE_ACCOUNT: &str = "kalong-operator";
 /// Helm or kubectl says no.
 pub(super) async fn install(
     cluster: &Cluster,
+    source: &SiteSource,
     layout: &Layout,
-    simulated: &Simulated,
+    network: u8,
     shelf: &ArtifactShelf,
 ) -> Result<PathBuf, ScenarioError> {
-    let render = Render { network: simulated.network(), artifacts: shelf.base(), namespace: None };
     let folder = cluster.directory().join("site");
-    for file in manifests(&layout.plan, &render)? {
+    let files = gitops::read(&source.gitops).map_err(LayoutError::from)?;
+    for file in layout.facts.for_run(files, network, &shelf.base()) {
         let path = folder.join(&file.path);
         let parent = path.parent().unwrap_or(&folder);
         fs::create_dir_all(parent).map_err(ScenarioError::file(format!("making {}", parent.display())))?;
         fs::write(&path, &file.yaml).map_err(ScenarioError::file(format!("writing {}", path.display())))?;
     }
-    for model in models_in_use(layout).into_iter().filter(|model| model.tells_version()) {
-        let factory = release::factory(model, &shelf.base())?;
-        shelf.put(factory.spec.artifact.digest.hex(), factory.image);
+    for model in layout.models() {
+        if let Some(firmware) = &model.firmware {
+            shelf.put(firmware.digest.hex(), model.factory_image());
+        }
     }
-    let site = &layout.plan.site;
+    let site = layout.site();
     // The chart gives rights in the site's namespace, so that comes first.
     cluster.kubectl(["apply".into(), "-f".into(), folder.join("namespace.yaml").into_os_string()]).await?;
     helm(cluster, site).await?;
     cluster.kubectl_with_input(["apply", "-f", "-"], &login(site)).await?;
     cluster.kubectl(["apply".into(), "-k".into(), folder.clone().into_os_string()]).await?;
-    Ok(folder.join(KEY_DOCUMENT))
+    Ok(source.gitops.join(KEY_DOCUMENT))
 }
 
 /// One command, as the README says it. The operator runs as a process beside the cluster: there is no node for a Pod.

@@ -12,8 +12,8 @@ use kalong_crds::wire::enrol::TRUST_CONFIG_MAP;
 use kalong_crds::{
     BilateralLink, Crossing, Device, EdgeAgent, FirmwareRelease, IGV, InspectionStation, Lane, LaneDrain, Phase,
 };
-use kube::Api;
 use kube::api::ListParams;
+use kube::{Api, ResourceExt};
 use tokio::time::sleep;
 
 use super::agents::{Agent, enrol};
@@ -24,12 +24,11 @@ use super::failure::ScenarioError;
 use super::install::{self, OPERATOR_NAMESPACE, SERVICE_ACCOUNT};
 use super::journal::Journal;
 use super::operator::{Listens, Operator, OperatorOrder};
-use super::preset::Preset;
 use super::progress::ProgressLog;
 use super::simulated::Simulated;
 use super::uplink::{Destinations, UplinkProxy};
-use crate::site::Layout;
 use crate::site::report::DeviceSnapshot;
+use crate::site::{Layout, Preset};
 
 /// Beats are ten times as frequent as by default.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -104,12 +103,13 @@ impl LiveSite {
     /// Whatever part did not come up.
     pub async fn prepare(cluster: Cluster, preset: Preset, progress: &ProgressLog) -> Result<Self, ScenarioError> {
         let binaries = Binaries::obtain(progress).await?.pinned(cluster.directory())?;
-        let layout = Layout::of(preset.plan())?;
+        let source = preset.source();
+        let layout = Layout::read(&source)?;
         progress.line(&format!("starting the simulated site: {} devices", layout.devices.len()));
         let simulated = Simulated::start(&binaries, preset).await?;
         let shelf = ArtifactShelf::start(cluster.directory()).await?;
         progress.line("installing Kalong with Helm and declaring the site");
-        let keys = install::install(&cluster, &layout, &simulated, &shelf).await?;
+        let keys = install::install(&cluster, &source, &layout, simulated.network(), &shelf).await?;
         let declared = Instant::now();
         let listens = Listens::choose()?;
         let uplink = UplinkProxy::start(Destinations { gateway: listens.mqtt, https: listens.https }).await?;
@@ -128,7 +128,7 @@ impl LiveSite {
         };
         progress.line("starting the operator as its ServiceAccount");
         let operator = Operator::start(cluster.supervisor(), order).await?;
-        let (client, namespace) = (cluster.client()?, layout.plan.site.clone());
+        let (client, namespace) = (cluster.client()?, layout.site().to_owned());
         let site = Self {
             devices: Journal::start(Api::namespaced(client.clone(), &namespace)),
             lanes: Journal::start(Api::namespaced(client.clone(), &namespace)),
@@ -175,13 +175,13 @@ impl LiveSite {
     /// The namespace of the site.
     #[must_use]
     pub fn namespace(&self) -> &str {
-        &self.layout.plan.site
+        self.layout.site()
     }
 
     /// Names of the boxes of the live phase.
     #[must_use]
     pub fn live_boxes(&self) -> Vec<String> {
-        self.layout.live_agents().map(|agent| agent.name.clone()).collect()
+        self.layout.live_agents().map(|agent| agent.name_any()).collect()
     }
 
     /// The identity of a box.

@@ -5,9 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::binaries::{Binaries, Binary};
 use super::failure::ScenarioError;
-use super::preset::Preset;
 use crate::site::report::{DeviceSnapshot, HealthOrders};
-use crate::site::{ControlClient, SiteOptions, SiteProcess};
+use crate::site::{ControlClient, Preset, SiteOptions, SiteProcess};
 
 /// Second numbers of loopback addresses that a scenario may take; the checked-in manifests have their own.
 const FIRST_NETWORK: u8 = 30;
@@ -30,7 +29,7 @@ impl Simulated {
         loop {
             attempt += 1;
             let options = SiteOptions {
-                preset: preset.name().to_owned(),
+                preset,
                 network: pick(attempt),
                 binary: Some(binaries.path(Binary::Site)),
                 ..SiteOptions::default()

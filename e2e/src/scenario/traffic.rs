@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kalong_crds::Device;
 use kalong_crds::device::HealthState;
-use kalong_crds::device_model::{ProtocolName, Severity};
+use kalong_crds::device_model::{PropertyType, ProtocolName, Severity};
 use kalong_crds::units::Value;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -20,7 +20,6 @@ use super::failure::ScenarioError;
 use super::live::LiveSite;
 use crate::site::ControlClient;
 use crate::site::layout::Placed;
-use crate::site::model::Shape;
 
 /// Twenty a second, of each of the two kinds.
 const TICK: Duration = Duration::from_millis(50);
@@ -45,7 +44,7 @@ pub struct ChangesDone {
 #[derive(Clone, Debug)]
 pub struct Set {
     /// Codes that are active from then on, sorted.
-    pub codes: Vec<&'static str>,
+    pub codes: Vec<String>,
     /// Before it was asked for.
     pub from: Instant,
 }
@@ -60,15 +59,15 @@ pub struct FaultActor {
     /// The setting that rises, where it has one.
     pub dial: Option<Dial>,
     /// Its codes of the two severities, as far as it has them.
-    mild: Option<&'static str>,
-    grave: Option<&'static str>,
+    mild: Option<String>,
+    grave: Option<String>,
 }
 
 /// A setting with an order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Dial {
     /// Name of the setting.
-    pub setting: &'static str,
+    pub setting: String,
     kind: DialKind,
 }
 
@@ -83,7 +82,7 @@ enum DialKind {
 impl Dial {
     /// The value for a number.
     #[must_use]
-    pub fn value(self, number: i64) -> Value {
+    pub fn value(&self, number: i64) -> Value {
         match self.kind {
             DialKind::Number => Value::Integer(number),
             DialKind::Address => Value::from(format!("192.0.2.{number}").as_str()),
@@ -92,7 +91,7 @@ impl Dial {
 
     /// The number of a value.
     #[must_use]
-    pub fn number(self, value: &Value) -> Option<i64> {
+    pub fn number(&self, value: &Value) -> Option<i64> {
         match (self.kind, value) {
             (DialKind::Number, Value::Integer(number)) => Some(*number),
             (DialKind::Address, Value::Text(text)) => text.rsplit('.').next()?.parse().ok(),
@@ -106,20 +105,22 @@ impl FaultActor {
     /// stream, so those do not.
     #[must_use]
     pub fn all(site: &LiveSite) -> Vec<Self> {
-        let able = site.layout.live().filter(|device| device.model.protocol != ProtocolName::ToledoContinuous);
+        let able = site.layout.live().filter(|device| device.model.protocol() != ProtocolName::ToledoContinuous);
         able.map(Self::of).filter(|actor| actor.mild.is_some() || actor.grave.is_some()).collect()
     }
 
     fn of(device: &Placed) -> Self {
-        let model = device.model;
-        let dial = model.settings.iter().find_map(|setting| match (setting.shape, Value::from(setting.declared)) {
-            (Shape::Number(_, _, max), Value::Integer(now)) if max - now >= ROOM => {
-                Some(Dial { setting: setting.name, kind: DialKind::Number })
-            }
-            (Shape::Text, Value::Text(_)) => Some(Dial { setting: setting.name, kind: DialKind::Address }),
-            _ => None,
+        let dial = device.model.settings().find_map(|property| {
+            let kind = match (property.kind, device.spec.config.get(&property.name)?) {
+                (PropertyType::Integer, Value::Integer(now)) if property.max.unwrap_or(i64::MAX) - now >= ROOM => {
+                    DialKind::Number
+                }
+                (PropertyType::Text, Value::Text(_)) => DialKind::Address,
+                _ => return None,
+            };
+            Some(Dial { setting: property.name.clone(), kind })
         });
-        let code = |severity| model.codes.iter().find(|(_, has)| *has == severity).map(|(name, _)| *name);
+        let code = |severity| device.model.code(severity).map(str::to_owned);
         let (name, agent) = (device.name.clone(), device.agent.clone());
         Self { name, agent, dial, mild: code(Severity::Degraded), grave: code(Severity::Faulty) }
     }
@@ -127,24 +128,25 @@ impl FaultActor {
     /// The number that its dial shows in these settings.
     #[must_use]
     pub fn number(&self, settings: &BTreeMap<String, Value>) -> Option<i64> {
-        let dial = self.dial?;
-        dial.number(settings.get(dial.setting)?)
+        let dial = self.dial.as_ref()?;
+        dial.number(settings.get(&dial.setting)?)
     }
 
     /// How well the device is with these codes.
     #[must_use]
-    pub fn state(&self, codes: &[&str]) -> HealthState {
+    pub fn state(&self, codes: &[String]) -> HealthState {
         match codes {
             [] => HealthState::OK,
-            codes if self.grave.is_some_and(|grave| codes.contains(&grave)) => HealthState::Faulty,
+            codes if self.grave.as_ref().is_some_and(|grave| codes.contains(grave)) => HealthState::Faulty,
             _ => HealthState::Degraded,
         }
     }
 
     /// The codes of step `n`: none, the mild one, both. With three states a step back is another change than a step on.
-    fn codes(&self, step: usize) -> Vec<&'static str> {
-        let states = [self.mild.into_iter().collect(), self.mild.into_iter().chain(self.grave).collect()];
-        let mut states: Vec<Vec<&'static str>> = std::iter::once(Vec::new()).chain(states).collect();
+    fn codes(&self, step: usize) -> Vec<String> {
+        let (mild, grave) = (self.mild.clone(), self.grave.clone());
+        let states = [mild.clone().into_iter().collect(), mild.into_iter().chain(grave).collect()];
+        let mut states: Vec<Vec<String>> = std::iter::once(Vec::new()).chain(states).collect();
         states.dedup();
         let mut codes = states.get(step % states.len().max(1)).cloned().unwrap_or_default();
         codes.sort_unstable();
@@ -235,19 +237,20 @@ impl ChangeWorker {
         let codes = actor.codes(step);
         let from = Instant::now();
         // The control port is on this machine and has no reason to refuse; a change that was not made is not noted.
-        if self.control.health(&actor.name, &codes).await.is_ok() {
+        let words: Vec<&str> = codes.iter().map(String::as_str).collect();
+        if self.control.health(&actor.name, &words).await.is_ok() {
             self.done.lock().entry(actor.name.clone()).or_default().health.push(Set { codes, from });
         }
     }
 
     /// Raises the setting by one, as soon as the earlier patches of this device are in.
     fn turn(&self, actor: &FaultActor, patches: &mut JoinSet<()>) {
-        let (Some(turn), Some(dial)) = (self.turns.get(&actor.name).cloned(), actor.dial) else { return };
+        let (Some(turn), Some(dial)) = (self.turns.get(&actor.name).cloned(), actor.dial.clone()) else { return };
         let (actor, devices, done) = (actor.clone(), self.devices.clone(), Arc::clone(&self.done));
         patches.spawn(async move {
             let mut number = turn.lock().await;
             let next = *number + 1;
-            let patch = serde_json::json!({"spec": {"config": {dial.setting: dial.value(next)}}});
+            let patch = serde_json::json!({"spec": {"config": {&dial.setting: dial.value(next)}}});
             let (patch, params) = (Patch::Merge(patch), PatchParams::default());
             while !matches!(timeout(PATCH_DEADLINE, devices.patch(&actor.name, &params, &patch)).await, Ok(Ok(_))) {
                 sleep(PATCH_AGAIN).await;

@@ -28,16 +28,12 @@ const CALL_WITHIN: Duration = Duration::from_secs(10);
 /// Why the control port did not do it.
 #[derive(Debug, Error)]
 pub enum ControlError {
-    /// Nobody answers.
     #[error("the simulated site does not answer at {0}: its process is gone, see its last words")]
     Unreachable(SocketAddr, #[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It takes too long.
     #[error("the simulated site did not answer within {} s", CALL_WITHIN.as_secs())]
     Timeout,
-    /// It says no.
     #[error("the simulated site refused: {0}")]
     ControlRefusal(String),
-    /// It speaks another language.
     #[error(
         "the simulated site's answer is not understood; run `cargo build -p kalong-e2e --bins`, it may be of another build"
     )]
@@ -45,7 +41,6 @@ pub enum ControlError {
 }
 
 impl ControlError {
-    /// The word for logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Unreachable(..) => "unreachable",
@@ -68,7 +63,6 @@ impl ControlClient {
         Self { address }
     }
 
-    /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

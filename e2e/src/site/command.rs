@@ -1,24 +1,26 @@
-//! The command line of `kalong-site`: run a simulated site, or write its manifests.
+//! The command line of `kalong-site`: run a simulated site, and make firmware for it.
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 use std::{fs, io, thread};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
+use super::facts::SimulatorFacts;
+use super::gitops::{self, SiteObjects};
 use super::image::{self, Behaviour};
-use super::manifests::{DEFAULT_ARTIFACTS, DEFAULT_NETWORK, Manifest, ManifestError, Render, manifests};
-use super::plan::SitePlan;
-use super::preset::{self, Counts};
-use super::simulator::{self, DeviceTiming, Simulation, SimulationError};
+use super::layout::{Layout, LayoutError};
+use super::preset::{Preset, SiteSource};
+use super::release::{ReleaseMakeError, ReleaseOf, release};
+use super::scale::{TooLarge, multiplied};
+use super::simulator::{self, Simulation, SimulationError};
 
 #[derive(Parser)]
 #[command(name = "kalong-site", about = "A simulated border gate whose devices speak their real protocols")]
-struct Line {
+struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
@@ -26,72 +28,84 @@ struct Line {
 #[derive(Subcommand)]
 enum Command {
     /// Lets every device of a site listen on loopback, until Ctrl-C.
-    Run(Run),
-    /// Writes the manifests of a site.
-    Manifests(Write),
+    Run(RunArgs),
+    /// Prints the objects of a site as a list for `kubectl apply -f -`.
+    List(ListArgs),
+    /// Prints a release that the demo's authors signed.
+    Release(ReleaseArgs),
     /// Writes an image that a simulated device can run, or cannot.
-    Image(Image),
+    Image(ImageArgs),
 }
 
 #[derive(Args)]
-struct Which {
-    /// One of the presets.
+struct SiteArgs {
+    /// One of the example sites.
     #[arg(long, value_enum, default_value = "l1")]
     preset: Preset,
-    /// A JSON file with other counts than the presets'.
-    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
-    counts: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Preset {
-    /// A small gate: 44 devices.
-    L0,
-    /// Mong Cai in phase 1: 311 devices.
-    L1,
+    /// The folder of another site's kustomization.
+    #[arg(long, value_name = "DIR", requires = "facts", conflicts_with = "preset")]
+    gitops: Option<PathBuf>,
+    /// The facts of that site: see e2e/sites/README.md.
+    #[arg(long, value_name = "FILE", requires = "gitops")]
+    facts: Option<PathBuf>,
+    /// Copies of the site, all told, for benchmarks.
+    #[arg(long, default_value_t = 1)]
+    times: usize,
 }
 
 #[derive(Args)]
-struct Run {
+struct RunArgs {
     #[command(flatten)]
-    which: Which,
-    /// Second number of the devices' addresses, 127.<NETWORK>.<agent>.<n>.
-    #[arg(long, default_value_t = DEFAULT_NETWORK)]
-    network: u8,
+    site: SiteArgs,
+    /// Second number of the devices' addresses, 127.<NETWORK>.<agent>.<n>; that of the site's manifests by default.
+    #[arg(long)]
+    network: Option<u8>,
     /// Where the control port listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     control: SocketAddr,
-    /// Serial numbers and boot counts follow from it.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How long a device is away when it starts, in milliseconds.
-    #[arg(long, default_value_t = 800)]
-    boot_millis: u64,
+    /// Serial numbers and boot counts follow from it; the facts' own by default.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long a device is away when it starts, in milliseconds; the facts' own by default.
+    #[arg(long)]
+    boot_millis: Option<u64>,
     /// End when standard input is closed, so that the site ends with whoever started it.
     #[arg(long)]
     attached: bool,
 }
 
 #[derive(Args)]
-struct Write {
+struct ListArgs {
     #[command(flatten)]
-    which: Which,
-    /// Second number of the devices' addresses.
-    #[arg(long, default_value_t = DEFAULT_NETWORK)]
-    network: u8,
-    /// Address of the server that has the images.
-    #[arg(long, default_value = DEFAULT_ARTIFACTS)]
-    artifacts: String,
-    /// The folder to write to; files in it that are not of the site stay, except `*.yaml`, which are replaced.
+    site: SiteArgs,
+    /// Second number of the devices' addresses; that of the site's manifests by default.
     #[arg(long)]
-    out: PathBuf,
-    /// Write nothing and fail if the folder is not what would be written.
+    network: Option<u8>,
+    /// Address of the server that has the images; that of the site's manifests by default.
     #[arg(long)]
-    check: bool,
+    artifacts: Option<String>,
 }
 
 #[derive(Args)]
-struct Image {
+struct ReleaseArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// Name of the model that it is for.
+    #[arg(long)]
+    model: String,
+    /// Its version.
+    #[arg(long)]
+    version: String,
+    /// Its security counter.
+    #[arg(long, default_value_t = 1)]
+    counter: i64,
+    /// What is wrong with its image, for example fails-selftest; may be given several times.
+    #[arg(long = "behaviour", value_parser = image::behaviour)]
+    behaviour: Vec<Behaviour>,
+}
+
+#[derive(Args)]
+struct ImageArgs {
     /// Name of the model that it is for.
     #[arg(long)]
     model: String,
@@ -109,22 +123,24 @@ struct Image {
     out: PathBuf,
 }
 
-impl Image {
-    fn go(self) -> Result<(), CommandError> {
-        let image = image::build(&self.model, &self.version, &self.behaviour, self.size);
-        fs::write(&self.out, image).map_err(|source| CommandError::File { path: self.out, source })
-    }
-}
-
 /// Why the command did not succeed.
 #[derive(Debug, Error)]
-pub enum CommandError {
-    /// The manifests.
+pub enum SiteCommandError {
+    /// The site.
     #[error(transparent)]
-    Manifests(#[from] ManifestError),
+    Layout(#[from] LayoutError),
+    /// Too many copies of it.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The simulation.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
+    /// The release.
+    #[error(transparent)]
+    Release(#[from] ReleaseMakeError),
+    /// A model that the site does not have.
+    #[error("the site has no model `{0}`")]
+    Model(String),
     /// A file or folder.
     #[error("{path}: {source}")]
     File {
@@ -133,46 +149,32 @@ pub enum CommandError {
         /// What the system said.
         source: io::Error,
     },
-    /// The counts.
-    #[error("{path} is no file of counts: {source}")]
-    Counts {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
-    /// The ready line.
-    #[error("the ready line could not be written: {0}")]
-    Ready(#[source] serde_json::Error),
-    /// The folder is not current.
-    #[error("{} not current: {}. Run the same command without --check", folder.display(), files.join(", "))]
-    Stale {
-        /// Which folder.
-        folder: PathBuf,
-        /// Files that differ, are missing, or are too many.
-        files: Vec<String>,
-    },
+    /// What is printed.
+    #[error("the answer could not be written: {0}")]
+    Json(#[from] serde_json::Error),
 }
 
-impl CommandError {
+impl SiteCommandError {
     /// The word for logs.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Manifests(e) => e.category(),
-            Self::Simulation(e) => e.category(),
+            Self::Layout(error) => error.category(),
+            Self::TooLarge(_) => "tooLarge",
+            Self::Simulation(error) => error.category(),
+            Self::Release(error) => error.category(),
+            Self::Model(_) => "model",
             Self::File { .. } => "file",
-            Self::Counts { .. } => "counts",
-            Self::Ready(_) => "ready",
-            Self::Stale { .. } => "stale",
+            Self::Json(_) => "json",
         }
     }
 }
 
 /// The program `kalong-site`.
 pub fn main() -> ExitCode {
-    let done = match Line::parse().command {
+    let done = match CommandLine::parse().command {
         Command::Run(run) => run.go(),
-        Command::Manifests(write) => write.go(),
+        Command::List(list) => list.go(),
+        Command::Release(release) => release.go(),
         Command::Image(image) => image.go(),
     };
     match done {
@@ -184,39 +186,39 @@ pub fn main() -> ExitCode {
     }
 }
 
-impl Which {
-    fn plan(&self) -> Result<SitePlan, CommandError> {
-        let Some(path) = &self.counts else {
-            return Ok(match self.preset {
-                Preset::L0 => preset::l0(),
-                Preset::L1 => preset::l1(),
-            });
-        };
-        let text = fs::read(path).map_err(|source| CommandError::File { path: path.clone(), source })?;
-        let counts: Counts =
-            serde_json::from_slice(&text).map_err(|source| CommandError::Counts { path: path.clone(), source })?;
-        Ok(counts.plan())
+impl SiteArgs {
+    fn source(&self) -> SiteSource {
+        match (&self.gitops, &self.facts) {
+            (Some(gitops), Some(facts)) => SiteSource { gitops: gitops.clone(), facts: facts.clone() },
+            _ => self.preset.source(),
+        }
+    }
+
+    fn layout(&self) -> Result<Layout, SiteCommandError> {
+        let site = Layout::read(&self.source())?;
+        if self.times <= 1 {
+            return Ok(site);
+        }
+        Ok(Layout::of(multiplied(&site.objects, self.times)?, site.facts)?)
     }
 }
 
-impl Run {
-    fn go(self) -> Result<(), CommandError> {
-        let simulation = Simulation {
-            plan: self.which.plan()?,
-            network: self.network,
-            control: self.control,
-            seed: self.seed,
-            timing: DeviceTiming { boot: Duration::from_millis(self.boot_millis), ..DeviceTiming::default() },
-        };
+impl RunArgs {
+    fn go(self) -> Result<(), SiteCommandError> {
+        let mut layout = self.site.layout()?;
+        layout.facts.seed = self.seed.unwrap_or(layout.facts.seed);
+        layout.facts.timing.boot_millis = self.boot_millis.unwrap_or(layout.facts.timing.boot_millis);
+        let network = self.network.unwrap_or(layout.facts.network);
+        let simulation = Simulation { layout, network, control: self.control };
         if self.attached {
             thread::spawn(end_with_parent);
         }
         // One thread is enough for devices that mostly wait, and leaves the other core to those who are tested.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|source| CommandError::File { path: "the runtime".into(), source })?;
+        let runtime = runtime.map_err(|source| SiteCommandError::File { path: "the runtime".into(), source })?;
         runtime.block_on(async {
             let site = simulator::start(simulation).await?;
-            println!("{}", serde_json::to_string(&site.ready).map_err(CommandError::Ready)?);
+            println!("{}", serde_json::to_string(&site.ready)?);
             tokio::select! {
                 () = site.serve() => {}
                 _ = tokio::signal::ctrl_c() => {}
@@ -233,67 +235,33 @@ fn end_with_parent() {
     std::process::exit(0);
 }
 
-impl Write {
-    fn go(self) -> Result<(), CommandError> {
-        let render = Render { network: self.network, artifacts: self.artifacts, namespace: None };
-        let files = manifests(&self.which.plan()?, &render)?;
-        let stale = differences(&self.out, &files)?;
-        if self.check {
-            return if stale.is_empty() {
-                Ok(())
-            } else {
-                Err(CommandError::Stale { folder: self.out, files: stale.into_iter().map(|(name, _)| name).collect() })
-            };
-        }
-        for (name, text) in stale {
-            let path = self.out.join(name);
-            let failed = |source| CommandError::File { path: path.clone(), source };
-            match text {
-                None => fs::remove_file(&path).map_err(failed)?,
-                Some(text) => {
-                    if let Some(folder) = path.parent() {
-                        fs::create_dir_all(folder).map_err(failed)?;
-                    }
-                    fs::write(&path, text).map_err(failed)?;
-                }
-            }
-        }
+impl ListArgs {
+    fn go(self) -> Result<(), SiteCommandError> {
+        let source = self.site.source();
+        let facts = SimulatorFacts::read(&source.facts).map_err(LayoutError::from)?;
+        let files = gitops::read(&source.gitops).map_err(LayoutError::from)?;
+        let artifacts = self.artifacts.unwrap_or_else(|| facts.artifacts.clone());
+        let files = facts.for_run(files, self.network.unwrap_or(facts.network), &artifacts);
+        let objects = SiteObjects::parse(&files).map_err(LayoutError::from)?;
+        println!("{}", multiplied(&objects, self.site.times)?.list()?);
         Ok(())
     }
 }
 
-/// Files that are not as they should be, with the text that they should have; none where they should not be at all.
-fn differences(folder: &Path, files: &[Manifest]) -> Result<Vec<(String, Option<String>)>, CommandError> {
-    let mut list = Vec::new();
-    for file in files {
-        if fs::read_to_string(folder.join(&file.path)).ok().as_deref() != Some(file.yaml.as_str()) {
-            list.push((file.path.clone(), Some(file.yaml.clone())));
-        }
+impl ReleaseArgs {
+    fn go(self) -> Result<(), SiteCommandError> {
+        let layout = self.site.layout()?;
+        let model = layout.model(&self.model).ok_or(SiteCommandError::Model(self.model))?;
+        let wanted = ReleaseOf { model, version: &self.version, counter: self.counter, behaviour: &self.behaviour };
+        let release = release(&wanted, &layout.facts.artifacts)?;
+        println!("{}", serde_json::to_string_pretty(&release.object(layout.site()))?);
+        Ok(())
     }
-    for name in yaml_below(folder, folder)? {
-        if files.iter().all(|f| f.path != name) {
-            list.push((name, None));
-        }
-    }
-    Ok(list)
 }
 
-fn yaml_below(root: &Path, folder: &Path) -> Result<Vec<String>, CommandError> {
-    let failed = |source| CommandError::File { path: folder.to_owned(), source };
-    let mut names = Vec::new();
-    if !folder.exists() {
-        return Ok(names);
+impl ImageArgs {
+    fn go(self) -> Result<(), SiteCommandError> {
+        let image = image::build(&self.model, &self.version, &self.behaviour, self.size);
+        fs::write(&self.out, image).map_err(|source| SiteCommandError::File { path: self.out, source })
     }
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            names.extend(yaml_below(root, &path)?);
-        } else if path.extension().is_some_and(|e| e == "yaml")
-            && let Ok(name) = path.strip_prefix(root)
-        {
-            names.push(name.to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
 }

@@ -17,9 +17,7 @@ pub enum Behaviour {
     RebootLoop,
     /// It runs and reports a version that is not that of the release.
     ReportsWrongVersion,
-    /// Its own test fails.
     FailsSelfTest,
-    /// It cannot be written.
     FlashError,
     /// It runs and reads too few plates: health code `ReadRateLow`, where the model has it.
     LowReadRate,
@@ -39,7 +37,6 @@ const WORDS: [(Behaviour, &str); 6] = [
 pub struct ImageHeader {
     /// Name of the model that it is made for.
     pub model: String,
-    /// Version that it is.
     pub version: String,
     /// What is wrong with it; empty means that it is good.
     pub behaviour: BTreeSet<Behaviour>,
@@ -48,7 +45,6 @@ pub struct ImageHeader {
 /// Why bytes are no image.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ImageError {
-    /// Not ours.
     #[error("this is no image of a simulated device: make one with `kalong_e2e::site::image::build`")]
     NoHeader,
     /// A line that is not understood.
@@ -57,7 +53,6 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    /// The word for logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::NoHeader => "noHeader",

@@ -1,101 +1,115 @@
-//! A site with every device named, placed in its slot and given an address: what manifests and simulator both start from.
+//! A site as tests and simulator see it: its objects from Git, joined with what only the simulator knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
-use kalong_crds::device_model::ProtocolName;
-use kalong_crds::lane::{Admission, Need, Service, SlotRole};
+use kalong_crds::device::DeviceSpec;
+use kalong_crds::device_model::{Property, PropertyType};
+use kalong_crds::lane::{Admission, SlotRole};
+use kalong_crds::phase::PhaseState;
+use kalong_crds::units::Name;
+use kalong_crds::{EdgeAgent, Lane};
+use kube::ResourceExt;
 use thiserror::Error;
 
-use super::model::{self, Model};
-use super::plan::{AgentPlan, DeviceSet, LanePlan, PhasePlan, SitePlan, Stage, StationPlan, VehiclePlan};
-use super::report::Switch;
-
-/// Most devices that one box talks to.
-pub const DEVICES_AN_AGENT: usize = 60;
-/// The first box of a phase that is not open has this number in its devices' addresses.
-const FIRST_PLANNED: u8 = 101;
-/// The fleet's broker and the peer of the link stand beside the boxes: 127.<network>.0.<n>.
-const OUTSIDE: u8 = 0;
-const BROKER_PORT: u16 = 1883;
-const PEER_PORT: u16 = 8090;
-
-/// Where the fleet's MQTT broker listens in the network with this second number.
-pub fn broker_endpoint(network: u8) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(127, network, OUTSIDE, 1), BROKER_PORT)
-}
-
-/// Where the simulated gateway of the other country listens in the network with this second number.
-pub fn peer_endpoint(network: u8) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(127, network, OUTSIDE, 2), PEER_PORT)
-}
+use super::facts::{FactsError, SimulatorFacts};
+use super::gitops::{self, GitopsError, SiteObjects};
+use super::model::{FactoryFirmware, Model};
+use super::preset::SiteSource;
+use super::traffic::LaneDemand;
 
 /// A site, device by device.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// What it was made from.
-    pub plan: SitePlan,
-    /// Every device, by box and in the order of the boxes.
+    /// What is declared, lanes in the order of their devices.
+    pub objects: SiteObjects,
+    /// What only the simulator knows.
+    pub facts: SimulatorFacts,
+    /// Every device, in the order of Git.
     pub devices: Vec<Placed>,
+    models: BTreeMap<String, Arc<Model>>,
 }
 
 /// A device with its place.
 #[derive(Clone, Debug)]
 pub struct Placed {
-    /// Name of the Device.
     pub name: String,
-    /// What it is.
-    pub model: &'static Model,
-    /// Name of its box.
+    /// What is declared of it.
+    pub spec: DeviceSpec,
+    pub model: Arc<Model>,
     pub agent: String,
-    /// Phase that it belongs to.
-    pub phase: Stage,
     /// Where it stands in a lane.
     pub slot: Option<PlacedSlot>,
-    /// Third and fourth number of its address.
-    pub address: (u8, u8),
+    address: Loopback,
+    is_live: bool,
 }
 
 /// A place in a lane.
 #[derive(Clone, Debug)]
 pub struct PlacedSlot {
-    /// Name of the Lane.
     pub lane: String,
     /// Whether that lane is declared to admit traffic.
     pub admission: Admission,
-    /// Name of the slot.
-    pub name: &'static str,
     /// What the device does there.
     pub role: SlotRole,
-    /// Whether the lane can serve without it.
-    pub need: Need,
 }
 
-/// Why a plan cannot be laid out.
+/// An address in whatever network the simulator runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Loopback {
+    host: (u8, u8),
+    port: u16,
+}
+
+impl Loopback {
+    /// Of an endpoint in the network of the manifests.
+    fn parse(endpoint: &str, network: u8) -> Option<Self> {
+        let address: SocketAddrV4 = endpoint.parse().ok()?;
+        match address.ip().octets() {
+            [127, second, third, fourth] if second == network => {
+                Some(Self { host: (third, fourth), port: address.port() })
+            }
+            _ => None,
+        }
+    }
+
+    fn at(self, network: u8) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::new(127, network, self.host.0, self.host.1), self.port)
+    }
+}
+
+/// Why a site cannot be laid out.
 #[derive(Debug, Error)]
 pub enum LayoutError {
-    /// A model that nobody knows.
-    #[error("`{0}` is not in the list of models: add it to e2e/src/site/model/catalogue.rs")]
-    UnknownModel(String),
-    /// A box with too many devices.
-    #[error("agent `{0}` has {1} devices, at most {DEVICES_AN_AGENT}: give some to another agent")]
-    TooManyDevices(String, usize),
-    /// More boxes than addresses.
-    #[error("more than 100 agents: a site of this size does not fit into one network of loopback addresses")]
-    TooManyAgents,
-    /// Two devices of one name.
-    #[error("two devices are named `{0}`: give their place another stem")]
-    SameName(String),
+    #[error(transparent)]
+    Gitops(#[from] GitopsError),
+    /// What only the simulator knows.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// An object that another one names and that is not there.
+    #[error("`{by}` names `{name}`, which the site does not have")]
+    Reference {
+        /// The object that names it.
+        by: String,
+        name: String,
+    },
+    /// An address on which no simulator can listen.
+    #[error("`{name}` is at {endpoint}, which is not in 127.{network}.0.0/16, the facts' network")]
+    Address { name: String, endpoint: String, network: u8 },
+    /// Two devices at one address.
+    #[error("`{0}` is at the address of another device")]
+    SameAddress(String),
 }
 
 impl LayoutError {
-    /// The word for logs.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::UnknownModel(_) => "unknownModel",
-            Self::TooManyDevices(..) => "tooManyDevices",
-            Self::TooManyAgents => "tooManyAgents",
-            Self::SameName(_) => "sameName",
+            Self::Gitops(error) => error.category(),
+            Self::Facts(error) => error.category(),
+            Self::Reference { .. } => "reference",
+            Self::Address { .. } => "address",
+            Self::SameAddress(_) => "sameAddress",
         }
     }
 }
@@ -103,371 +117,198 @@ impl LayoutError {
 impl Placed {
     /// Where it listens in the network with this second number.
     pub fn endpoint(&self, network: u8) -> SocketAddrV4 {
-        let (agent, device) = self.address;
-        SocketAddrV4::new(Ipv4Addr::new(127, network, agent, device), port(self.model.protocol))
+        self.address.at(network)
     }
 
-    /// Whether its phase is open.
+    /// Whether its phase is more than planned.
     pub fn is_live(&self) -> bool {
-        self.phase == Stage::Live
+        self.is_live
     }
-}
 
-/// Ports above 1024, so that nobody needs rights of the administrator.
-fn port(protocol: ProtocolName) -> u16 {
-    match protocol {
-        ProtocolName::ModbusTcp => 5020,
-        ProtocolName::ToledoContinuous => 4001,
-        ProtocolName::OnvifHttp | ProtocolName::GenericHttp => 8080,
+    /// Whether it asks for a user name and a password.
+    pub fn wants_login(&self) -> bool {
+        self.spec.connection.secret_ref.is_some()
     }
 }
 
 impl Layout {
-    /// Gives names, slots and addresses.
+    /// Reads the site.
     ///
     /// # Errors
-    /// The plan does not fit: see [`LayoutError`].
-    pub fn of(plan: SitePlan) -> Result<Self, LayoutError> {
+    /// Its files do not describe a site that can be simulated: see [`LayoutError`].
+    pub fn read(source: &SiteSource) -> Result<Self, LayoutError> {
+        let objects = SiteObjects::parse(&gitops::read(&source.gitops)?)?;
+        Self::of(objects, SimulatorFacts::read(&source.facts)?)
+    }
+
+    /// Joins objects and facts.
+    ///
+    /// # Errors
+    /// They do not fit.
+    pub fn of(objects: SiteObjects, facts: SimulatorFacts) -> Result<Self, LayoutError> {
+        facts.check(&objects)?;
+        let models = models(&objects, &facts);
+        let mut layout = Self { objects, facts, devices: Vec::new(), models };
+        layout.devices = layout.place()?;
+        let mut taken = BTreeSet::new();
+        if let Some(second) = layout.devices.iter().find(|device| !taken.insert(device.address)) {
+            return Err(LayoutError::SameAddress(second.name.clone()));
+        }
+        let order: BTreeMap<&str, usize> =
+            layout.devices.iter().enumerate().map(|(place, device)| (device.name.as_str(), place)).collect();
+        let first = |lane: &Lane| lane.spec.slots.first().and_then(|slot| order.get(slot.device_ref.as_str()).copied());
+        layout.objects.lanes.sort_by_key(first);
+        Ok(layout)
+    }
+
+    fn place(&self) -> Result<Vec<Placed>, LayoutError> {
+        let mut slots = BTreeMap::new();
+        for lane in &self.objects.lanes {
+            for slot in &lane.spec.slots {
+                let place = PlacedSlot { lane: lane.name_any(), admission: lane.spec.admission, role: slot.role };
+                slots.insert(slot.device_ref.as_str(), place);
+            }
+        }
         let mut devices = Vec::new();
-        let mut numbers: BTreeMap<&str, u8> = BTreeMap::new();
-        let (mut live, mut planned) = (1..FIRST_PLANNED, FIRST_PLANNED..=u8::MAX);
-        for agent in &plan.agents {
-            let number = match agent.phase {
-                Stage::Live => live.next(),
-                Stage::Planned => planned.next(),
-            };
-            let number = number.ok_or(LayoutError::TooManyAgents)?;
-            numbers.insert(&agent.name, number);
-            devices.extend(place(agent, number)?);
+        for device in &self.objects.devices {
+            let (name, spec) = (device.name_any(), device.spec.clone());
+            let model = self.models.get(spec.model_ref.as_str()).cloned();
+            let model = model
+                .ok_or_else(|| LayoutError::Reference { by: name.clone(), name: spec.model_ref.as_str().to_owned() })?;
+            let (address, agent) = (self.loopback(&name, &spec.connection.endpoint)?, spec.agent_ref.0.clone());
+            let (slot, is_live) = (slots.remove(name.as_str()), self.is_live(spec.phase.as_ref()));
+            devices.push(Placed { name, spec, model, agent, slot, address, is_live });
         }
-        let mut names = std::collections::BTreeSet::new();
-        if let Some(twice) = devices.iter().find(|d| !names.insert(d.name.clone())) {
-            return Err(LayoutError::SameName(twice.name.clone()));
+        // A lane whose device is missing would never open.
+        match slots.pop_first() {
+            Some((device, slot)) => Err(LayoutError::Reference { by: slot.lane, name: device.to_owned() }),
+            None => Ok(devices),
         }
-        Ok(Self { plan, devices })
     }
 
-    /// Devices of the phase that is open.
-    pub fn live(&self) -> impl Iterator<Item = &Placed> {
-        self.devices.iter().filter(|d| d.is_live())
-    }
-
-    /// Boxes of the phase that is open.
-    pub fn live_agents(&self) -> impl Iterator<Item = &AgentPlan> {
-        self.plan.agents.iter().filter(|a| a.phase == Stage::Live)
-    }
-
-    /// Lanes with the phase of their box.
-    pub fn lanes(&self) -> impl Iterator<Item = (&LanePlan, Stage)> {
-        self.plan.agents.iter().flat_map(|a| a.lanes.iter().map(|l| (l, a.phase)))
-    }
-
-    /// Devices of this lane, by slot.
-    pub fn members<'a>(&'a self, lane: &'a str) -> impl Iterator<Item = (&'a Placed, &'a PlacedSlot)> {
-        self.devices.iter().filter_map(move |d| d.slot.as_ref().filter(|s| s.lane == lane).map(|s| (d, s)))
-    }
-
-    /// The phase of this stage.
-    pub fn phase(&self, stage: Stage) -> Option<&PhasePlan> {
-        self.plan.phases.iter().find(|p| p.stage == stage)
-    }
-
-    /// Inspection stations.
-    pub fn stations(&self) -> &[StationPlan] {
-        &self.plan.stations
-    }
-
-    /// Unmanned vehicles.
-    pub fn vehicles(&self) -> &[VehiclePlan] {
-        &self.plan.vehicles
-    }
-
-    /// Vehicles that are declared and switched off when the site starts.
-    pub fn silent_vehicles(&self) -> impl Iterator<Item = &VehiclePlan> {
-        self.vehicles().iter().filter(|v| v.at_start == Switch::Off)
-    }
-
-    /// The first station that closes lanes, with the device that shows its interlock.
-    pub fn interlocked_station(&self) -> Option<(&StationPlan, &Placed)> {
-        self.stations().iter().filter(|s| s.serves.iter().any(|(_, need)| *need == Need::Required)).find_map(
-            |station| {
-                let here = |d: &&Placed| station.slots.iter().any(|(_, device)| *device == d.name);
-                self.devices.iter().filter(here).find(|d| d.model.interlock.is_some()).map(|d| (station, d))
-            },
-        )
-    }
-
-    /// The live lane of this name.
-    pub fn lane(&self, name: &str) -> Option<&LanePlan> {
-        self.lanes().map(|(lane, _)| lane).find(|lane| lane.name == name)
-    }
-
-    /// Live lanes that are declared to admit traffic.
-    pub fn open_lanes(&self) -> impl Iterator<Item = &LanePlan> {
-        let open = |(lane, stage): &(&LanePlan, Stage)| *stage == Stage::Live && lane.admission == Admission::Open;
-        self.lanes().filter(open).map(|(lane, _)| lane)
-    }
-
-    /// Plate cameras of the open cargo lanes: what a change that needs many drains is made on.
-    pub fn plate_cameras_of_open_lanes(&self) -> impl Iterator<Item = (&Placed, &PlacedSlot)> {
-        self.live().filter_map(|d| {
-            let slot = d.slot.as_ref()?;
-            (slot.role == SlotRole::PlateReader && slot.admission == Admission::Open).then_some((d, slot))
+    fn loopback(&self, name: &str, endpoint: &str) -> Result<Loopback, LayoutError> {
+        let network = self.facts.network;
+        Loopback::parse(endpoint, network).ok_or_else(|| LayoutError::Address {
+            name: name.to_owned(),
+            endpoint: endpoint.to_owned(),
+            network,
         })
+    }
+
+    /// Name of the site, which is the namespace.
+    pub fn site(&self) -> &str {
+        &self.objects.site
+    }
+
+    /// Types of instrument, by name.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
+    /// The type of instrument of this name.
+    pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
+        self.models.get(name)
+    }
+
+    /// Whether what belongs to this phase is more than planned; what belongs to none always is.
+    pub fn is_live(&self, phase: Option<&Name>) -> bool {
+        let phase = phase.and_then(|name| SiteObjects::named(&self.objects.phases, name.as_str()));
+        phase.is_none_or(|phase| phase.spec.state != PhaseState::Planned)
+    }
+
+    /// The first phase that is only planned.
+    pub fn planned_phase(&self) -> Option<String> {
+        let mut phases = self.objects.phases.iter();
+        phases.find(|phase| phase.spec.state == PhaseState::Planned).map(ResourceExt::name_any)
+    }
+
+    /// Devices that are more than planned.
+    pub fn live(&self) -> impl Iterator<Item = &Placed> {
+        self.devices.iter().filter(|device| device.is_live())
+    }
+
+    /// Boxes that are more than planned.
+    pub fn live_agents(&self) -> impl Iterator<Item = &EdgeAgent> {
+        self.objects.agents.iter().filter(|agent| self.is_live(agent.spec.phase.as_ref()))
+    }
+
+    /// The lane of this name.
+    pub fn lane(&self, name: &str) -> Option<&Lane> {
+        SiteObjects::named(&self.objects.lanes, name)
+    }
+
+    /// Who comes to each lane.
+    pub fn demands(&self) -> Vec<LaneDemand> {
+        self.objects.lanes.iter().filter_map(|lane| self.demand(lane)).collect()
+    }
+
+    /// Who comes to this lane; none where the facts have no traffic of its service, which they must have.
+    pub fn demand(&self, lane: &Lane) -> Option<LaneDemand> {
+        self.facts.traffic.get(&lane.spec.service).map(|pace| LaneDemand::of(lane, *pace))
+    }
+
+    /// Where the fleet's MQTT broker listens in this network; none where there are no vehicles.
+    ///
+    /// # Errors
+    /// It is not on loopback.
+    pub fn broker_endpoint(&self, network: u8) -> Result<Option<SocketAddrV4>, LayoutError> {
+        let first = self.objects.vehicles.first();
+        let address = first.map(|vehicle| self.loopback(&vehicle.name_any(), &vehicle.spec.broker.endpoint));
+        Ok(address.transpose()?.map(|address| address.at(network)))
+    }
+
+    /// Where the gateway of the other country listens in this network; none where no link has an endpoint.
+    ///
+    /// # Errors
+    /// It is not on loopback.
+    pub fn peer_endpoint(&self, network: u8) -> Result<Option<SocketAddrV4>, LayoutError> {
+        let first = self.objects.links.iter().find_map(|link| Some((link, link.spec.transport.endpoint.as_ref()?)));
+        let address = first.map(|(link, endpoint)| self.loopback(&link.name_any(), endpoint));
+        Ok(address.transpose()?.map(|address| address.at(network)))
     }
 
     /// Cameras that the agent can update and that stand in a live lane declared Closed, taken from the lanes in turn: only
     /// one device of a lane is changed at a time, so the first twelve are the twelve that are done soonest.
     pub fn cameras_of_closed_lanes(&self) -> Vec<&Placed> {
         let mut by_lane: BTreeMap<&str, Vec<&Placed>> = BTreeMap::new();
-        for device in self.live().filter(|d| d.model.is_camera() && d.model.is_updatable()) {
-            if let Some(slot) = device.slot.as_ref().filter(|s| s.admission == Admission::Closed) {
+        for device in self.live().filter(|device| device.model.is_camera() && device.model.is_updatable()) {
+            if let Some(slot) = device.slot.as_ref().filter(|slot| slot.admission == Admission::Closed) {
                 by_lane.entry(&slot.lane).or_default().push(device);
             }
         }
         let mut ranked: Vec<(usize, &Placed)> =
-            by_lane.values().flat_map(|lane| lane.iter().enumerate().map(|(rank, d)| (rank, *d))).collect();
+            by_lane.values().flat_map(|lane| lane.iter().enumerate().map(|(rank, device)| (rank, *device))).collect();
         ranked.sort_by_key(|(rank, _)| *rank);
-        ranked.into_iter().map(|(_, d)| d).collect()
+        ranked.into_iter().map(|(_, device)| device).collect()
     }
 
     /// The first device of this box that has a setting, and that setting: what a change behind every box is made on.
-    pub fn setting_behind(&self, agent: &str) -> Option<(&Placed, &'static model::Setting)> {
-        self.live().filter(|d| d.agent == agent).find_map(|d| {
-            let whole = |s: &&model::Setting| matches!(s.shape, model::Shape::Number(..));
-            d.model.settings.iter().find(whole).or(d.model.settings.last()).map(|s| (d, s))
+    pub fn setting_behind(&self, agent: &str) -> Option<(&Placed, &Property)> {
+        self.live().filter(|device| device.agent == agent).find_map(|device| {
+            let number = device.model.settings().find(|setting| setting.kind == PropertyType::Integer);
+            number.or_else(|| device.model.settings().last()).map(|setting| (device, setting))
         })
     }
 }
 
-fn place(agent: &AgentPlan, number: u8) -> Result<Vec<Placed>, LayoutError> {
-    let mut wanted: Vec<(String, &'static str, Option<PlacedSlot>)> = Vec::new();
-    for lane in &agent.lanes {
-        wanted.extend(lane_set(lane).iter().map(|&(slot, model, role, need)| {
-            let placed = PlacedSlot { lane: lane.name.clone(), admission: lane.admission, name: slot, role, need };
-            (format!("{}-{slot}", lane.name), model, Some(placed))
-        }));
+fn models(objects: &SiteObjects, facts: &SimulatorFacts) -> BTreeMap<String, Arc<Model>> {
+    let mut models = BTreeMap::new();
+    for model in &objects.models {
+        let name = model.name_any();
+        let known = facts.models.get(&name).cloned().unwrap_or_default();
+        let release = known.firmware.and_then(|release| SiteObjects::named(&objects.releases, &release));
+        let firmware = release.map(FactoryFirmware::from);
+        let model = Model {
+            name: name.clone(),
+            spec: model.spec.clone(),
+            factory: known.factory,
+            shows: known.shows,
+            firmware,
+        };
+        models.insert(name, Arc::new(model));
     }
-    for group in &agent.equipment {
-        let single = group.count == 1;
-        wanted.extend((1..=group.count).map(|n| {
-            let name = if single { group.stem.clone() } else { format!("{}-{n:02}", group.stem) };
-            (name, group.model, None)
-        }));
-    }
-    let count = wanted.len();
-    if count > DEVICES_AN_AGENT {
-        return Err(LayoutError::TooManyDevices(agent.name.clone(), count));
-    }
-    (1_u8..)
-        .zip(wanted)
-        .map(|(n, (name, model, slot))| {
-            let model = model::find(model).ok_or_else(|| LayoutError::UnknownModel(model.to_owned()))?;
-            let (agent, phase) = (agent.name.clone(), agent.phase);
-            Ok(Placed { name, model, agent, phase, slot, address: (number, n) })
-        })
-        .collect()
-}
-
-type SetEntry = (&'static str, &'static str, SlotRole, Need);
-
-/// Slot, model, role and need of each device that stands in a lane.
-fn lane_set(lane: &LanePlan) -> Vec<SetEntry> {
-    use Need::{Optional, Required};
-    let mut set: Vec<SetEntry> = match lane.set {
-        DeviceSet::Gate => vec![
-            ("e-gate", "e-gate", SlotRole::Controller, Required),
-            ("overview", "dome-camera", SlotRole::Overview, Optional),
-        ],
-        DeviceSet::WatchedGate => vec![
-            ("e-gate", "e-gate", SlotRole::Controller, Required),
-            ("overview", "dome-camera", SlotRole::Overview, Optional),
-            ("exit-view", "dome-camera", SlotRole::Overview, Optional),
-        ],
-        DeviceSet::Planned => vec![
-            ("plc", "lane-plc", SlotRole::Controller, Required),
-            ("entry-barrier", "barrier", SlotRole::Barrier, Required),
-            ("exit-barrier", "barrier", SlotRole::Barrier, Required),
-            ("front-plate", "plate-camera", SlotRole::PlateReader, Required),
-        ],
-        DeviceSet::Cargo => vec![
-            ("plc", "lane-plc", SlotRole::Controller, Required),
-            ("entry-barrier", "barrier", SlotRole::Barrier, Required),
-            ("exit-barrier", "barrier", SlotRole::Barrier, Required),
-            ("front-plate", "plate-camera", SlotRole::PlateReader, Required),
-            ("rear-plate", "plate-camera", SlotRole::PlateReader, Optional),
-            ("left-code", "container-camera", SlotRole::ContainerReader, Optional),
-            ("right-code", "container-camera", SlotRole::ContainerReader, Optional),
-            ("top-code", "container-camera", SlotRole::ContainerReader, Optional),
-            ("rear-code", "container-camera", SlotRole::ContainerReader, Required),
-            ("overview", "dome-camera", SlotRole::Overview, Optional),
-            ("weighbridge", "weighbridge", SlotRole::Weighing, Required),
-            ("radiation", "radiation-portal", SlotRole::Radiation, Required),
-            ("display", "display", SlotRole::Display, Optional),
-            ("power", "power-meter", SlotRole::Power, Optional),
-        ],
-    };
-    // Officers look at the driver; unmanned vehicles are known by their tag.
-    match (lane.set, lane.service) {
-        (DeviceSet::Cargo, Service::Traditional) => set.push(("driver", "driver-reader", SlotRole::Reader, Required)),
-        (DeviceSet::Cargo, _) => set.push(("reader", "code-reader", SlotRole::Reader, Required)),
-        _ => {}
-    }
-    set
+    models
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use kalong_crds::lane::Direction;
-
-    use super::*;
-    use crate::site::preset;
-
-    fn count(layout: &Layout, model: &str) -> usize {
-        layout.live().filter(|d| d.model.name == model).count()
-    }
-
-    #[test]
-    fn l1_sums_to_311_devices_behind_14_boxes() {
-        let layout = Layout::of(preset::l1()).unwrap();
-        assert_eq!(layout.live().count(), 311);
-        assert_eq!(layout.live_agents().count(), 14);
-        for agent in layout.live_agents() {
-            let devices = layout.live().filter(|d| d.agent == agent.name).count();
-            assert!((1..=DEVICES_AN_AGENT).contains(&devices), "{}: {devices}", agent.name);
-            assert!(layout.setting_behind(&agent.name).is_some(), "{}", agent.name);
-        }
-    }
-
-    #[test]
-    fn l1_has_the_parts_of_the_formula() {
-        let layout = Layout::of(preset::l1()).unwrap();
-        let in_lane = |set| {
-            let lanes: BTreeSet<_> =
-                layout.lanes().filter(|(l, _)| l.set == set).map(|(l, _)| l.name.clone()).collect();
-            layout.live().filter(|d| d.slot.as_ref().is_some_and(|s| lanes.contains(&s.lane))).count()
-        };
-        assert_eq!(in_lane(DeviceSet::Cargo), 90, "15 a cargo lane");
-        assert_eq!(count(&layout, "e-gate"), 16);
-        assert_eq!(in_lane(DeviceSet::WatchedGate), 3 * 16);
-        // Seven cameras of each cargo lane are of the lane's fifteen; the 120 are the others.
-        let cameras = layout.live().filter(|d| d.model.is_camera()).count();
-        assert_eq!(cameras - 6 * 7, 120);
-        assert_eq!(count(&layout, "x-ray-scanner"), 1);
-        let rack = ["network-switch", "ups", "charger", "guidance-beacon", "fleet-controller"];
-        let others: usize = rack.iter().map(|m| count(&layout, m)).sum::<usize>() + count(&layout, "display") - 6;
-        assert_eq!(others, 60);
-        assert_eq!(90 + 16 + 120 + 60 + 1 + 6 * 4, 311);
-    }
-
-    #[test]
-    fn l1_has_22_live_lanes_and_12_cameras_of_closed_ones() {
-        let layout = Layout::of(preset::l1()).unwrap();
-        let live: Vec<_> = layout.lanes().filter(|(_, p)| *p == Stage::Live).map(|(l, _)| l).collect();
-        let of = |service| live.iter().filter(|l| l.service == service).count();
-        assert_eq!((of(Service::Traditional), of(Service::Igv), of(Service::Passenger)), (4, 2, 16));
-        assert_eq!(live.iter().filter(|l| l.admission == Admission::Closed).count(), 6);
-        let cameras = layout.cameras_of_closed_lanes();
-        assert!(cameras.len() >= 12, "{}", cameras.len());
-        let lanes: BTreeSet<_> = cameras.iter().take(6).filter_map(|d| d.slot.as_ref()).map(|s| &s.lane).collect();
-        assert_eq!(lanes.len(), 6, "the first cameras are of different lanes");
-    }
-
-    #[test]
-    fn every_smart_lane_falls_back_to_a_traditional_one_that_is_open() {
-        for plan in [preset::l0(), preset::l1()] {
-            let layout = Layout::of(plan).unwrap();
-            let lanes: Vec<_> = layout.lanes().map(|(l, _)| l).collect();
-            for lane in lanes.iter().filter(|l| matches!(l.service, Service::Igv | Service::Smart)) {
-                let first = lane.fallback.first().unwrap_or_else(|| panic!("{}: none", lane.name));
-                let target = lanes.iter().find(|l| l.name == *first).unwrap();
-                assert_eq!((target.service, target.admission), (Service::Traditional, Admission::Open));
-            }
-        }
-    }
-
-    #[test]
-    fn floors_make_the_second_lane_wait_and_one_lane_wait_for_its_reserve() {
-        let layout = Layout::of(preset::l1()).unwrap();
-        let mut stuck = Vec::new();
-        for crossing in layout.plan.crossings.iter().filter(|c| c.phase == Stage::Live) {
-            for floor in &crossing.floors {
-                let same = |l: &&LanePlan| {
-                    let place = (l.crossing.as_str(), l.service, l.direction);
-                    place == (crossing.name.as_str(), floor.service, floor.direction)
-                };
-                let open = i64::try_from(layout.open_lanes().filter(same).count()).unwrap();
-                let all = i64::try_from(layout.lanes().map(|(l, _)| l).filter(same).count()).unwrap();
-                assert!(all > floor.min_open_lanes && open >= floor.min_open_lanes, "{floor:?}");
-                if open == floor.min_open_lanes {
-                    stuck.push((floor.service, floor.direction));
-                }
-            }
-        }
-        assert_eq!(stuck, [(Service::Traditional, Direction::Outbound)]);
-        let trucks: Vec<_> = layout.open_lanes().filter(|l| l.service == Service::Traditional).collect();
-        assert_eq!(trucks.iter().filter(|l| l.direction == Direction::Inbound).count(), 2, "the second has to wait");
-        let small = Layout::of(preset::l0()).unwrap();
-        assert!(small.plan.crossings.iter().all(|c| c.floors.is_empty()), "a lane of its kind can be changed");
-    }
-
-    #[test]
-    fn stations_vehicles_link_and_phases_refer_to_what_is_there() {
-        for plan in [preset::l0(), preset::l1()] {
-            let layout = Layout::of(plan).unwrap();
-            let agents: BTreeSet<_> = layout.plan.agents.iter().map(|a| a.name.as_str()).collect();
-            let mut filled = BTreeSet::new();
-            for station in layout.stations() {
-                for (slot, device) in &station.slots {
-                    let placed = layout.devices.iter().find(|d| d.name == *device);
-                    let placed = placed.unwrap_or_else(|| panic!("{}: {slot} has no {device}", station.name));
-                    assert!(placed.slot.is_none() && filled.insert(device), "{device}");
-                    assert_eq!(placed.agent, station.agent);
-                }
-                assert!(station.serves.iter().all(|(lane, _)| layout.lane(lane).is_some()), "{}", station.name);
-                let fallback = station.fallback.as_ref();
-                assert!(fallback.is_none_or(|f| layout.stations().iter().any(|s| s.name == *f)), "{}", station.name);
-            }
-            assert!(layout.vehicles().iter().all(|v| agents.contains(v.agent.as_str())));
-            assert!(agents.contains(layout.plan.link.as_ref().unwrap().agent.as_str()));
-            let (station, _) = layout.interlocked_station().unwrap();
-            assert!(station.serves.iter().any(|(_, need)| *need == Need::Required));
-            for phase in &layout.plan.phases {
-                for milestone in &phase.spec.milestones {
-                    assert!(phase.spec.crossings.contains(&milestone.crossing_ref), "{}", milestone.name);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn l1_declares_five_vehicles_and_hears_four() {
-        let layout = Layout::of(preset::l1()).unwrap();
-        assert_eq!((layout.vehicles().len(), layout.silent_vehicles().count()), (5, 1));
-        assert_eq!(layout.stations().len(), 6);
-    }
-
-    #[test]
-    fn phase_2_comes_on_top() {
-        let layout = Layout::of(preset::l1()).unwrap();
-        assert_eq!(layout.devices.len() - layout.live().count(), 8);
-        assert_eq!(layout.plan.agents.len(), 15);
-        assert_eq!(layout.lanes().filter(|(_, p)| *p == Stage::Planned).count(), 2);
-    }
-
-    #[test]
-    fn l0_is_44_devices_behind_two_boxes() {
-        let layout = Layout::of(preset::l0()).unwrap();
-        assert_eq!((layout.devices.len(), layout.plan.agents.len()), (44, 2));
-        assert!(!layout.cameras_of_closed_lanes().is_empty());
-    }
-
-    #[test]
-    fn no_two_devices_share_an_address() {
-        let layout = Layout::of(preset::l1()).unwrap();
-        let addresses: BTreeSet<_> = layout.devices.iter().map(|d| d.endpoint(20)).collect();
-        assert_eq!(addresses.len(), layout.devices.len());
-    }
-}
+mod tests;

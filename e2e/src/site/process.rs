@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::{env, io, thread};
 use thiserror::Error;
 
 use super::client::ControlClient;
-use super::manifests::DEFAULT_NETWORK;
+use super::preset::Preset;
 use super::report::ReadyLine;
 
 const BINARY: &str = "kalong-site";
@@ -23,30 +23,20 @@ const TEST_NETWORKS: u8 = 100;
 /// As much of the last words as is shown.
 const LAST_WORDS: u64 = 4096;
 
-/// Which site, and where.
 #[derive(Clone, Debug)]
 pub struct SiteOptions {
-    /// `l0`, `l1`, or the path of a file with counts.
-    pub preset: String,
+    pub preset: Preset,
     /// Second number of the devices' loopback addresses; two sites at once need two.
     pub network: u8,
-    /// Serial numbers and boot counts follow from it.
-    pub seed: u64,
-    /// How long a device is away when it starts.
-    pub boot: Duration,
+    /// How long a device is away when it starts, where it is not as long as the facts say.
+    pub boot: Option<Duration>,
     /// The program, where it is not beside ours.
     pub binary: Option<PathBuf>,
 }
 
 impl Default for SiteOptions {
     fn default() -> Self {
-        Self {
-            preset: "l1".into(),
-            network: DEFAULT_NETWORK,
-            seed: 1,
-            boot: super::simulator::DeviceTiming::default().boot,
-            binary: None,
-        }
+        Self { preset: Preset::default(), network: FIRST_TEST_NETWORK, boot: None, binary: None }
     }
 }
 
@@ -58,19 +48,13 @@ pub enum SiteError {
     Missing(PathBuf),
     /// It is there and does not start.
     #[error("starting {path} failed: {source}")]
-    Start {
-        /// The binary.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Start { path: PathBuf, source: io::Error },
     /// It ended before everything listened.
     #[error("the simulated site ended at once: {0}")]
     Ended(String),
     /// It did not say that it is ready.
     #[error("the simulated site was not ready within {} s", READY_WITHIN.as_secs())]
     Silent,
-    /// It said something else.
     #[error(
         "the simulated site said `{0}` instead of where its control port is; run `cargo build -p kalong-e2e --bins`"
     )]
@@ -81,7 +65,6 @@ pub enum SiteError {
 }
 
 impl SiteError {
-    /// The word for logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Missing(_) => "missing",
@@ -135,11 +118,10 @@ impl SiteProcess {
         };
         let mut command = Command::new(&path);
         let control = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let preset = if Path::new(&options.preset).exists() { "--counts" } else { "--preset" };
         command
-            .args(["run", preset, &options.preset, "--attached"])
+            .args(["run", "--preset", options.preset.name(), "--attached"])
             .args(["--network", &options.network.to_string(), "--control", &control.to_string()])
-            .args(["--seed", &options.seed.to_string(), "--boot-millis", &options.boot.as_millis().to_string()])
+            .args(options.boot.map(|boot| format!("--boot-millis={}", boot.as_millis())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -168,7 +150,6 @@ impl SiteProcess {
         self.ready.devices
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

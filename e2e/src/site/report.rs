@@ -9,17 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceSnapshot {
-    /// Name of the Device.
     pub name: String,
-    /// Name of its model.
     pub model: String,
-    /// Name of its box.
     pub agent: String,
-    /// Name of its phase.
     pub phase: String,
-    /// Where it listens.
     pub endpoint: String,
-    /// Serial number.
     pub serial: String,
     /// Version that it reports; empty where its protocol has none.
     pub version: String,
@@ -29,15 +23,12 @@ pub struct DeviceSnapshot {
     pub written: Option<Digest>,
     /// Whether what runs is permanent.
     pub committed: bool,
-    /// Starts since manufacture.
     pub boot_count: i64,
     /// Settings as they are in force.
     pub settings: BTreeMap<String, Value>,
     /// What it does as the one that runs a lane.
     pub lane: Option<LaneSnapshot>,
-    /// Active health codes, sorted.
     pub health: Vec<String>,
-    /// Whether it answers.
     pub power: Power,
     /// What was done to it.
     pub counts: Counts,
@@ -49,22 +40,17 @@ pub struct DeviceSnapshot {
 pub struct LaneSnapshot {
     /// What it was last told.
     pub admission: String,
-    /// What it does.
     pub state: String,
-    /// Vehicles or people inside.
     pub occupancy: i64,
 }
 
-/// Whether a device answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Power {
-    /// It runs.
     On,
     /// It is starting and not there.
     Starting,
     /// It takes connections and answers nothing.
     Hung,
-    /// Its cable is cut.
     Unreachable,
 }
 
@@ -72,7 +58,6 @@ pub enum Power {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
-    /// Connections that were accepted.
     pub connections: u64,
     /// Requests of any kind; a weighbridge gets none.
     pub requests: u64,
@@ -82,16 +67,12 @@ pub struct Counts {
     pub setting_writes: u64,
     /// Orders to open or close, whether they were new or not.
     pub admission_writes: u64,
-    /// Starts.
     pub reboots: u64,
-    /// Images that arrived whole.
     pub uploads: u64,
-    /// Images that were written.
     pub installs: u64,
 }
 
 impl Counts {
-    /// The sum of both.
     pub fn plus(&self, other: &Self) -> Self {
         self.each(other, |a, b| a + b)
     }
@@ -125,26 +106,21 @@ pub enum Fault {
     RebootLoop,
     /// After the next change of its image it goes on reporting the version before.
     WrongVersionAfterUpdate,
-    /// It cannot write images.
     FlashError,
     /// Its lens is dirty: health code `LensDirty`; only models that have the code.
     DirtyLens,
     /// Its clock is wrong by so many seconds; only models with a clock.
     ClockStep {
-        /// Seconds ahead.
         #[serde(default = "an_hour")]
         seconds: i64,
     },
     /// It loses power once, the next time that it comes to this point.
     PowerCutAt {
-        /// Where.
         point: CutPoint,
     },
-    /// Its cable is cut.
     Unreachable,
     /// Every answer takes so long.
     Slow {
-        /// Milliseconds before each answer.
         #[serde(default = "two_seconds")]
         millis: u64,
     },
@@ -175,21 +151,16 @@ pub enum CutPoint {
 /// A fault, to be put on or taken off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultOrder {
-    /// Which.
     #[serde(flatten)]
     pub fault: Fault,
-    /// On or off.
     #[serde(default)]
     pub state: Switch,
 }
 
-/// On or off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Switch {
-    /// On.
     #[default]
     On,
-    /// Off.
     Off,
 }
 
@@ -206,7 +177,6 @@ pub type HealthOrders = BTreeMap<String, Vec<String>>;
 /// How many are inside a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OccupancyOrder {
-    /// Vehicles or people.
     pub count: i64,
 }
 
@@ -214,23 +184,18 @@ pub struct OccupancyOrder {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Load {
-    /// Gross weight.
     pub kilograms: i64,
     /// Tare that the indicator shows.
     #[serde(default)]
     pub tare_kilograms: i64,
-    /// Whether it moves.
     #[serde(default)]
     pub motion: Motion,
 }
 
-/// Whether the load moves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Motion {
-    /// It stands still.
     #[default]
     Stable,
-    /// It moves.
     Moving,
 }
 
@@ -246,11 +211,9 @@ pub struct ControlRefusal {
 pub struct ReadyLine {
     /// Address of the control port.
     pub control: String,
-    /// Devices that listen.
     pub devices: usize,
 }
 
-/// What an interlock shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum InterlockState {
@@ -263,7 +226,6 @@ pub enum InterlockState {
 /// A device's interlock or seal, to be opened or made good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardOrder {
-    /// What it shall show.
     pub state: InterlockState,
 }
 
@@ -279,14 +241,12 @@ pub enum VehicleOrder {
     Goodbye,
     /// It no longer knows where it is.
     Lose,
-    /// It knows again.
     Find,
 }
 
 /// The order as it travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VehicleOrdered {
-    /// What is done.
     pub order: VehicleOrder,
 }
 
@@ -303,13 +263,11 @@ pub struct YardOrder {
 pub struct VehicleReport {
     /// Serial number in VDA 5050.
     pub serial: String,
-    /// Whether it is connected.
     pub power: Switch,
     /// Where it is over the border, in centimetres of the map's first axis.
     pub x_centimetres: i64,
     /// Side of the line by the declared zones.
     pub side: kalong_crds::igv::ZoneSide,
-    /// Whether it drives.
     pub driving: bool,
     /// Charge of its battery in thousandths of a percent.
     pub charge_millis: i64,
@@ -323,9 +281,7 @@ pub struct VehicleReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerReport {
-    /// Connections that were accepted.
     pub connections: u64,
-    /// Requests that were answered.
     pub requests: u64,
 }
 
@@ -333,7 +289,6 @@ pub struct PeerReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerOrder {
-    /// Whether it answers.
     #[serde(default)]
     pub state: Switch,
     /// How far its clock is ahead, in seconds.

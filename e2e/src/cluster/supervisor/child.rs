@@ -27,9 +27,7 @@ pub enum ChildError {
     /// It ended when it should not have.
     #[error("{name} ended ({exit}); the end of its log {log}:\n{tail}")]
     Ended {
-        /// The process.
         name: String,
-        /// How it ended.
         exit: Exit,
         /// Where its output is, as long as the run lasts.
         log: PathBuf,
@@ -39,9 +37,7 @@ pub enum ChildError {
     /// It did not end in time.
     #[error("{name} (pid {pid}) did not end within {} s", .within.as_secs())]
     StillRunning {
-        /// The process.
         name: String,
-        /// Its pid.
         pid: u32,
         /// How long it was waited for.
         within: Duration,
@@ -81,13 +77,11 @@ impl Child {
         &self.name
     }
 
-    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Its output, both streams.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log

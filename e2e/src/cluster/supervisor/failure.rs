@@ -22,18 +22,10 @@ pub enum SupervisorError {
     },
     /// It is there and does not start.
     #[error("starting {path} failed: {source}")]
-    Start {
-        /// The binary.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Start { path: PathBuf, source: io::Error },
     /// It started and did not say that it is ready.
     #[error("{path} did not report for duty within {} s; run `cargo build -p kalong-e2e --bins`, it may be of another build", START_DEADLINE.as_secs())]
-    Silent {
-        /// The binary.
-        path: PathBuf,
-    },
+    Silent { path: PathBuf },
     /// The folder of the run cannot be made.
     #[error("making the folder of the run failed: {0}")]
     Folder(#[source] io::Error),
@@ -42,12 +34,7 @@ pub enum SupervisorError {
     Gone,
     /// A process could not be started.
     #[error("{name} could not be started: {message}")]
-    Spawn {
-        /// The process.
-        name: String,
-        /// What the system said.
-        message: String,
-    },
+    Spawn { name: String, message: String },
     /// It did not end its processes in time, and was killed.
     #[error("the supervisor did not end its processes within {} s and was killed", STOP_DEADLINE.as_secs())]
     Stop,

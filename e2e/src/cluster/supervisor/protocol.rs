@@ -12,7 +12,6 @@ pub(super) const PROTOCOL: u32 = 1;
 /// The number that the parent gives to a child; a pid may come twice.
 pub(super) type ChildId = u64;
 
-/// A process to start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildSpec {
     pub(super) name: String,
@@ -39,14 +38,12 @@ impl ChildSpec {
         }
     }
 
-    /// One more argument.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
         self
     }
 
-    /// More arguments.
     #[must_use]
     pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
@@ -74,13 +71,11 @@ impl ChildSpec {
         self
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its log.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
@@ -102,12 +97,10 @@ pub enum Signal {
     Interrupt,
 }
 
-/// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// By itself, with this code.
     Code(i32),
-    /// By this signal.
     Signal(i32),
     /// Unknown: the supervisor was gone before it could tell.
     Unknown,

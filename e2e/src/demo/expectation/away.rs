@@ -81,15 +81,15 @@ async fn at_the_gate(site: &LiveSite) -> Result<(Duration, BTreeMap<String, Lane
 /// How many are due at each lane between two moments of the traffic's clock: from the seed alone.
 fn expected(site: &LiveSite, from: Duration, to: Duration) -> Result<BTreeMap<String, u64>, ScenarioError> {
     let mut expected = BTreeMap::new();
-    for (lane, _) in site.layout.lanes() {
-        let count = due(SEED, lane, from, to).len();
+    for lane in site.layout.demands() {
+        let count = due(SEED, &lane, from, to).len();
         let count = u64::try_from(count).map_err(|e| ScenarioError::shape("a count", e))?;
-        expected.insert(lane.name.clone(), count);
+        expected.insert(lane.name, count);
     }
     Ok(expected)
 }
 
-/// ChangeTraffic ends, and what the operator counts is what the lanes counted.
+/// The traffic ends, and what the operator counts is what the lanes counted.
 async fn counted_once(site: &LiveSite, finding: &mut Finding) -> Result<(), ScenarioError> {
     site.simulated.control().traffic_stop().await?;
     let truth = passing::until(site, "the last to leave", PASS_DEADLINE, |lanes| {

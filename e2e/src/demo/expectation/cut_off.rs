@@ -70,34 +70,35 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
 /// A device that is looked at often and can complain mildly and gravely.
 struct Trouble {
     device: Placed,
-    mild: &'static str,
-    grave: &'static str,
+    mild: String,
+    grave: String,
 }
 
 impl Trouble {
     /// What is done to it, and what the box tells of that.
-    fn script(&self) -> [(Vec<&'static str>, Reason); 6] {
+    fn script(&self) -> [(Vec<&str>, Reason); 6] {
+        let (mild, grave) = (self.mild.as_str(), self.grave.as_str());
         let recovered = || (vec![], Reason::DeviceRecovered);
         [
-            (vec![self.mild], Reason::DeviceDegraded),
+            (vec![mild], Reason::DeviceDegraded),
             recovered(),
-            (vec![self.grave], Reason::DeviceFaulty),
-            (vec![self.mild], Reason::DeviceDegraded),
-            (vec![self.grave], Reason::DeviceFaulty),
+            (vec![grave], Reason::DeviceFaulty),
+            (vec![mild], Reason::DeviceDegraded),
+            (vec![grave], Reason::DeviceFaulty),
             recovered(),
         ]
     }
 }
 
 fn trouble(site: &LiveSite) -> Option<Trouble> {
-    site.layout.live().filter(|device| device.model.poll_millis <= 1000).find_map(|device| {
-        let code = |severity| device.model.codes.iter().find(|(_, has)| *has == severity).map(|(name, _)| *name);
+    site.layout.live().filter(|device| device.model.spec.protocol.poll_interval_millis <= 1000).find_map(|device| {
+        let code = |severity| device.model.code(severity).map(str::to_owned);
         Some(Trouble { device: device.clone(), mild: code(Severity::Degraded)?, grave: code(Severity::Faulty)? })
     })
 }
 
 async fn toggle(site: &LiveSite, trouble: &Trouble) -> Result<(), ScenarioError> {
-    let poll = u64::try_from(trouble.device.model.poll_millis).unwrap_or(1000);
+    let poll = u64::try_from(trouble.device.model.spec.protocol.poll_interval_millis).unwrap_or(1000);
     let held = Duration::from_millis(poll).mul_f64(POLLS_HELD);
     for (codes, _) in trouble.script() {
         site.simulated.health_of(&trouble.device.name, &codes).await?;

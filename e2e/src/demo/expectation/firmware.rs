@@ -28,14 +28,14 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     settled(site).await?;
     let cameras: Vec<Placed> = site.layout.cameras_of_closed_lanes().into_iter().take(CAMERAS).cloned().collect();
     let names: Vec<String> = cameras.iter().map(|camera| camera.name.clone()).collect();
-    let releases = rollout::publish_all(site, &cameras, |model| next_version(model.version), COUNTER).await?;
+    let releases = rollout::publish_all(site, &cameras, |model| next_version(model.version()), COUNTER).await?;
     let before = site.truth().await?;
     let timeline = Timeline::start(site.simulated.control(), names.clone());
     let begun = Instant::now();
     rollout::want(site, &cameras, &releases).await?;
     let rolled = site.devices.until("cameras with new firmware", ROLL_DEADLINE, &site.progress, |seen| {
         let done = cameras.iter().filter(|camera| {
-            let version = releases.get(camera.model.name).map_or("", |release| release.version.as_str());
+            let version = releases.get(&camera.model.name).map_or("", |release| release.version.as_str());
             seen.get(&camera.name).is_some_and(|device| {
                 let firmware = device.status.as_ref().and_then(|status| status.firmware.as_ref());
                 is_ready(device.as_ref())
@@ -152,8 +152,8 @@ impl ColumnCheck {
         if !timeline.ran(name, running, earliest, to) {
             self.lies.push(format!("{name} was shown to run `{running}`, which it did not at that moment"));
         }
-        let new = running != camera.model.version;
-        if new && previous != camera.model.version {
+        let new = running != camera.model.version();
+        if new && previous != camera.model.version() {
             self.lies.push(format!("{name} runs {running} and was shown to have run `{previous}` before"));
         }
         // Before the change there is nothing before; after it, what ran before is what the device really left.

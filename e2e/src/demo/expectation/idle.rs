@@ -9,7 +9,6 @@ use super::settled::settled;
 use crate::cluster::{AuditEntry, AuditMark, ControlPlane};
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, ScenarioError};
-use crate::site::layout::Placed;
 
 const IDLE: Duration = Duration::from_secs(60);
 /// Of twenty that are sent, two may fall beside the minute.
@@ -74,11 +73,9 @@ async fn calm(site: &LiveSite) -> Result<(), ScenarioError> {
 
 /// A mild complaint of one device, and what the operator writes of it.
 async fn one_change(site: &LiveSite) -> Result<Vec<OperatorWrite>, ScenarioError> {
-    let mild =
-        |device: &Placed| device.model.codes.iter().find(|(_, has)| *has == Severity::Degraded).map(|(name, _)| *name);
     // Of a device that stands in no lane, so that nothing else has to be said.
-    let found =
-        site.layout.live().filter(|device| device.slot.is_none()).find_map(|d| mild(d).map(|code| (d.clone(), code)));
+    let mut outside = site.layout.live().filter(|device| device.slot.is_none());
+    let found = outside.find_map(|device| Some((device, device.model.code(Severity::Degraded)?)));
     let Some((device, code)) = found else {
         return Err(ScenarioError::Shape {
             what: "the site",

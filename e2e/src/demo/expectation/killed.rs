@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, TryStreamExt};
 use kalong_crds::Device;
 use kalong_crds::condition::{ConditionType, Conditioned};
+use kalong_crds::device_model::{Property, PropertyType};
 use kalong_crds::units::Value;
 use tokio::time::sleep;
 
@@ -14,7 +15,6 @@ use super::settled::settled;
 use super::touched::done_to_devices;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, Meter, ScenarioError, Sighting};
-use crate::site::model::{Setting, Shape};
 use crate::site::report::DeviceSnapshot;
 
 /// The lease of an earlier process of the same instance is taken over at once; agents back off by seconds.
@@ -29,7 +29,7 @@ const PATCH_AT_ONCE: usize = 3;
 /// One change behind one box.
 struct SettingChange {
     device: String,
-    setting: &'static str,
+    setting: String,
     value: Value,
 }
 
@@ -117,20 +117,23 @@ async fn returned(
 fn changes(site: &LiveSite, truth: &BTreeMap<String, DeviceSnapshot>) -> Vec<SettingChange> {
     let change = |name: &String| {
         let (placed, setting) = site.layout.setting_behind(name)?;
-        let now = truth.get(&placed.name)?.settings.get(setting.name)?;
-        Some(SettingChange { device: placed.name.clone(), setting: setting.name, value: another(setting, now) })
+        let now = truth.get(&placed.name)?.settings.get(&setting.name)?;
+        Some(SettingChange { device: placed.name.clone(), setting: setting.name.clone(), value: another(setting, now) })
     };
     site.agents.keys().filter_map(change).collect()
 }
 
-fn another(setting: &Setting, now: &Value) -> Value {
-    match (setting.shape, now) {
-        (Shape::Number(_, min, max), Value::Integer(n)) => Value::Integer(if *n < max { n + 1 } else { min }),
-        (Shape::Words(words), now) => {
-            let other = words.iter().find(|word| Value::from(**word) != *now);
-            other.map_or_else(|| now.clone(), |word| Value::from(*word))
+fn another(setting: &Property, now: &Value) -> Value {
+    match (setting.kind, now) {
+        (PropertyType::Integer, Value::Integer(n)) if setting.max.is_some_and(|max| *n >= max) => {
+            Value::Integer(setting.min.unwrap_or_default())
         }
-        (Shape::Number(..) | Shape::Text, now) => Value::from(format!("{now}-2").as_str()),
+        (PropertyType::Integer, Value::Integer(n)) => Value::Integer(n + 1),
+        (PropertyType::Enumeration, now) => {
+            let mut words = setting.values.iter().map(|word| Value::from(word.as_str()));
+            words.find(|word| word != now).unwrap_or_else(|| now.clone())
+        }
+        (PropertyType::Integer | PropertyType::Text, now) => Value::from(format!("{now}-2").as_str()),
     }
 }
 
@@ -140,9 +143,9 @@ async fn in_force(site: &LiveSite, changes: &[SettingChange]) -> Result<Duration
     let times: Vec<Duration> = futures::stream::iter(changes)
         .map(|change| async move {
             let begun = Instant::now();
-            site.patch_setting(&change.device, change.setting, &change.value).await?;
+            site.patch_setting(&change.device, &change.setting, &change.value).await?;
             let deadline = IN_FORCE_WITHIN * 2;
-            while control.device(&change.device).await?.settings.get(change.setting) != Some(&change.value) {
+            while control.device(&change.device).await?.settings.get(&change.setting) != Some(&change.value) {
                 if begun.elapsed() > deadline {
                     let what = format!("{} of {} on the device", change.setting, change.device);
                     let seen = "the old value".to_owned();

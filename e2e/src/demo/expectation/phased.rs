@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::lane::LaneAdmission;
 use kalong_crds::phase::{GateVerdict, PhaseState};
+use kalong_crds::units::Name;
 use kalong_crds::{Device, Lane};
 use kube::ResourceExt;
 
@@ -13,7 +14,6 @@ use super::settled::settled;
 use super::touched::done_to_devices;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, Present, ScenarioError};
-use crate::site::plan::{PLANNED_PHASE, Stage};
 use crate::site::report::DeviceSnapshot;
 
 /// A refusal comes at once: nothing is waited for.
@@ -46,22 +46,23 @@ struct Members {
 
 impl Members {
     fn of(site: &LiveSite) -> Self {
-        let planned = |stage: Stage| stage == Stage::Planned;
+        let (layout, objects) = (&site.layout, &site.layout.objects);
+        let planned = |phase: &Option<Name>| !layout.is_live(phase.as_ref());
         Self {
-            devices: site.layout.devices.iter().filter(|d| planned(d.phase)).map(|d| d.name.clone()).collect(),
-            lanes: site
-                .layout
-                .lanes()
-                .filter(|(_, stage)| planned(*stage))
-                .map(|(lane, _)| lane.name.clone())
-                .collect(),
-            boxes: site.layout.plan.agents.iter().filter(|a| planned(a.phase)).map(|a| a.name.clone()).collect(),
+            devices: layout.devices.iter().filter(|d| !d.is_live()).map(|d| d.name.clone()).collect(),
+            lanes: objects.lanes.iter().filter(|l| planned(&l.spec.phase)).map(ResourceExt::name_any).collect(),
+            boxes: objects.agents.iter().filter(|a| planned(&a.spec.phase)).map(ResourceExt::name_any).collect(),
         }
     }
 }
 
+/// The phase that Git declares as planned.
+fn planned_phase(site: &LiveSite) -> String {
+    site.layout.planned_phase().unwrap_or_default()
+}
+
 async fn ask(site: &LiveSite, state: PhaseState) -> Result<(), ScenarioError> {
-    site.patch("phase", PLANNED_PHASE, &serde_json::json!({"spec": {"state": state}}).to_string()).await
+    site.patch("phase", &planned_phase(site), &serde_json::json!({"spec": {"state": state}}).to_string()).await
 }
 
 /// Too early: the gate and what is missing are named, waiters fail at once, and nothing moves.
@@ -70,7 +71,7 @@ async fn refused(site: &LiveSite, members: &Members, finding: &mut Finding) -> R
     let (message, failed) = site
         .phases
         .until("the refusal of phase 2", REFUSED_WITHIN, &site.progress, |seen| {
-            let phase = seen.get(PLANNED_PHASE).ok_or("it is not there")?;
+            let phase = seen.get(&planned_phase(site)).ok_or("it is not there")?;
             let stalled = phase.condition(ConditionType::Stalled).filter(|c| c.reason == Reason::GateRefused.as_str());
             let stalled = stalled.filter(|c| c.observed_generation == phase.metadata.generation);
             let message = stalled.ok_or("it is not refused yet")?.message.clone();
@@ -85,7 +86,7 @@ async fn refused(site: &LiveSite, members: &Members, finding: &mut Finding) -> R
     finding.require(!failed.is_empty() && failed.iter().any(|gate| message.contains(gate)), || {
         format!("the refusal names none of the gates {failed:?}: {message}")
     });
-    let state = site.phases.get(PLANNED_PHASE).and_then(|p| p.status.as_ref().map(|s| s.state));
+    let state = site.phases.get(&planned_phase(site)).and_then(|p| p.status.as_ref().map(|s| s.state));
     finding.require(state == Some(PhaseState::Planned), || format!("phase 2 is in {state:?}"));
     let planned = |name: &String| {
         site.devices.get(name).is_some_and(|d| d.reason(ConditionType::Ready) == Reason::Planned.as_str())
@@ -136,7 +137,7 @@ async fn opened(site: &LiveSite, members: &Members) -> Result<(), ScenarioError>
     ask(site, PhaseState::Open).await?;
     site.phases
         .until("phase 2 open", OPEN_WITHIN, &site.progress, |seen| {
-            let phase = seen.get(PLANNED_PHASE).ok_or("it is not there")?;
+            let phase = seen.get(&planned_phase(site)).ok_or("it is not there")?;
             let open = phase.status.as_ref().is_some_and(|s| s.state == PhaseState::Open);
             if open && phase.is(ConditionType::Ready) { Ok(()) } else { Err(why(phase.as_ref())) }
         })

@@ -10,7 +10,6 @@ use kalong_crds::{Device, EdgeAgent, FirmwareRelease};
 use super::settled::settled;
 use crate::demo::finding::Finding;
 use crate::scenario::{LiveSite, ScenarioError};
-use crate::site::plan::Stage;
 use crate::site::report::DeviceSnapshot;
 
 /// A box says what certificate it holds in its first report.
@@ -71,7 +70,7 @@ fn compare(site: &LiveSite, truth: &BTreeMap<String, DeviceSnapshot>, finding: &
             finding.require(false, || format!("{name} is not in the cluster or not in the simulator"));
             continue;
         };
-        if placed.phase == Stage::Planned {
+        if !placed.is_live() {
             let touched = held.counts.connections + held.counts.requests;
             finding.require(touched == 0, || format!("{name} is Planned and was contacted {touched} times"));
             continue;

@@ -13,7 +13,6 @@ use crate::demo::finding::Finding;
 use crate::scenario::{Flaw, LiveSite, Publication, ScenarioError, publish};
 use crate::site::image::Behaviour;
 use crate::site::layout::Placed;
-use crate::site::model::SelfTestOffer;
 use crate::site::report::{DeviceSnapshot, Power};
 
 /// The operator's part is done in a second; the device's takes a transfer and two starts.
@@ -47,7 +46,7 @@ enum Reaches {
 impl Reaches {
     /// How many images the device gets: with one slot only, what ran before has to be sent again.
     fn uploads(self, device: &Placed) -> u64 {
-        match (self, device.model.slots) {
+        match (self, device.model.spec.update.slots) {
             (Self::Nobody, _) => 0,
             (Self::Device, UpdateSlots::Single) => 2,
             (Self::Device, UpdateSlots::Dual | UpdateSlots::External) => 1,
@@ -96,7 +95,7 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
         let name = format!("{}-{}", bad.stem, victim.model.name);
         let (behaviour, flaw) = (bad.behaviour, bad.flaw);
         let wanted =
-            Publication { name: name.clone(), model: victim.model, version: "66.6.0", counter: 66, behaviour, flaw };
+            Publication { name: name.clone(), model: &victim.model, version: "66.6.0", counter: 66, behaviour, flaw };
         publish(site, &wanted).await?;
         site.patch("device", &victim.name, &patch_to(&name)).await?;
     }
@@ -107,8 +106,8 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     finding.seconds("refusedSeconds", begun.elapsed());
     // The site goes on with what is good.
     for (bad, victim) in BAD.iter().zip(&victims) {
-        let factory = crate::site::release::factory_name(victim.model).unwrap_or_default();
-        site.patch("device", &victim.name, &patch_to(&factory)).await?;
+        let factory = victim.spec.firmware.as_ref().map_or("", |firmware| firmware.release.as_str());
+        site.patch("device", &victim.name, &patch_to(factory)).await?;
         let release = format!("{}-{}", bad.stem, victim.model.name);
         site.cluster.kubectl(["-n", site.namespace(), "delete", "firmwarerelease", &release]).await?;
     }
@@ -124,9 +123,9 @@ fn patch_to(release: &str) -> String {
 fn victims(site: &LiveSite) -> Vec<Placed> {
     let fits = |device: &&Placed| {
         device.model.is_updatable()
-            && device.model.protocol == ProtocolName::GenericHttp
-            && device.model.self_test == SelfTestOffer::Offered
-            && (device.slot.is_none() || device.model.lane_drain == LaneDrainNeed::NotNeeded)
+            && device.model.protocol() == ProtocolName::GenericHttp
+            && device.model.offers_self_test()
+            && (device.slot.is_none() || device.model.spec.update.lane_drain == LaneDrainNeed::NotNeeded)
     };
     site.layout.live().filter(fits).take(BAD.len()).cloned().collect()
 }
@@ -157,7 +156,7 @@ async fn judged(
     finding.require(!message.is_empty(), || format!("{name}: the reason has no message"));
     finding.require(device.is(ConditionType::Available), || format!("{name} is not Available any more"));
     let running = device.status.as_ref().and_then(|status| status.firmware.as_ref()).map_or("", |f| f.running.as_str());
-    finding.require(running == victim.model.version, || format!("{name} is shown to run `{running}`"));
+    finding.require(running == victim.model.version(), || format!("{name} is shown to run `{running}`"));
     let held = site.simulated.control().device(name).await?;
     let earlier = before.map(|report| report.counts).unwrap_or_default();
     let uploads = held.counts.since(&earlier).uploads;

@@ -14,7 +14,7 @@ use crate::site::report::DeviceSnapshot;
 const PATCH_AT_ONCE: usize = 4;
 
 /// Releases by model.
-pub(super) type Releases = BTreeMap<&'static str, Published>;
+pub(super) type Releases = BTreeMap<String, Published>;
 
 /// One release a model of these cameras.
 pub(super) async fn publish_all(
@@ -24,12 +24,12 @@ pub(super) async fn publish_all(
     counter: i64,
 ) -> Result<Releases, ScenarioError> {
     let mut releases = BTreeMap::new();
-    for model in cameras.iter().map(|camera| camera.model) {
-        if !releases.contains_key(model.name) {
+    for model in cameras.iter().map(|camera| &camera.model) {
+        if !releases.contains_key(&model.name) {
             let version = version(model);
             let name = format!("{}-{version}", model.name);
             let wanted = Publication { name, model, version: &version, counter, behaviour: &[], flaw: Flaw::None };
-            releases.insert(model.name, publish(site, &wanted).await?);
+            releases.insert(model.name.clone(), publish(site, &wanted).await?);
         }
     }
     Ok(releases)
@@ -39,7 +39,7 @@ pub(super) async fn publish_all(
 pub(super) async fn want(site: &LiveSite, cameras: &[Placed], releases: &Releases) -> Result<(), ScenarioError> {
     futures::stream::iter(cameras)
         .map(|camera| async move {
-            let release = releases.get(camera.model.name).map_or("", |release| release.name.as_str());
+            let release = releases.get(&camera.model.name).map_or("", |release| release.name.as_str());
             let patch = serde_json::json!({"spec": {"firmware": {"release": release}}}).to_string();
             site.patch("device", &camera.name, &patch).await
         })
@@ -69,10 +69,10 @@ pub(super) async fn prove(
             });
             continue;
         };
-        let Some(release) = releases.get(camera.model.name) else { continue };
+        let Some(release) = releases.get(&camera.model.name) else { continue };
         finding.require(held.digest.as_ref() == Some(&release.digest), || format!("{name} runs {:?}", held.digest));
         // ONVIF knows no trial, so nothing makes an image permanent there.
-        let permanent = held.committed || camera.model.protocol == ProtocolName::OnvifHttp;
+        let permanent = held.committed || camera.model.protocol() == ProtocolName::OnvifHttp;
         finding.require(permanent, || format!("{name} runs its new image on trial only"));
         finding.require(counts.uploads == 1, || format!("{name} got {} images", counts.uploads));
     }

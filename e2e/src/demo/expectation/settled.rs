@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::phase::PhaseState;
+use kalong_crds::units::Name;
 use kalong_crds::{Crossing, Device, EdgeAgent, InspectionStation, Lane};
 use kube::ResourceExt;
 
 use crate::scenario::{LiveSite, Present, ScenarioError};
-use crate::site::plan::{PLANNED_PHASE, Stage};
 
 /// A few seconds on an idle machine; a person's laptop under load takes longer.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(180);
@@ -29,12 +29,13 @@ pub(super) struct Settled {
 pub(super) async fn settled(site: &LiveSite) -> Result<Settled, ScenarioError> {
     // First: what was written before the operator was gone says Ready of boxes that it has not heard since.
     site.heard_since(site.operator.started()).await?;
-    let expected = |all: &mut dyn Iterator<Item = (String, Stage)>| expected(all, site);
-    let devices = expected(&mut site.layout.devices.iter().map(|d| (d.name.clone(), d.phase)));
-    let lanes = expected(&mut site.layout.lanes().map(|(lane, stage)| (lane.name.clone(), stage)));
-    let crossings = expected(&mut site.layout.plan.crossings.iter().map(|c| (c.name.clone(), c.phase)));
-    let boxes = expected(&mut site.layout.plan.agents.iter().map(|a| (a.name.clone(), a.phase)));
-    let stations = site.layout.stations().iter().map(|station| (station.name.clone(), Stage::Live)).collect();
+    let (layout, opened) = (&site.layout, opened(site));
+    let live = |phase: &Option<Name>| opened || layout.is_live(phase.as_ref());
+    let devices = layout.devices.iter().map(|d| (d.name.clone(), opened || d.is_live())).collect();
+    let lanes = layout.objects.lanes.iter().map(|l| (l.name_any(), live(&l.spec.phase))).collect();
+    let crossings = layout.objects.crossings.iter().map(|c| (c.name_any(), live(&c.spec.phase))).collect();
+    let boxes = layout.objects.agents.iter().map(|a| (a.name_any(), live(&a.spec.phase))).collect();
+    let stations = layout.objects.stations.iter().map(|s| (s.name_any(), live(&s.spec.phase))).collect();
     let within = SETTLE_DEADLINE;
     site.boxes.until("edge agents", within, &site.progress, |seen: &Present<EdgeAgent>| ready(seen, &boxes)).await?;
     site.devices.until("devices", within, &site.progress, |seen: &Present<Device>| ready(seen, &devices)).await?;
@@ -45,8 +46,8 @@ pub(super) async fn settled(site: &LiveSite) -> Result<Settled, ScenarioError> {
     site.stations
         .until("stations", within, &site.progress, |seen: &Present<InspectionStation>| ready(seen, &stations))
         .await?;
-    let live = |all: &BTreeMap<String, Stage>| all.values().filter(|stage| **stage == Stage::Live).count();
-    let planned = |all: &BTreeMap<String, Stage>| all.len() - live(all);
+    let live = |all: &BTreeMap<String, bool>| all.values().filter(|live| **live).count();
+    let planned = |all: &BTreeMap<String, bool>| all.len() - live(all);
     Ok(Settled {
         devices: live(&devices),
         lanes: live(&lanes),
@@ -56,22 +57,21 @@ pub(super) async fn settled(site: &LiveSite) -> Result<Settled, ScenarioError> {
     })
 }
 
-/// What belongs to a phase that was opened meanwhile is live.
-fn expected(all: &mut dyn Iterator<Item = (String, Stage)>, site: &LiveSite) -> BTreeMap<String, Stage> {
-    let state = site.phases.get(PLANNED_PHASE).and_then(|phase| phase.status.as_ref().map(|status| status.state));
-    let opened = state.is_some_and(PhaseState::is_in_service);
-    all.map(|(name, stage)| (name, if opened { Stage::Live } else { stage })).collect()
+/// Whether the phase that is only planned in Git was opened meanwhile: then all is live.
+fn opened(site: &LiveSite) -> bool {
+    let phase = site.layout.planned_phase().and_then(|name| site.phases.get(&name));
+    phase.and_then(|phase| phase.status.as_ref().map(|status| status.state)).is_some_and(PhaseState::is_in_service)
 }
 
-fn ready<K: Conditioned + ResourceExt>(seen: &Present<K>, wanted: &BTreeMap<String, Stage>) -> Result<(), String> {
-    let holds = |name: &String, stage: &Stage| {
+/// Each of these is Ready, for the reason Planned where it is not live.
+fn ready<K: Conditioned + ResourceExt>(seen: &Present<K>, wanted: &BTreeMap<String, bool>) -> Result<(), String> {
+    let holds = |name: &String, live: &bool| {
         seen.get(name).is_some_and(|object| {
             let planned = object.reason(ConditionType::Ready) == Reason::Planned.as_str();
-            is_ready(object.as_ref()) && planned == (*stage == Stage::Planned)
+            is_ready(object.as_ref()) && planned != *live
         })
     };
-    let missing: Vec<&String> =
-        wanted.iter().filter(|(name, stage)| !holds(name, stage)).map(|(name, _)| name).collect();
+    let missing: Vec<&String> = wanted.iter().filter(|(name, live)| !holds(name, live)).map(|(name, _)| name).collect();
     match missing.first() {
         None => Ok(()),
         Some(first) => {

@@ -199,7 +199,6 @@ impl MqttBroker {
     }
 }
 
-/// How a client went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parting {
     Goodbye,
@@ -221,7 +220,6 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Publishes a message.
     pub fn publish(&self, message: &MqttMessage) {
         self.broker.publish(message);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kalong_crds::igv::ZoneSide;
 
-use super::{BATTERY_WATT_HOURS, yard};
+use super::yard;
 
 /// 18 km/h: vehicles cruise at 15 to 20.
 pub(super) const CENTIMETRES_A_SECOND: i64 = 500;
@@ -21,7 +21,6 @@ const CENTIMETRES_A_KILOMETRE: i64 = 100_000;
 /// As finely as a vehicle moves, in milliseconds: a step is a metre and a quarter.
 const STEP: i64 = 250;
 
-/// What a vehicle does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     /// It stands at home and has no order.
@@ -47,21 +46,22 @@ pub(super) struct Drive {
     /// How far along the loop, in centimetres from home.
     along: i64,
     pub doing: Doing,
+    battery_watt_hours: i64,
     /// In thousandths of a percent.
     charge: i64,
     /// What was driven, for the energy.
     driven: i64,
     /// Charge when the battery was charged last, and what had been driven then.
     since: (i64, i64),
-    /// Journeys begun.
     pub orders: u64,
     /// Milliseconds that were too few for a step.
     left_over: i64,
 }
 
 impl Drive {
-    pub fn parked(charge: i64) -> Self {
-        Self { along: 0, doing: Doing::Parked, charge, driven: 0, since: (charge, 0), orders: 0, left_over: 0 }
+    pub fn parked(charge: i64, battery_watt_hours: i64) -> Self {
+        let (doing, since) = (Doing::Parked, (charge, 0));
+        Self { along: 0, doing, battery_watt_hours, charge, driven: 0, since, orders: 0, left_over: 0 }
     }
 
     /// Goes on by so much of the yard's clock.
@@ -101,7 +101,7 @@ impl Drive {
         self.driven += step;
         let (charge, driven) = self.since;
         let used = watt_hours(self.driven - driven);
-        self.charge = (charge - used * 100_000 / BATTERY_WATT_HOURS).max(0);
+        self.charge = (charge - used * 100_000 / self.battery_watt_hours.max(1)).max(0);
         if far_before && self.along >= yard::LEG {
             self.along = yard::LEG;
             self.doing = Doing::Handled(HANDLING);
@@ -154,10 +154,11 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const BATTERY: i64 = 280_000;
 
     #[test]
     fn vehicle_crosses_the_line_and_comes_back_with_less_charge() {
-        let mut drive = Drive::parked(90_000);
+        let mut drive = Drive::parked(90_000, BATTERY);
         let mut sides = vec![drive.side()];
         while drive.orders < 2 {
             drive.advance(SECOND, FleetWork::Waiting);
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn vehicle_without_work_parks_at_home_and_uses_nothing() {
-        let mut drive = Drive::parked(90_000);
+        let mut drive = Drive::parked(90_000, BATTERY);
         drive.advance(SECOND * 200, FleetWork::Waiting);
         assert_ne!(drive.doing, Doing::Parked);
         drive.advance(SECOND * 3600, FleetWork::None);
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn low_battery_is_charged_at_home_and_energy_never_falls() {
-        let mut drive = Drive::parked(41_000);
+        let mut drive = Drive::parked(41_000, BATTERY);
         let (mut charged, mut before) = (false, 0);
         for _ in 0..3 * 3600 {
             drive.advance(SECOND, FleetWork::Waiting);
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn how_often_it_moves_does_not_matter() {
-        let (mut often, mut seldom) = (Drive::parked(80_000), Drive::parked(80_000));
+        let (mut often, mut seldom) = (Drive::parked(80_000, BATTERY), Drive::parked(80_000, BATTERY));
         seldom.advance(SECOND * 700, FleetWork::Waiting);
         (0..7000).for_each(|_| often.advance(Duration::from_millis(100), FleetWork::Waiting));
         assert_eq!((often.place(), often.charge_millis()), (seldom.place(), seldom.charge_millis()));

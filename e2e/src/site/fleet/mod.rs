@@ -8,23 +8,18 @@ pub mod packet;
 mod vehicle;
 pub mod yard;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kalong_crds::IGV;
+use kube::ResourceExt;
 use tokio::net::TcpListener;
 
-use super::plan::VehiclePlan;
 use super::report::{VehicleOrder, VehicleReport};
 use broker::MqttBroker;
 use vehicle::SimulatedVehicle;
-
-/// First level of the topics.
-pub const INTERFACE: &str = "uagv";
-/// Manufacturer of every vehicle.
-pub const MANUFACTURER: &str = "kalong-sim";
-/// Usable energy of a full battery, in watt-hours: 150 km.
-pub const BATTERY_WATT_HOURS: i64 = 280_000;
 
 /// All vehicles and their broker.
 #[derive(Debug)]
@@ -34,11 +29,17 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// The vehicles of the plan; those that are on at the start are connected.
-    pub fn new(plans: &[VehiclePlan]) -> Self {
+    /// These vehicles; those that are not switched off are connected.
+    pub fn new(vehicles: &[IGV], switched_off: &BTreeSet<String>) -> Self {
         let broker = MqttBroker::default();
-        let vehicles =
-            plans.iter().enumerate().map(|(index, plan)| SimulatedVehicle::new(plan, index, &broker)).collect();
+        let vehicle = |(index, declared): (usize, &IGV)| {
+            let vehicle = SimulatedVehicle::new(&declared.spec, index, &broker);
+            if !switched_off.contains(&declared.name_any()) {
+                vehicle.order(VehicleOrder::On);
+            }
+            Arc::new(vehicle)
+        };
+        let vehicles = vehicles.iter().enumerate().map(vehicle).collect();
         Self { broker, vehicles }
     }
 

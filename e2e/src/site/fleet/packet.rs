@@ -9,12 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const LARGEST: usize = 256 * 1024;
 const LEVEL: u8 = 4;
 
-/// Something that is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttMessage {
-    /// Its topic.
     pub topic: String,
-    /// Its content.
     pub payload: Bytes,
     /// Delivery at most once (0) or at least once (1).
     pub qos: u8,
@@ -22,7 +19,6 @@ pub struct MqttMessage {
     pub retain: bool,
 }
 
-/// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Packet {
     Connect(ConnectPacket),
@@ -62,7 +58,6 @@ impl ConnectPacket {
     }
 }
 
-/// The next packet.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Packet> {
     let head = stream.read_u8().await?;
     let mut length = 0_usize;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kalong_crds::igv::{IGVSpec, Vda5050, VehicleMap};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -11,11 +12,12 @@ use tokio::sync::watch;
 use super::broker::{Attached, MqttBroker};
 use super::drive::{CENTIMETRES_A_SECOND, Doing, Drive, FleetWork};
 use super::packet::MqttMessage;
-use super::{INTERFACE, MANUFACTURER, yard};
-use crate::site::plan::VehiclePlan;
+use super::yard;
 use crate::site::report::{Switch, VehicleOrder, VehicleReport};
 
 const VERSION: &str = "2.1.0";
+/// Usable energy of a full battery where nothing is declared, in watt-hours: 150 km.
+const BATTERY: i64 = 280_000;
 /// A vehicle tells its state so often while it drives, and so often while it stands. The standard asks for 30 s at most.
 const WHILE_DRIVING: Duration = Duration::from_secs(1);
 const WHILE_STANDING: Duration = Duration::from_secs(10);
@@ -25,12 +27,14 @@ const LOOK: Duration = Duration::from_millis(200);
 const FIRST_CHARGE: i64 = 92_000;
 const LESS_EACH: i64 = 9_000;
 
-/// One vehicle.
 #[derive(Debug)]
 pub(crate) struct SimulatedVehicle {
-    serial: String,
-    /// Where it stands when it has no work.
-    stand: &'static str,
+    vda5050: Vda5050,
+    /// First level of its topics.
+    interface: String,
+    map: VehicleMap,
+    /// Node where it stands when it has no work.
+    stand: String,
     broker: MqttBroker,
     inner: Mutex<VehicleState>,
     /// Rises whenever something was ordered, so that it is said at once.
@@ -69,10 +73,11 @@ struct StateSummary {
 }
 
 impl SimulatedVehicle {
-    pub fn new(plan: &VehiclePlan, index: usize, broker: &MqttBroker) -> Arc<Self> {
+    /// Switched off. Vehicles start with less and less charge, and share the nodes at which they may be changed.
+    pub fn new(declared: &IGVSpec, index: usize, broker: &MqttBroker) -> Self {
         let less = LESS_EACH * i64::try_from(index).unwrap_or_default();
         let inner = VehicleState {
-            drive: Drive::parked((FIRST_CHARGE - less).max(50_000)),
+            drive: Drive::parked((FIRST_CHARGE - less).max(50_000), declared.battery_watt_hours.unwrap_or(BATTERY)),
             moved: Instant::now(),
             link: None,
             localised: true,
@@ -81,18 +86,16 @@ impl SimulatedVehicle {
             numbers: Numbers::default(),
             said: None,
         };
-        let [first, second] = yard::SERVICE_NODES;
-        let vehicle = Self {
-            serial: plan.serial.clone(),
-            stand: if index.is_multiple_of(2) { first } else { second },
+        let stands = &declared.change_at.nodes;
+        Self {
+            vda5050: declared.vda5050.clone(),
+            interface: declared.broker.interface_name.clone(),
+            map: declared.maps.first().cloned().unwrap_or(VehicleMap { name: String::new(), version: String::new() }),
+            stand: stands.iter().cycle().nth(index).cloned().unwrap_or_default(),
             broker: broker.clone(),
             inner: Mutex::new(inner),
             ordered: watch::Sender::new(0),
-        };
-        if plan.at_start == Switch::On {
-            vehicle.order(VehicleOrder::On);
         }
-        Arc::new(vehicle)
     }
 
     fn inner(&self) -> MutexGuard<'_, VehicleState> {
@@ -100,7 +103,7 @@ impl SimulatedVehicle {
     }
 
     pub fn serial(&self) -> &str {
-        &self.serial
+        &self.vda5050.serial_number
     }
 
     /// Drives and speaks for as long as the process runs.
@@ -149,7 +152,7 @@ impl SimulatedVehicle {
     pub fn report(&self) -> VehicleReport {
         let inner = self.inner();
         VehicleReport {
-            serial: self.serial.clone(),
+            serial: self.vda5050.serial_number.clone(),
             power: if inner.link.is_some() { Switch::On } else { Switch::Off },
             x_centimetres: inner.drive.place().0,
             side: inner.drive.side(),
@@ -199,7 +202,10 @@ impl SimulatedVehicle {
 
     fn message(&self, topic: &str, content: &Value, kept: Retain) -> MqttMessage {
         MqttMessage {
-            topic: format!("{INTERFACE}/v2/{MANUFACTURER}/{}/{topic}", self.serial),
+            topic: format!(
+                "{}/v2/{}/{}/{topic}",
+                self.interface, self.vda5050.manufacturer, self.vda5050.serial_number
+            ),
             payload: content.to_string().into_bytes().into(),
             // Only `connection` is to be confirmed (section 6.2 of the standard).
             qos: u8::from(topic == "connection"),
@@ -219,8 +225,8 @@ impl SimulatedVehicle {
             "headerId": number,
             "timestamp": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             "version": VERSION,
-            "manufacturer": MANUFACTURER,
-            "serialNumber": self.serial,
+            "manufacturer": self.vda5050.manufacturer,
+            "serialNumber": self.vda5050.serial_number,
         });
         if let (Some(message), Value::Object(content)) = (message.as_object_mut(), content) {
             message.extend(content);
@@ -256,10 +262,10 @@ impl SimulatedVehicle {
             "edgeStates": edges,
             "agvPosition": {
                 "x": metres(x), "y": metres(y), "theta": if drive.is_outbound() { 0.0 } else { std::f64::consts::PI },
-                "mapId": yard::MAP, "positionInitialized": inner.localised,
+                "mapId": self.map.name, "positionInitialized": inner.localised,
             },
             "velocity": { "vx": if driving { metres(CENTIMETRES_A_SECOND) } else { 0.0 }, "vy": 0.0, "omega": 0.0 },
-            "maps": [{ "mapId": yard::MAP, "mapVersion": yard::MAP_VERSION, "mapStatus": "ENABLED" }],
+            "maps": [{ "mapId": self.map.name, "mapVersion": self.map.version, "mapStatus": "ENABLED" }],
             "loads": loads,
             "driving": driving,
             "paused": false,
@@ -275,21 +281,22 @@ impl SimulatedVehicle {
     }
 
     /// The node that was passed last, and those that are still ahead.
-    fn nodes(&self, drive: &Drive) -> (&'static str, Vec<&'static str>) {
+    fn nodes(&self, drive: &Drive) -> (&str, Vec<&str>) {
+        let stand = self.stand.as_str();
         if matches!(drive.doing, Doing::Parked | Doing::Charging) {
-            return (self.stand, vec![]);
+            return (stand, vec![]);
         }
         let (x, _) = drive.place();
         let out = yard::NODES.iter();
         let back = yard::NODES.iter().rev().skip(1);
         if drive.is_outbound() {
-            let last = out.clone().rev().find(|(_, at)| *at <= x).map_or(self.stand, |(name, _)| name);
-            let ahead = out.filter(|(_, at)| *at > x).chain(back).map(|(name, _)| *name).chain([self.stand]);
+            let last = out.clone().rev().find(|(_, at)| *at <= x).map_or(stand, |(name, _)| name);
+            let ahead = out.filter(|(_, at)| *at > x).chain(back).map(|(name, _)| *name).chain([stand]);
             (last, ahead.collect())
         } else {
-            let far = yard::NODES.last().map_or(self.stand, |(name, _)| name);
+            let far = yard::NODES.last().map_or(stand, |(name, _)| name);
             let last = back.clone().rev().find(|(_, at)| *at >= x).map_or(far, |(name, _)| name);
-            (last, back.filter(|(_, at)| *at < x).map(|(name, _)| *name).chain([self.stand]).collect())
+            (last, back.filter(|(_, at)| *at < x).map(|(name, _)| *name).chain([stand]).collect())
         }
     }
 }

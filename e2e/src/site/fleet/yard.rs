@@ -1,15 +1,9 @@
-//! The yard of the unmanned vehicles on its map: zones, nodes, and the loop from home over the line to the other side and back.
+//! The yard of the unmanned vehicles: nodes, the line, and the loop from home over the line to the other side and back.
 //!
 //! The map's first axis runs over the border, zero is where the bridge begins. Lengths follow docs/site-assumptions.md.
 
-use kalong_crds::igv::{Corner, Zone, ZoneSide};
+use kalong_crds::igv::ZoneSide;
 
-/// Identity of the one map.
-pub const MAP: &str = "bridge-and-yards";
-/// Its version.
-pub const MAP_VERSION: &str = "2026.2";
-/// Where a vehicle may be changed.
-pub const SERVICE_NODES: [&str; 2] = ["service-1", "service-2"];
 /// Where a vehicle is at home, and how far it is from there to the stand on the other side, in centimetres.
 pub(super) const HOME: i64 = -50_000;
 pub(super) const LEG: i64 = 140_000;
@@ -18,22 +12,9 @@ pub(super) const LANE_OFFSET: i64 = 300;
 /// Nodes of the loop with their places, in the order in which they are passed on the way out; back it is the other way round.
 pub(super) const NODES: [(&str, i64); 4] =
     [("yard-exit", -10_000), ("bridge-begin", 0), ("bridge-end", 40_000), ("other-stand", HOME + LEG)];
-/// Half of the width of every zone, in centimetres.
-const HALF_WIDTH: i64 = 20_000;
-/// Where the zones end, in centimetres: yard at home, bridge, yard on the other side.
+/// Where the bridge begins and ends, in centimetres.
 const HOME_ENDS: i64 = 0;
 const BRIDGE_ENDS: i64 = 40_000;
-const OUTER: i64 = 100_000;
-const INNER: i64 = -60_000;
-
-/// The zones, in the order in which they are tried: on the line wins where two meet.
-pub fn zones() -> Vec<Zone> {
-    vec![
-        zone("bridge", ZoneSide::OnLine, HOME_ENDS, BRIDGE_ENDS),
-        zone("home-yard", ZoneSide::Domestic, INNER, HOME_ENDS),
-        zone("other-yard", ZoneSide::Foreign, BRIDGE_ENDS, OUTER),
-    ]
-}
 
 /// The side at this place, as the zones say.
 pub(super) fn side(x: i64) -> ZoneSide {
@@ -44,8 +25,22 @@ pub(super) fn side(x: i64) -> ZoneSide {
     }
 }
 
-fn zone(name: &str, side: ZoneSide, from: i64, to: i64) -> Zone {
-    let corners = [(from, -HALF_WIDTH), (to, -HALF_WIDTH), (to, HALF_WIDTH), (from, HALF_WIDTH)];
-    let corner = |(x, y)| Corner { x_centimetres: x, y_centimetres: y };
-    Zone { name: name.into(), side, map: MAP.to_owned(), corners: corners.map(corner).to_vec() }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::{Layout, Preset};
+
+    #[test]
+    fn zones_in_git_are_where_the_vehicles_really_cross_the_line() {
+        for preset in [Preset::L0, Preset::L1] {
+            for vehicle in Layout::read(&preset.source()).unwrap().objects.vehicles {
+                for zone in vehicle.spec.zone_set.unwrap().zones {
+                    let along = zone.corners.iter().map(|corner| corner.x_centimetres);
+                    let (from, to) = (along.clone().min().unwrap(), along.max().unwrap());
+                    assert!(from <= to && (HOME..HOME + LEG).contains(&((from + to) / 2)), "{}", zone.name);
+                    assert_eq!([from + 1, to - 1].map(side), [zone.side; 2], "{}", zone.name);
+                }
+            }
+        }
+    }
 }

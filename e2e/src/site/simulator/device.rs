@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kalong_crds::device_model::{Access, DeviceModelSpec, Property, PropertyType, ProtocolName};
+use kalong_crds::device_model::{Access, Property, PropertyType, ProtocolName};
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::well_known;
 use parking_lot::{Mutex, MutexGuard};
@@ -14,47 +14,24 @@ use tokio::sync::watch;
 use super::lane_log::LaneLog;
 use super::passage_counts::PassageCounts;
 use super::slots::{ImageSlots, SlotImage};
+use crate::site::facts::{SimulatorFacts, TimingFacts};
 use crate::site::image::{self, Behaviour};
 use crate::site::layout::Placed;
-use crate::site::model::{ADMISSION_WORDS, Model};
-use crate::site::release;
+use crate::site::model::{self, ADMISSION_WORDS, Model};
 use crate::site::report::{Counts, CutPoint, DeviceSnapshot, LaneSnapshot, Load, Power};
 use crate::site::traffic::TouchKind;
 
-/// Last day of the calibration that simulated instruments carry.
-const CALIBRATED_UNTIL: &str = "2030-06-30";
 /// A clock that is wrong by more is a clock that skews, in seconds.
 const SKEW_SECONDS: i64 = 5;
-
-/// How long things take in the simulation.
-#[derive(Clone, Copy, Debug)]
-pub struct DeviceTiming {
-    /// A device is away for so long when it starts.
-    pub boot: Duration,
-    /// Writing an image takes so long.
-    pub flash: Duration,
-    /// The own test takes so long.
-    pub self_test: Duration,
-}
-
-impl Default for DeviceTiming {
-    fn default() -> Self {
-        Self {
-            boot: Duration::from_millis(800),
-            flash: Duration::from_millis(300),
-            self_test: Duration::from_millis(200),
-        }
-    }
-}
 
 /// A device of the simulated site.
 #[derive(Debug)]
 pub(super) struct Device {
     pub placed: Placed,
     pub endpoint: SocketAddrV4,
-    pub spec: DeviceModelSpec,
-    pub timing: DeviceTiming,
+    pub timing: TimingFacts,
     pub serial: String,
+    calibrated_until: String,
     state: Mutex<DeviceState>,
     link: watch::Sender<LinkState>,
     /// The notes of the lane in which it stands.
@@ -84,7 +61,7 @@ pub(super) struct DeviceState {
     pub inside: i64,
     pub passed: PassageCounts,
     /// Readings that somebody changed, by name.
-    pub shown: BTreeMap<&'static str, Value>,
+    pub shown: BTreeMap<String, Value>,
     pub codes: BTreeSet<String>,
     /// Seconds that the device's clock is ahead.
     pub clock_ahead: i64,
@@ -135,33 +112,16 @@ pub(super) enum DeviceRefusal {
 }
 
 impl Device {
-    pub fn new(
-        placed: &Placed,
-        network: u8,
-        seed: u64,
-        timing: DeviceTiming,
-        lane_log: Option<Arc<LaneLog>>,
-    ) -> Arc<Self> {
-        let model = placed.model;
-        let number = image::seed(&format!("{seed} {}", placed.name));
-        let factory = if model.tells_version() {
-            SlotImage {
-                version: model.version.into(),
-                digest: Some(Digest::of(&release::factory_image(model))),
-                behaviour: BTreeSet::new(),
-                size: model.image_size,
-            }
-        } else {
-            SlotImage { version: String::new(), digest: None, behaviour: BTreeSet::new(), size: 0 }
-        };
-        let settings = model.settings.iter().map(|s| (s.name.to_owned(), Value::from(s.factory))).collect();
+    pub fn new(placed: &Placed, network: u8, facts: &SimulatorFacts, lane_log: Option<Arc<LaneLog>>) -> Arc<Self> {
+        let model = &placed.model;
+        let number = image::seed(&format!("{} {}", facts.seed, placed.name));
         let state = DeviceState {
-            slots: ImageSlots::new(model.slots, factory),
+            slots: ImageSlots::of(model),
             upload: None,
             flashing: None,
             self_test: SelfTestState::NotRun,
             boot_count: i64::try_from(number % 40).unwrap_or(0) + 1,
-            settings,
+            settings: model.factory.clone(),
             admission: "Closed",
             occupancy: 0,
             inside: 0,
@@ -180,18 +140,18 @@ impl Device {
         let link = LinkState { listening: true, answering: true, session: 0 };
         Arc::new(Self {
             endpoint: placed.endpoint(network),
-            spec: model.spec(),
             serial: format!("SIM-{:08X}", number >> 32),
             placed: placed.clone(),
-            timing,
+            timing: facts.timing,
+            calibrated_until: facts.calibrated_until.clone(),
             state: Mutex::new(state),
             link: watch::Sender::new(link),
             lane_log,
         })
     }
 
-    pub fn model(&self) -> &'static Model {
-        self.placed.model
+    pub fn model(&self) -> &Model {
+        &self.placed.model
     }
 
     pub fn state(&self) -> MutexGuard<'_, DeviceState> {
@@ -216,7 +176,6 @@ impl Device {
         self.link.send_if_modified(|now| std::mem::replace(now, link) != link);
     }
 
-    /// Every connection is lost.
     pub fn cut_connections(&self, state: &mut DeviceState) {
         state.session += 1;
         self.publish(state);
@@ -240,16 +199,16 @@ impl Device {
     pub fn report(&self) -> DeviceSnapshot {
         let state = self.state();
         let model = self.model();
-        let lane = model.class.runs_lanes().then(|| LaneSnapshot {
+        let lane = model.class().runs_lanes().then(|| LaneSnapshot {
             admission: state.admission.to_owned(),
             state: state.admission_state().to_owned(),
             occupancy: state.occupied(),
         });
         DeviceSnapshot {
             name: self.placed.name.clone(),
-            model: model.name.to_owned(),
+            model: model.name.clone(),
             agent: self.placed.agent.clone(),
-            phase: self.placed.phase.phase().to_owned(),
+            phase: self.placed.spec.phase.clone().map_or_else(String::new, |phase| phase.0),
             endpoint: self.endpoint.to_string(),
             serial: self.serial.clone(),
             version: state.slots.running.version.clone(),
@@ -265,7 +224,6 @@ impl Device {
         }
     }
 
-    /// Active health codes, sorted.
     pub fn health(&self, state: &DeviceState) -> Vec<String> {
         let mut codes = state.codes.clone();
         let mut derive = |code: &str, active: bool| {
@@ -279,18 +237,18 @@ impl Device {
     }
 
     pub fn has_code(&self, code: &str) -> bool {
-        self.model().codes.iter().any(|(name, _)| *name == code)
+        self.model().spec.health_codes.iter().any(|known| known.name == code)
     }
 
     /// Makes exactly these codes active.
     pub fn set_health(&self, codes: &[String]) -> Result<(), String> {
         if let Some(unknown) = codes.iter().find(|c| !self.has_code(c)) {
-            let known: Vec<_> = self.model().codes.iter().map(|(name, _)| *name).collect();
+            let known: Vec<_> = self.model().spec.health_codes.iter().map(|code| &code.name).collect();
             return Err(format!("{} has no health code `{unknown}`: use one of {known:?}", self.placed.name));
         }
         let mut state = self.state();
         state.codes = codes.iter().cloned().collect();
-        if self.model().protocol == ProtocolName::OnvifHttp {
+        if self.model().protocol() == ProtocolName::OnvifHttp {
             // A camera cannot say that its clock is wrong: the agent finds out.
             let skewed = state.codes.remove("ClockSkew");
             state.clock_ahead = if skewed { 3600 } else { 0 };
@@ -307,7 +265,7 @@ impl Device {
             well_known::IMAGE_DIGEST => state.slots.running.digest.as_ref().map(|d| Value::from(d.hex())),
             well_known::HEALTH_BITS => Some(Value::Integer(self.health_bits(state))),
             well_known::BOOT_COUNT => Some(Value::Integer(state.boot_count)),
-            well_known::CALIBRATED_UNTIL => text(CALIBRATED_UNTIL),
+            well_known::CALIBRATED_UNTIL => text(&self.calibrated_until),
             well_known::ADMISSION => text(state.admission),
             well_known::ADMISSION_STATE => text(state.admission_state()),
             well_known::OCCUPANCY => Some(Value::Integer(state.occupied())),
@@ -317,17 +275,17 @@ impl Device {
                 .property(name)
                 .or_else(|| state.shown.get(name).cloned())
                 .or_else(|| state.settings.get(name).cloned())
-                .or_else(|| self.model().readings.iter().find(|r| r.name == name).map(|r| Value::from(r.shown))),
+                .or_else(|| self.model().shows.get(name).cloned()),
         }
     }
 
     fn health_bits(&self, state: &DeviceState) -> i64 {
         let active = self.health(state);
-        self.spec.health_codes.iter().filter(|c| active.contains(&c.name)).map(|c| 1_i64 << c.bit).sum()
+        self.model().spec.health_codes.iter().filter(|c| active.contains(&c.name)).map(|c| 1_i64 << c.bit).sum()
     }
 
     pub fn declared(&self, name: &str) -> Option<&Property> {
-        self.spec.properties.iter().find(|p| p.name == name)
+        self.model().spec.properties.iter().find(|p| p.name == name)
     }
 
     /// Sets all of these or none, as one write.
@@ -362,20 +320,16 @@ impl Device {
         let property = self.declared(name).filter(|p| p.access == Access::ReadWrite).ok_or_else(|| {
             DeviceRefusal::NotSettable(format!("`{name}` is not a property that can be set: see the model"))
         })?;
-        let good = match (property.kind, value) {
-            (PropertyType::Integer, Value::Integer(n)) => {
-                property.min.is_none_or(|min| *n >= min) && property.max.is_none_or(|max| *n <= max)
-            }
-            (PropertyType::Text, Value::Text(t)) => t.chars().count() <= 256,
-            (PropertyType::Enumeration, Value::Text(t)) => property.values.contains(t),
-            (PropertyType::Integer | PropertyType::Text | PropertyType::Enumeration, _) => false,
-        };
         let bounds = || match property.kind {
             PropertyType::Integer => format!("a whole number from {:?} to {:?}", property.min, property.max),
             PropertyType::Text => "a text of at most 256 characters".to_owned(),
             PropertyType::Enumeration => format!("one of {:?}", property.values),
         };
-        if good { Ok(()) } else { Err(DeviceRefusal::BadValue(format!("`{name}` is {value}: declare {}", bounds()))) }
+        if model::fits(property, value) {
+            Ok(())
+        } else {
+            Err(DeviceRefusal::BadValue(format!("`{name}` is {value}: declare {}", bounds())))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use kalong_crds::units::Digest;
 
 use super::device::{Device, DeviceState, SelfTestState, Upload};
 use super::power::Cut;
-use super::slots::{SlotImage, Switched};
+use super::slots::{ImageSlots, SlotImage, Switched};
 use crate::site::image::{self, Behaviour};
 use crate::site::report::CutPoint;
 use crate::site::traffic::TouchKind;
@@ -20,7 +20,6 @@ pub(super) const LARGEST_IMAGE: usize = 64 * 1024 * 1024;
 pub(super) enum Install {
     /// It is written and checked.
     Written,
-    /// It is being written.
     Writing,
     /// It cannot be written, and why.
     Refused(String),
@@ -96,8 +95,8 @@ impl Device {
             return Err("the image does not have the digest that it was sent under: send it again".into());
         }
         let header = image::parse(&upload.bytes).map_err(|e| e.to_string())?;
-        let model = self.model().name;
-        if header.model != model {
+        let model = &self.model().name;
+        if header.model != *model {
             return Err(format!(
                 "the image is for `{}` and this is a `{model}`: release it for the right model",
                 header.model
@@ -130,7 +129,7 @@ impl Device {
                 if self.power_cut_at(CutPoint::Install, &mut state) == Cut::Yes {
                     return Install::Writing;
                 }
-                let done = Instant::now() + self.timing.flash;
+                let done = Instant::now() + self.timing.flash();
                 state.flashing = Some((digest.clone(), done));
                 done
             }
@@ -165,7 +164,7 @@ impl Device {
     pub fn install_and_restart(self: &Arc<Self>) {
         let device = Arc::clone(self);
         tokio::spawn(async move {
-            tokio::time::sleep(device.timing.flash).await;
+            tokio::time::sleep(device.timing.flash()).await;
             let mut state = device.state();
             if device.power_cut_at(CutPoint::Install, &mut state) == Cut::No {
                 // Success or not, the camera starts again: with the new image, or with the one before.
@@ -222,7 +221,7 @@ impl Device {
         let mut state = self.state();
         match state.self_test {
             SelfTestState::NotRun => {
-                state.self_test = SelfTestState::RunningUntil(Instant::now() + self.timing.self_test);
+                state.self_test = SelfTestState::RunningUntil(Instant::now() + self.timing.self_test());
                 TestResult::Running
             }
             SelfTestState::RunningUntil(end) if Instant::now() < end => TestResult::Running,
@@ -235,10 +234,8 @@ impl Device {
 
     /// A technician puts the factory image back by cable and starts the device: the way out of a dead one.
     pub fn service(self: &Arc<Self>) {
-        let fresh = Device::new(&self.placed, 0, 0, self.timing, None);
-        let slots = fresh.state().slots.clone();
         let mut state = self.state();
-        state.slots = slots;
+        state.slots = ImageSlots::of(self.model());
         state.upload = None;
         state.faults = super::device::Faults::default();
         self.restart_from(&mut state);

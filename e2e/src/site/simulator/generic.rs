@@ -17,15 +17,13 @@ use super::firmware::{Install, LARGEST_IMAGE, Receive, TestResult};
 use super::http::{HttpAnswer, body, empty, json, knows_login, problem};
 use super::power::Cut;
 use super::slots::Switched;
-use crate::site::model::Login;
 use crate::site::{DEMO_PASSWORD, DEMO_USERNAME};
 
 const PREFIX: &str = "/kalong/v1";
 
-/// The device's answer.
 pub(super) async fn answer(device: Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
     device.answer_when_able().await;
-    let asks = device.model().login == Login::Password;
+    let asks = device.placed.wants_login();
     if asks && !knows_login(request.headers(), DEMO_USERNAME, DEMO_PASSWORD) {
         return problem(StatusCode::UNAUTHORIZED, "Login needed", "The user name or the password is missing or wrong.");
     }
@@ -74,7 +72,7 @@ fn identity(device: &Device) -> HttpAnswer {
     let value = json!({
         "contract": "v1",
         "serial": device.serial,
-        "hardwareRevision": device.model().hardware,
+        "hardwareRevision": device.model().hardware(),
         "version": running.version,
         "digest": running.digest,
         "bootCount": state.boot_count,
@@ -85,7 +83,8 @@ fn identity(device: &Device) -> HttpAnswer {
 fn properties(device: &Device) -> HttpAnswer {
     let state = device.state();
     let value = |name: &String| device.property(&state, name).map(|v| (name.clone(), v));
-    let values: BTreeMap<String, Value> = device.spec.properties.iter().filter_map(|p| value(&p.name)).collect();
+    let values: BTreeMap<String, Value> =
+        device.model().spec.properties.iter().filter_map(|p| value(&p.name)).collect();
     // Told along with the values, the codes cost the box no question of their own.
     let mut shown = json!(values);
     if let Some(all) = shown.as_object_mut() {
@@ -107,7 +106,8 @@ async fn set(device: &Device, request: Request<Incoming>) -> HttpAnswer {
 }
 
 fn interlocks(device: &Device) -> HttpAnswer {
-    let Some((name, _)) = device.model().interlock else { return not_found() };
+    let Some(interlock) = device.model().interlock() else { return not_found() };
+    let name = interlock.name.as_str();
     let shown = device.property(&device.state(), name);
     json(StatusCode::OK, &BTreeMap::from([(name, shown)]))
 }
@@ -137,7 +137,7 @@ fn no_digest() -> HttpAnswer {
 
 async fn install(device: &Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
     let Some(digest) = named(request).await else { return no_digest() };
-    if device.model().slots == UpdateSlots::External {
+    if device.model().spec.update.slots == UpdateSlots::External {
         return conflict("This device is updated with its maker's tool.");
     }
     match device.install(&digest) {
@@ -169,7 +169,7 @@ fn self_test(device: &Device) -> HttpAnswer {
 }
 
 fn offers_test(device: &Device) -> bool {
-    device.model().self_test == crate::site::model::SelfTestOffer::Offered
+    device.model().offers_self_test()
 }
 
 async fn images(device: &Arc<Device>, hex: &str, request: Request<Incoming>) -> HttpAnswer {

@@ -16,7 +16,6 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-/// What a device answers.
 pub(super) type HttpAnswer = Response<Full<Bytes>>;
 /// The largest body that is not an image.
 const LARGEST_BODY: usize = 256 * 1024;

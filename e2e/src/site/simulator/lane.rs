@@ -3,7 +3,6 @@
 use kalong_crds::units::Value;
 
 use super::device::{Device, DeviceState};
-use crate::site::model::Shape;
 use crate::site::report::InterlockState;
 use crate::site::traffic::TouchKind;
 
@@ -24,7 +23,7 @@ impl Device {
 
     /// Writes down what the lane does, if this device runs it.
     pub fn show_lane(&self, state: &DeviceState) {
-        if let Some(lane_log) = self.lane_log().filter(|_| self.model().class.runs_lanes()) {
+        if let Some(lane_log) = self.lane_log().filter(|_| self.model().class().runs_lanes()) {
             lane_log.show(state.admission_state(), state.occupied());
         }
     }
@@ -35,19 +34,16 @@ impl Device {
     /// It has none, and what to take instead.
     pub fn guard(&self, which: GuardKind, wanted: InterlockState) -> Result<(), String> {
         let guard = match which {
-            GuardKind::Interlock => self.model().interlock,
-            GuardKind::Seal => self.model().seal,
+            GuardKind::Interlock => self.model().interlock().map(|interlock| (&interlock.name, &interlock.safe)),
+            GuardKind::Seal => self.model().seal().map(|seal| (&seal.name, &seal.intact)),
         };
         let Some((name, safe)) = guard else {
             return Err(format!("{} is a {} and has no {which:?}", self.placed.name, self.model().name));
         };
-        let words = self.model().readings.iter().find(|r| r.name == name).map(|r| r.shape);
-        let other = match words {
-            Some(Shape::Words(list)) => list.iter().find(|word| **word != safe).copied().unwrap_or(safe),
-            _ => safe,
-        };
+        let words = self.declared(name).map(|property| property.values.as_slice()).unwrap_or_default();
+        let other = words.iter().find(|word| *word != safe).unwrap_or(safe);
         let shown = if wanted == InterlockState::Safe { safe } else { other };
-        self.state().shown.insert(name, Value::from(shown));
+        self.state().shown.insert(name.clone(), Value::from(shown.as_str()));
         Ok(())
     }
 }

@@ -57,7 +57,7 @@ async fn converse(device: Arc<Device>, stream: TcpStream) {
     // Small answers must not wait for the other side's acknowledgement.
     let _ = stream.set_nodelay(true);
     let conversation = async {
-        match device.model().protocol {
+        match device.model().protocol() {
             ProtocolName::ModbusTcp => modbus::serve(&device, stream).await,
             ProtocolName::ToledoContinuous => toledo::serve(&device, stream).await,
             ProtocolName::OnvifHttp => http::serve(stream, |request| onvif::answer(Arc::clone(&device), request)).await,

@@ -27,16 +27,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use kube::ResourceExt;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
 use super::fleet::Fleet;
-use super::layout::{Layout, LayoutError, broker_endpoint, peer_endpoint};
-use super::plan::SitePlan;
+use super::layout::{Layout, LayoutError};
 use super::report::ReadyLine;
 use control::ControlledSite;
 use device::Device;
-pub use device::DeviceTiming;
 use lane_log::LaneLog;
 use peer::CounterpartGateway;
 use traffic::SiteTraffic;
@@ -44,22 +43,16 @@ use traffic::SiteTraffic;
 /// What is simulated, and where.
 #[derive(Clone, Debug)]
 pub struct Simulation {
-    /// The site.
-    pub plan: SitePlan,
+    pub layout: Layout,
     /// Second number of the devices' loopback addresses.
     pub network: u8,
     /// Where the control port listens; port 0 takes a free one.
     pub control: SocketAddr,
-    /// Serial numbers and boot counts follow from it.
-    pub seed: u64,
-    /// How long things take.
-    pub timing: DeviceTiming,
 }
 
 /// Why there is no simulated site.
 #[derive(Debug, Error)]
 pub enum SimulationError {
-    /// The plan.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// An address is not to be had.
@@ -69,15 +62,12 @@ pub enum SimulationError {
     Bind {
         /// The device, or the control port.
         what: String,
-        /// Where it should listen.
         address: SocketAddr,
-        /// What the system says.
         source: std::io::Error,
     },
 }
 
 impl SimulationError {
-    /// The word for logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Layout(e) => e.category(),
@@ -99,38 +89,42 @@ pub struct RunningSite {
 /// # Errors
 /// An address is taken, or the plan does not fit.
 pub async fn start(simulation: Simulation) -> Result<RunningSite, SimulationError> {
-    let layout = Layout::of(simulation.plan)?;
+    let Simulation { layout, network, control } = simulation;
     let lane_logs: BTreeMap<String, Arc<LaneLog>> =
-        layout.lanes().map(|(lane, _)| (lane.name.clone(), Arc::new(LaneLog::new()))).collect();
+        layout.objects.lanes.iter().map(|lane| (lane.name_any(), Arc::new(LaneLog::new()))).collect();
     let mut bound = Vec::new();
     for placed in &layout.devices {
         let lane_log = placed.slot.as_ref().and_then(|slot| lane_logs.get(&slot.lane)).cloned();
-        let device = Device::new(placed, simulation.network, simulation.seed, simulation.timing, lane_log);
+        let device = Device::new(placed, network, &layout.facts, lane_log);
         let listener = bind(&device.placed.name, device.endpoint.into()).await?;
         bound.push((device, listener));
     }
-    let control = bind("the control port", simulation.control).await?;
-    let address = control.local_addr().unwrap_or(simulation.control);
+    let control_port = bind("the control port", control).await?;
+    let address = control_port.local_addr().unwrap_or(control);
     let ready = ReadyLine { control: address.to_string(), devices: bound.len() };
     let devices = bound.iter().map(|(d, _)| (d.placed.name.clone(), Arc::clone(d))).collect();
     let site = ControlledSite {
         traffic: Arc::new(SiteTraffic::new(&layout, &devices)),
         devices,
-        fleet: Fleet::new(layout.vehicles()),
+        fleet: Fleet::new(&layout.objects.vehicles, &layout.facts.switched_off),
         peer: Arc::new(CounterpartGateway::default()),
     };
-    let broker = bind("the fleet's broker", broker_endpoint(simulation.network).into()).await?;
-    let peer = bind("the other country's gateway", peer_endpoint(simulation.network).into()).await?;
     let mut tasks = tokio::task::JoinSet::new();
+    if let Some(endpoint) = layout.broker_endpoint(network)? {
+        let broker = bind("the fleet's broker", endpoint.into()).await?;
+        for task in site.fleet.tasks(broker) {
+            tasks.spawn(task);
+        }
+    }
+    if let Some(endpoint) = layout.peer_endpoint(network)? {
+        let peer = bind("the other country's gateway", endpoint.into()).await?;
+        tasks.spawn(Arc::clone(&site.peer).serve(peer));
+    }
     for (device, listener) in bound {
         tasks.spawn(listen::serve(device, listener));
     }
-    for task in site.fleet.tasks(broker) {
-        tasks.spawn(task);
-    }
     tasks.spawn(Arc::clone(&site.traffic).flow());
-    tasks.spawn(Arc::clone(&site.peer).serve(peer));
-    tasks.spawn(control::serve(control, Arc::new(site)));
+    tasks.spawn(control::serve(control_port, Arc::new(site)));
     Ok(RunningSite { ready, tasks })
 }
 

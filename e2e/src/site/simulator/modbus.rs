@@ -151,7 +151,7 @@ fn write_many(device: &Device, pdu: &[u8]) -> Result<Vec<u8>, u8> {
 /// Every register of a table with what it holds now.
 fn cells(device: &Device, state: &DeviceState, table: RegisterTable) -> BTreeMap<u32, u16> {
     let mut cells = BTreeMap::new();
-    for register in device.spec.protocol.registers.iter().filter(|r| r.table == table) {
+    for register in device.model().spec.protocol.registers.iter().filter(|r| r.table == table) {
         let Ok(address) = u32::try_from(register.address) else { continue };
         let value = device.property(state, &register.name);
         cells.extend((address..).zip(encode(device.declared(&register.name), register, value.as_ref())));
@@ -172,7 +172,7 @@ fn store(device: &Device, table: RegisterTable, address: u16, values: &[u16]) ->
         last = at;
     }
     let mut settings = BTreeMap::new();
-    for register in device.spec.protocol.registers.iter().filter(|r| r.table == table) {
+    for register in device.model().spec.protocol.registers.iter().filter(|r| r.table == table) {
         let (Ok(start), Ok(length)) = (u32::try_from(register.address), u32::try_from(register.words)) else {
             continue;
         };

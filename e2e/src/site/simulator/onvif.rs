@@ -17,7 +17,6 @@ use super::device::{Device, DeviceRefusal};
 use super::firmware::{LARGEST_IMAGE, Receive};
 use super::http::{HttpAnswer, body, empty, knows_login, problem, typed};
 use super::soap::{Call, fault, response};
-use crate::site::model::Login;
 use crate::site::traffic::TouchKind;
 use crate::site::{DEMO_PASSWORD, DEMO_USERNAME};
 
@@ -28,7 +27,6 @@ const DATE_TIME_TYPE: &str = "dateTimeType";
 /// A token that is older or younger by more is not believed (WS-Security, section 11), in seconds.
 const TOKEN_AGE: i64 = 300;
 
-/// The camera's answer.
 pub(super) async fn answer(device: Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
     device.answer_when_able().await;
     match (request.method(), request.uri().path()) {
@@ -65,7 +63,7 @@ fn soap(status: StatusCode, text: String) -> HttpAnswer {
 
 /// WS-Security UsernameToken with a password digest, made in the camera's own time.
 fn is_known(device: &Device, call: &Call) -> bool {
-    if device.model().login == Login::Open {
+    if !device.placed.wants_login() {
         return true;
     }
     let field = |name: &str| call.field(&format!("UsernameToken/{name}"));
@@ -82,7 +80,6 @@ fn is_known(device: &Device, call: &Call) -> bool {
     user == DEMO_USERNAME && age <= TOKEN_AGE && sent == STANDARD.encode(digest.as_ref())
 }
 
-/// The camera's own time.
 fn now(device: &Device) -> Timestamp {
     let ahead = SignedDuration::from_secs(device.state().clock_ahead);
     Timestamp::now().saturating_add(ahead).unwrap_or_else(|_| Timestamp::now())
@@ -117,7 +114,7 @@ fn operate(device: &Arc<Device>, call: &Call) -> SoapOutcome {
             "<tds:UploadUri>http://{}{UPLOAD}</tds:UploadUri><tds:UploadDelay>PT0S</tds:UploadDelay>\
              <tds:ExpectedDownTime>PT{}S</tds:ExpectedDownTime>",
             device.endpoint,
-            device.model().downtime_seconds
+            device.model().spec.update.downtime_seconds
         )),
         "SystemReboot" => {
             device.leave(&mut device.state());
@@ -136,7 +133,7 @@ fn information(device: &Device) -> String {
         model.name,
         quick_xml::escape::escape(&state.slots.running.version),
         device.serial,
-        model.hardware
+        model.hardware()
     )
 }
 
@@ -212,7 +209,7 @@ fn told_time(call: &Call) -> Option<Timestamp> {
 
 /// Takes the image; once it is whole, the camera writes it and starts again by itself.
 async fn upload(device: &Arc<Device>, request: Request<Incoming>) -> HttpAnswer {
-    let asks = device.model().login == Login::Password;
+    let asks = device.placed.wants_login();
     if asks && !knows_login(request.headers(), DEMO_USERNAME, DEMO_PASSWORD) {
         return problem(StatusCode::UNAUTHORIZED, "Login needed", "Send the login as HTTP Basic.");
     }

@@ -16,7 +16,6 @@ use crate::site::report::{PeerOrder, PeerReport, Switch};
 
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// The other side.
 #[derive(Debug, Default)]
 pub(super) struct CounterpartGateway {
     held: Mutex<(PeerOrder, PeerReport)>,

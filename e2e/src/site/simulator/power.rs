@@ -25,7 +25,7 @@ impl Device {
         state.leaving = false;
         state.flashing = None;
         self.cut_connections(state);
-        self.after(self.timing.boot, state, Self::started);
+        self.after(self.timing.boot(), state, Self::started);
     }
 
     /// Loses power if the fault asks for it at this point; the fault is used up by that.
@@ -70,7 +70,7 @@ impl Device {
         self.publish(state);
         if hangs && state.slots.has_way_back() {
             // The watchdog of a device with two slots.
-            self.after(self.timing.boot * 2, state, Self::restart_from);
+            self.after(self.timing.boot() * 2, state, Self::restart_from);
         } else if loops {
             self.after(UP_IN_A_LOOP, state, Self::restart_from);
         }
@@ -126,7 +126,7 @@ impl Device {
         let starting = state.power == Power::Starting;
         self.cut_connections(state);
         if starting {
-            self.after(self.timing.boot, state, Self::started);
+            self.after(self.timing.boot(), state, Self::started);
         }
     }
 
@@ -135,11 +135,9 @@ impl Device {
     }
 }
 
-/// Whether the power went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     /// It did: whatever was going on is over.
     Yes,
-    /// It did not.
     No,
 }

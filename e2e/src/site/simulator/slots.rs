@@ -6,6 +6,7 @@ use kalong_crds::device_model::UpdateSlots;
 use kalong_crds::units::Digest;
 
 use crate::site::image::Behaviour;
+use crate::site::model::Model;
 
 /// An image on the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +47,23 @@ pub(super) enum Switched {
     Restart,
     /// Nothing was to be done.
     Already,
-    /// It cannot be done.
     Impossible,
 }
 
 impl ImageSlots {
-    pub fn new(kind: UpdateSlots, factory: SlotImage) -> Self {
+    /// As they leave the factory.
+    pub fn of(model: &Model) -> Self {
+        let firmware = model.firmware.as_ref();
+        let factory = SlotImage {
+            version: model.version().to_owned(),
+            digest: firmware.map(|firmware| firmware.digest.clone()),
+            behaviour: BTreeSet::new(),
+            size: model.image_size(),
+        };
+        Self::new(model.spec.update.slots, factory)
+    }
+
+    fn new(kind: UpdateSlots, factory: SlotImage) -> Self {
         Self { kind, running: factory, other: None, committed: true, trial: false }
     }
 

@@ -3,7 +3,6 @@
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
 
-/// A request, read.
 #[derive(Debug, Default)]
 pub(super) struct Call {
     /// Local name of the first element of the body.

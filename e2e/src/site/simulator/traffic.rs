@@ -1,10 +1,10 @@
-//! SiteTraffic on the simulated lanes: each lane's controller lets in and counts by itself, and nobody else is asked.
+//! Traffic on the simulated lanes: each lane's controller lets in and counts by itself, and nobody else is asked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kalong_crds::lane::SlotRole;
+use kalong_crds::lane::{Slot, SlotRole};
 use kalong_crds::units::Value;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -12,14 +12,16 @@ use tokio::sync::Notify;
 use super::device::{Device, DeviceState};
 use super::lane_log::{LaneLog, now_millis};
 use crate::site::layout::Layout;
-use crate::site::plan::LanePlan;
 use crate::site::report::Power;
-use crate::site::traffic::{Flow, LaneEntry, LaneTraffic, Left, TrafficOrder, TrafficReport, due};
+use crate::site::traffic::{Flow, LaneDemand, LaneEntry, LaneTraffic, Left, TrafficOrder, TrafficReport, due};
 
 /// Between two looks at the lanes.
 const TICK: Duration = Duration::from_millis(50);
 const FASTEST: u32 = 100;
 const ARM: &str = "arm";
+/// Slots whose arms follow the traffic, where a lane has them.
+const ENTRY: &str = "entry-barrier";
+const EXIT: &str = "exit-barrier";
 
 /// The lanes of the site with their traffic.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub(super) struct SiteTraffic {
 
 #[derive(Debug)]
 struct Lane {
-    plan: LanePlan,
+    demand: LaneDemand,
     controller: Arc<Device>,
     lane_log: Arc<LaneLog>,
     /// The arms that stop and let go, where it has them.
@@ -39,7 +41,6 @@ struct Lane {
     exit: Option<Arc<Device>>,
 }
 
-/// SiteTraffic that was ordered.
 #[derive(Debug)]
 struct TrafficRun {
     order: TrafficOrder,
@@ -69,18 +70,19 @@ impl TrafficRun {
 
 impl SiteTraffic {
     pub fn new(layout: &Layout, devices: &BTreeMap<String, Arc<Device>>) -> Self {
-        let lane = |plan: &LanePlan| {
-            let member = |wanted: &dyn Fn(&'static str, SlotRole) -> bool| {
-                let placed = layout.members(&plan.name).find(|(_, slot)| wanted(slot.name, slot.role));
-                placed.and_then(|(placed, _)| devices.get(&placed.name)).cloned()
+        let lane = |declared: &kalong_crds::Lane| {
+            let member = |fits: &dyn Fn(&Slot) -> bool| {
+                let slot = declared.spec.slots.iter().find(|slot| fits(slot))?;
+                devices.get(slot.device_ref.as_str()).cloned()
             };
-            let controller = member(&|_, role| role == SlotRole::Controller)?;
+            let controller = member(&|slot| slot.role == SlotRole::Controller)?;
             let lane_log = Arc::clone(controller.lane_log()?);
-            let (entry, exit) = (member(&|name, _| name == "entry-barrier"), member(&|name, _| name == "exit-barrier"));
-            Some(Lane { plan: plan.clone(), controller, lane_log, entry, exit })
+            let (entry, exit) =
+                (member(&|slot| slot.name.as_str() == ENTRY), member(&|slot| slot.name.as_str() == EXIT));
+            Some(Lane { demand: layout.demand(declared)?, controller, lane_log, entry, exit })
         };
-        let mut lanes: Vec<Lane> = layout.lanes().filter_map(|(plan, _)| lane(plan)).collect();
-        lanes.sort_by(|a, b| a.plan.name.cmp(&b.plan.name));
+        let mut lanes: Vec<Lane> = layout.objects.lanes.iter().filter_map(lane).collect();
+        lanes.sort_by(|a, b| a.demand.name.cmp(&b.demand.name));
         Self { lanes, run: Mutex::new(None), started: Notify::new() }
     }
 
@@ -118,8 +120,8 @@ impl SiteTraffic {
             order,
             began: Instant::now(),
             stopped: None,
-            flows: self.lanes.iter().map(|l| (l.plan.name.clone(), Flow::new(order.seed, &l.plan))).collect(),
-            before: self.lanes.iter().map(|l| (l.plan.name.clone(), passed(l))).collect(),
+            flows: self.lanes.iter().map(|l| (l.demand.name.clone(), Flow::new(order.seed, &l.demand))).collect(),
+            before: self.lanes.iter().map(|l| (l.demand.name.clone(), passed(l))).collect(),
         });
         self.started.notify_one();
         Ok(())
@@ -140,7 +142,7 @@ impl SiteTraffic {
             let now = run.clock();
             let last = run.last(now);
             for lane in &self.lanes {
-                if let Some(flow) = run.flows.get_mut(&lane.plan.name) {
+                if let Some(flow) = run.flows.get_mut(&lane.demand.name) {
                     lane.advance(flow, now, last);
                 }
             }
@@ -153,7 +155,7 @@ impl SiteTraffic {
         let last = guard.as_ref().map(|run| run.last(now)).unwrap_or_default();
         let mut lanes = Vec::new();
         for lane in &self.lanes {
-            let flow = guard.as_mut().and_then(|run| run.flows.get_mut(&lane.plan.name));
+            let flow = guard.as_mut().and_then(|run| run.flows.get_mut(&lane.demand.name));
             let mut told = lane.report();
             if let Some(flow) = flow {
                 lane.advance(flow, now, last);
@@ -161,8 +163,8 @@ impl SiteTraffic {
                 told.waiting = count(flow.waiting());
             }
             if let Some(run) = guard.as_ref() {
-                let came = count(due(run.order.seed, &lane.plan, Duration::ZERO, last).len());
-                told.due = came + run.before.get(&lane.plan.name).copied().unwrap_or_default();
+                let came = count(due(run.order.seed, &lane.demand, Duration::ZERO, last).len());
+                told.due = came + run.before.get(&lane.demand.name).copied().unwrap_or_default();
             }
             lanes.push(told);
         }
@@ -203,7 +205,7 @@ impl Lane {
         let state = self.controller.state();
         let number = |n: i64| u64::try_from(n).unwrap_or_default();
         LaneTraffic {
-            name: self.plan.name.clone(),
+            name: self.demand.name.clone(),
             controller: self.controller.placed.name.clone(),
             due: number(state.passed.passages),
             waiting: 0,
@@ -228,6 +230,6 @@ fn passed(state: &mut DeviceState, left: &Left) {
 /// Lets the arm of a barrier follow.
 fn raise(barrier: Option<&Arc<Device>>, up: bool) {
     if let Some(barrier) = barrier {
-        barrier.state().shown.insert(ARM, Value::from(if up { "Up" } else { "Down" }));
+        barrier.state().shown.insert(ARM.to_owned(), Value::from(if up { "Up" } else { "Down" }));
     }
 }

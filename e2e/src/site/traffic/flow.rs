@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use kalong_crds::lane::Service;
 
-use super::{Arrivals, Passage};
-use crate::site::plan::LanePlan;
+use super::{Arrivals, LaneDemand, Passage};
 
 /// Two vehicles follow each other by at least so much.
 const GAP: Duration = Duration::from_secs(3);
@@ -21,7 +20,6 @@ const PEOPLE_INSIDE: usize = 1;
 /// Whether the lane's controller lets anybody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneEntry {
-    /// The lane is open.
     Open,
     /// It is not; who is inside goes on.
     Shut,
@@ -29,10 +27,8 @@ pub enum LaneEntry {
     Still,
 }
 
-/// Somebody who passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// Who.
     pub passage: Passage,
     /// Time from arrival at the crossing to release: all that was before, the wait at the lane and the transaction.
     pub clearance: Duration,
@@ -59,7 +55,7 @@ pub struct Flow {
 impl Flow {
     /// Empty, at zero of the clock.
     #[must_use]
-    pub fn new(seed: u64, lane: &LanePlan) -> Self {
+    pub fn new(seed: u64, lane: &LaneDemand) -> Self {
         Self {
             arrivals: Arrivals::new(seed, lane).peekable(),
             waiting: VecDeque::new(),
@@ -110,7 +106,6 @@ impl Flow {
         self.waiting.len()
     }
 
-    /// How many are inside.
     #[must_use]
     pub fn inside(&self) -> usize {
         self.inside.len()
@@ -133,13 +128,13 @@ impl Flow {
 mod tests {
     use super::*;
     use crate::site::traffic::due;
-    use crate::site::{Layout, preset};
+    use crate::site::{Layout, Preset};
 
     const HOUR: Duration = Duration::from_secs(3600);
     const LONG: Duration = Duration::from_secs(24 * 3600);
 
-    fn lanes() -> Vec<LanePlan> {
-        Layout::of(preset::l1()).unwrap().lanes().map(|(l, _)| l.clone()).collect()
+    fn lanes() -> Vec<LaneDemand> {
+        Layout::read(&Preset::L1.source()).unwrap().demands()
     }
 
     #[test]

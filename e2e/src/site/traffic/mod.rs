@@ -10,13 +10,15 @@ mod report;
 
 use std::time::Duration;
 
+use kalong_crds::Lane;
 use kalong_crds::lane::{CargoClass, Service};
+use kube::ResourceExt;
+use serde::Deserialize;
 
 pub use flow::{Flow, LaneEntry, Left};
 pub use report::{AdmissionChange, LaneTraffic, Touch, TouchKind, TrafficOrder, TrafficReport};
 
 use super::image;
-use super::plan::LanePlan;
 
 /// One vehicle or person on the way through a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,36 +33,47 @@ pub struct Passage {
     pub gate: Duration,
 }
 
-/// Shortest and longest time, in seconds.
-type SecondsRange = (u64, u64);
-
-/// How a service's traffic comes and goes.
-struct TrafficPace {
-    every: SecondsRange,
-    gate: SecondsRange,
-    before: SecondsRange,
+/// How a service's traffic comes and goes: the shortest and the longest of each time, evenly spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrafficPace {
+    pub every_seconds: (u64, u64),
+    /// A transaction at the gate.
+    pub gate_seconds: (u64, u64),
+    /// From arrival at the crossing to arrival at the lane.
+    pub before_minutes: (u64, u64),
 }
 
-const MINUTE: u64 = 60;
-const HOUR: u64 = 60 * MINUTE;
-
-fn pace(service: Service) -> TrafficPace {
-    match service {
-        // An officer's look at the driver, and the weighing.
-        Service::Traditional => TrafficPace { every: (20, 40), gate: (25, 45), before: (3 * HOUR, 9 * HOUR) },
-        // At most 30 s a transaction, unattended.
-        Service::Smart | Service::Igv => TrafficPace { every: (20, 40), gate: (12, 30), before: (2 * HOUR, 5 * HOUR) },
-        Service::Passenger => TrafficPace { every: (10, 20), gate: (7, 14), before: (2 * MINUTE, 15 * MINUTE) },
-    }
+/// What of a lane decides who comes to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneDemand {
+    pub name: String,
+    pub service: Service,
+    pub classes: Vec<CargoClass>,
+    /// How often, and how long it takes.
+    pub pace: TrafficPace,
 }
 
 const ALL_CLASSES: [CargoClass; 4] =
     [CargoClass::FreshProduce, CargoClass::FrozenSeafood, CargoClass::Electronics, CargoClass::General];
 
+impl LaneDemand {
+    /// Of a lane whose service has this pace. People have no class of cargo.
+    #[must_use]
+    pub fn of(lane: &Lane, pace: TrafficPace) -> Self {
+        let classes = match lane.spec.service {
+            Service::Passenger => vec![CargoClass::General],
+            _ if lane.spec.allowed_cargo_classes.is_empty() => ALL_CLASSES.to_vec(),
+            _ => lane.spec.allowed_cargo_classes.clone(),
+        };
+        Self { name: lane.name_any(), service: lane.spec.service, classes, pace }
+    }
+}
+
 /// Everybody who comes to this lane after `from` and at `to` at the latest, in order. The same seed and the same lane give the same list
 /// for ever, whatever the lane does meanwhile.
 #[must_use]
-pub fn due(seed: u64, lane: &LanePlan, from: Duration, to: Duration) -> Vec<Passage> {
+pub fn due(seed: u64, lane: &LaneDemand, from: Duration, to: Duration) -> Vec<Passage> {
     Arrivals::new(seed, lane).take_while(|p| p.at <= to).filter(|p| p.at > from).collect()
 }
 
@@ -69,21 +82,16 @@ pub fn due(seed: u64, lane: &LanePlan, from: Duration, to: Duration) -> Vec<Pass
 pub struct Arrivals {
     random: u64,
     at_millis: u64,
-    service: Service,
+    pace: TrafficPace,
     classes: Vec<CargoClass>,
 }
 
 impl Arrivals {
     /// From the first one on.
     #[must_use]
-    pub fn new(seed: u64, lane: &LanePlan) -> Self {
-        let classes = match lane.service {
-            Service::Passenger => vec![CargoClass::General],
-            _ if lane.cargo.is_empty() => ALL_CLASSES.to_vec(),
-            _ => lane.cargo.clone(),
-        };
+    pub fn new(seed: u64, lane: &LaneDemand) -> Self {
         let random = image::seed(&format!("{seed} traffic {}", lane.name));
-        Self { random, at_millis: 0, service: lane.service, classes }
+        Self { random, at_millis: 0, pace: lane.pace, classes: lane.classes.clone() }
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine.
@@ -96,7 +104,7 @@ impl Arrivals {
     }
 
     /// Tenths of a second within the span.
-    fn tenths(&mut self, (least, most): SecondsRange) -> u64 {
+    fn tenths(&mut self, (least, most): (u64, u64)) -> u64 {
         let width = most.saturating_sub(least).saturating_mul(10).saturating_add(1);
         least.saturating_mul(10).saturating_add(self.random() % width)
     }
@@ -106,14 +114,15 @@ impl Iterator for Arrivals {
     type Item = Passage;
 
     fn next(&mut self) -> Option<Passage> {
-        let pace = pace(self.service);
-        self.at_millis = self.at_millis.checked_add(self.tenths(pace.every).saturating_mul(100))?;
+        let pace = self.pace;
+        self.at_millis = self.at_millis.checked_add(self.tenths(pace.every_seconds).saturating_mul(100))?;
         let random = self.random();
         let count = u64::try_from(self.classes.len()).ok()?;
         let pick = usize::try_from(random.checked_rem(count)?).ok()?;
         let class = self.classes.get(pick).copied()?;
-        let gate = Duration::from_millis(self.tenths(pace.gate).saturating_mul(100));
-        let before = Duration::from_secs(self.tenths(pace.before) / 10);
+        let gate = Duration::from_millis(self.tenths(pace.gate_seconds).saturating_mul(100));
+        let (least, most) = pace.before_minutes;
+        let before = Duration::from_secs(self.tenths((least.saturating_mul(60), most.saturating_mul(60))) / 10);
         Some(Passage { at: Duration::from_millis(self.at_millis), class, before, gate })
     }
 }
@@ -121,12 +130,12 @@ impl Iterator for Arrivals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::{Layout, preset};
+    use crate::site::{Layout, Preset};
 
-    const DAY: Duration = Duration::from_secs(24 * HOUR);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
 
-    fn lanes() -> Vec<LanePlan> {
-        Layout::of(preset::l1()).unwrap().lanes().map(|(l, _)| l.clone()).collect()
+    fn lanes() -> Vec<LaneDemand> {
+        Layout::read(&Preset::L1.source()).unwrap().demands()
     }
 
     #[test]
@@ -161,8 +170,7 @@ mod tests {
             };
             assert!(every.contains(&each), "{}: one in {each} s", lane.name);
             assert!(list.iter().all(|p| gate.contains(&p.gate.as_secs())), "{}", lane.name);
-            let allowed = |class| lane.cargo.is_empty() || lane.cargo.contains(&class);
-            assert!(list.iter().all(|p| allowed(p.class)), "{}", lane.name);
+            assert!(list.iter().all(|p| lane.classes.contains(&p.class)), "{}", lane.name);
             assert!(list.windows(2).all(|two| two[0].at < two[1].at));
         }
     }

@@ -33,7 +33,6 @@ pub struct TrafficReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneTraffic {
-    /// Name of the Lane.
     pub name: String,
     /// Name of the device that runs it.
     pub controller: String,
@@ -41,7 +40,6 @@ pub struct LaneTraffic {
     pub due: u64,
     /// How many wait before the lane.
     pub waiting: u64,
-    /// How many are inside.
     pub inside: u64,
     /// How many passed, by class, since the controller was made.
     pub passed: BTreeMap<CargoClass, u64>,
@@ -56,7 +54,6 @@ pub struct LaneTraffic {
 }
 
 impl LaneTraffic {
-    /// How many passed.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.passed.values().sum()
@@ -91,7 +88,6 @@ pub struct AdmissionChange {
 pub struct Touch {
     /// When, in milliseconds since 1970.
     pub at_millis: u64,
-    /// Name of the device.
     pub device: String,
     /// What was done to it.
     pub kind: TouchKind,
@@ -106,9 +102,7 @@ pub struct Touch {
 pub enum TouchKind {
     /// Settings were written. Orders to open or close are none.
     Setting,
-    /// An image arrived whole.
     Upload,
-    /// An image was written.
     Install,
     /// It went away and started.
     Restart,

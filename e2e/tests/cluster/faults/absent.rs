@@ -28,9 +28,9 @@ pub async fn right_on_return(site: &mut LiveSite) {
     let changes = behind.iter().find(|actor| actor.name != goes.name && actor.dial.is_some()).unwrap().clone();
     let dial = changes.dial.unwrap();
     // An instrument that stands there and that nobody has declared to be live yet.
-    let comes = site.layout.devices.iter().find(|d| !d.is_live() && d.model.protocol == ProtocolName::GenericHttp);
+    let comes = site.layout.devices.iter().find(|d| !d.is_live() && d.model.protocol() == ProtocolName::GenericHttp);
     let comes = comes.unwrap().clone();
-    let code = comes.model.codes[0].0;
+    let code = comes.model.spec.health_codes[0].name.as_str();
     site.simulated.health_of(&comes.name, &[code]).await.unwrap();
 
     site.agents[&agent].stop().await.unwrap();
@@ -41,7 +41,7 @@ pub async fn right_on_return(site: &mut LiveSite) {
     site.cluster.kubectl(["-n", &namespace, "delete", "device", &goes.name, "--wait=false"]).await.unwrap();
     let now = changes.number(&held[&changes.name].settings).unwrap();
     let value = dial.value(now + 1);
-    site.patch_setting(&changes.name, dial.setting, &value).await.unwrap();
+    site.patch_setting(&changes.name, &dial.setting, &value).await.unwrap();
     declare(site, &new, &agent, &comes.name).await;
     sleep(MOMENT).await;
     let waiting = site.devices.get(&goes.name).expect("it waits for its box to let go");
@@ -66,7 +66,7 @@ pub async fn right_on_return(site: &mut LiveSite) {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let changed = tokio::time::timeout(DEADLINE, holds(&changes.name, dial.setting, &value)).await;
+    let changed = tokio::time::timeout(DEADLINE, holds(&changes.name, &dial.setting, &value)).await;
     assert!(changed.is_ok(), "{} of {} is not {value}", dial.setting, changes.name);
     let after = site.truth().await.unwrap();
     let left = after[&goes.name].counts.since(&held[&goes.name].counts);

@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use kalong_e2e::cluster::ControlPlane;
-use kalong_e2e::scenario::{Cluster, LiveSite, Preset, ProgressLog, ScenarioError};
+use kalong_e2e::scenario::{Cluster, LiveSite, ProgressLog, ScenarioError};
+use kalong_e2e::site::Preset;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Runtime;
 

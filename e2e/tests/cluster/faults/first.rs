@@ -14,9 +14,9 @@ const EVERY: usize = 3;
 
 /// What is wrong with some of the devices before any box has looked at them.
 pub fn ailing(site: &LiveSite) -> HealthOrders {
-    let able = site.layout.live().filter(|device| device.model.protocol != ProtocolName::ToledoContinuous);
+    let able = site.layout.live().filter(|device| device.model.protocol() != ProtocolName::ToledoContinuous);
     able.step_by(EVERY)
-        .filter_map(|device| Some((device.name.clone(), vec![device.model.codes.first()?.0.to_owned()])))
+        .filter_map(|device| Some((device.name.clone(), vec![device.model.spec.health_codes.first()?.name.clone()])))
         .collect()
 }
 

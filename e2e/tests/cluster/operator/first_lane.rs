@@ -7,8 +7,6 @@ use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::{Crossing, Device, EdgeAgent, Lane};
 use kalong_e2e::cluster::{Tool, workspace_directory};
 use kalong_e2e::scenario::Program;
-use kalong_e2e::site::manifests::DEFAULT_NETWORK;
-use kalong_e2e::site::preset;
 use serde_json::json;
 
 use super::fixture::{Fixture, fixture};
@@ -55,8 +53,8 @@ async fn first_lane_comes_to_be_as_its_page_says() {
     let page = std::fs::read_to_string(workspace_directory().join(PAGE)).unwrap();
     // The page's gate is the first barrier of the small one, in the network of the checked-in manifests.
     let barrier = fixture.device_named("tb-trad-1-entry-barrier");
-    let written = format!("127.{DEFAULT_NETWORK}.{}.{}:5020", barrier.address.0, barrier.address.1);
-    assert!(page.contains(&written), "the page speaks of {written}, the first barrier of {}", preset::l0().site);
+    let written = barrier.endpoint(fixture.layout.facts.network).to_string();
+    assert!(page.contains(&written), "the page speaks of {written}, the first barrier of {}", fixture.layout.site());
     let page = page.replace(&written, &barrier.endpoint(fixture.network()).to_string());
     let blocks = blocks(&page);
     let manifests: Vec<&str> =
@@ -95,7 +93,7 @@ async fn first_lane_comes_to_be_as_its_page_says() {
         } else {
             let said = shell.run(line).await.unwrap_or_else(|e| panic!("{line}: {e}"));
             if line.contains("-o wide") {
-                assert!(said.contains("RUNNING") && said.contains(barrier.model.version), "{said}");
+                assert!(said.contains("RUNNING") && said.contains(barrier.model.version()), "{said}");
             }
         }
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use kalong_crds::device_model::PropertyType;
 use kalong_e2e::cluster::{ControlPlane, workspace_directory};
 use kalong_e2e::scenario::{Binaries, Binary, Cluster, ProgressLog};
 use kalong_e2e::site::layout::Placed;
-use kalong_e2e::site::model::{Login, Shape};
-use kalong_e2e::site::{ControlClient, Layout, SiteOptions, SiteProcess, preset};
+use kalong_e2e::site::{ControlClient, Layout, Preset, SiteOptions, SiteProcess};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
@@ -36,9 +36,9 @@ pub async fn fixture() -> &'static Fixture {
         .get_or_init(async || {
             let binaries = Binaries::obtain(&ProgressLog::to(|line| eprintln!("{line}"))).await.unwrap();
             let cluster = cluster("operator").await;
-            let options = SiteOptions { preset: "l0".into(), ..SiteOptions::default() };
+            let options = SiteOptions { preset: Preset::L0, ..SiteOptions::default() };
             let simulated = SiteProcess::start_on_free_network(options).await.unwrap();
-            let layout = Layout::of(preset::l0()).unwrap();
+            let layout = Layout::read(&Preset::L0.source()).unwrap();
             let programs = linked(binaries, cluster.directory().join("bin"));
             Fixture { cluster, programs, simulated, layout, taken: Mutex::new(RESERVED.map(str::to_owned).into()) }
         })
@@ -71,8 +71,8 @@ impl Fixture {
     /// A device that no other test has, which anybody may speak to and which has a number to set.
     pub fn device(&self) -> &Placed {
         let plain = |d: &&Placed| {
-            let settable = d.model.settings.iter().any(|s| matches!(s.shape, Shape::Number(..)));
-            d.model.login == Login::Open && settable && !ASKED_BY_MODEL.contains(&d.model.name)
+            let settable = d.model.settings().any(|setting| setting.kind == PropertyType::Integer);
+            !d.wants_login() && settable && !ASKED_BY_MODEL.contains(&d.model.name.as_str())
         };
         self.take(plain).unwrap_or_else(|| panic!("every simulated device is given out: use fewer"))
     }

@@ -5,10 +5,8 @@ use std::time::Duration;
 use kalong_crds::condition::{ConditionStatus, ConditionType, Conditioned, Reason};
 use kalong_crds::lane::LaneAdmission;
 use kalong_crds::{BilateralLink, IGV, InspectionStation, Lane, LaneDrain};
-use kalong_e2e::site::fleet::MANUFACTURER;
-use kalong_e2e::site::layout::{broker_endpoint, peer_endpoint};
 use kalong_e2e::site::report::{InterlockState, VehicleOrder};
-use kalong_e2e::site::{SiteOptions, SiteProcess};
+use kalong_e2e::site::{Preset, SiteOptions, SiteProcess};
 use kube::api::ListParams;
 use serde_json::json;
 use tokio::time::sleep;
@@ -24,7 +22,7 @@ const TWO_LOOKS: Duration = Duration::from_secs(21);
 async fn open_interlock_closes_the_lanes_that_need_the_station_and_gives_them_back() {
     let (fixture, site) = (fixture().await, shared_site("station").await);
     // A gate of its own: the controllers of lanes of the shared one are few.
-    let options = SiteOptions { preset: "l0".into(), ..SiteOptions::default() };
+    let options = SiteOptions { preset: Preset::L0, ..SiteOptions::default() };
     let yard = SiteProcess::start_on_free_network(options).await.unwrap();
     let of = |model: &str| fixture.layout.devices.iter().find(|d| d.model.name == model).unwrap();
     let (plc, sprayer) = (of("lane-plc"), of("disinfection"));
@@ -69,12 +67,13 @@ async fn shows(site: &TestSite<'_>, admission: LaneAdmission, reason: Reason) {
 
 async fn vehicle_is_heard_lost_and_no_longer_listened_to_when_suspended() {
     let (fixture, site) = (fixture().await, shared_site("vehicle").await);
-    let plan = fixture.layout.vehicles().first().unwrap();
+    let (vehicle, network) = (&fixture.layout.objects.vehicles[0].spec.vda5050, fixture.network());
+    let broker = fixture.layout.broker_endpoint(network).unwrap().unwrap();
     site.working_box("yard").await;
     site.crossing("bridge").await;
     let spec = json!({"crossingRef": "bridge", "agentRef": "yard",
-        "broker": {"endpoint": broker_endpoint(fixture.network()).to_string()},
-        "vda5050": {"manufacturer": MANUFACTURER, "serialNumber": plan.serial}});
+        "broker": {"endpoint": broker.to_string()},
+        "vda5050": {"manufacturer": vehicle.manufacturer, "serialNumber": vehicle.serial_number}});
     site.create_json::<IGV>("vehicle", spec).await;
     connected(&site, ConditionStatus::True, Reason::VehicleOnline).await;
     site.until::<IGV>("vehicle", "where it is, and what it runs", SOON, |igv| {
@@ -83,11 +82,11 @@ async fn vehicle_is_heard_lost_and_no_longer_listened_to_when_suspended() {
     })
     .await;
 
-    fixture.control().vehicle(&plan.serial, VehicleOrder::Off).await.unwrap();
+    fixture.control().vehicle(&vehicle.serial_number, VehicleOrder::Off).await.unwrap();
     connected(&site, ConditionStatus::False, Reason::VehicleConnectionBroken).await;
     let lost: IGV = site.get("vehicle").await;
     assert!(lost.is(ConditionType::Ready), "what is declared is in force: the vehicle is only not there");
-    fixture.control().vehicle(&plan.serial, VehicleOrder::On).await.unwrap();
+    fixture.control().vehicle(&vehicle.serial_number, VehicleOrder::On).await.unwrap();
     connected(&site, ConditionStatus::True, Reason::VehicleOnline).await;
 
     site.patch::<IGV>("vehicle", json!({"spec": {"suspend": true}})).await;
@@ -109,7 +108,7 @@ async fn link_is_silent_without_an_agreement_and_after_the_switch_was_thrown() {
     let (fixture, site) = (fixture().await, shared_site("link").await);
     site.working_box("gateway").await;
     site.crossing("bridge").await;
-    let peer = peer_endpoint(fixture.network()).to_string();
+    let peer = fixture.layout.peer_endpoint(fixture.network()).unwrap().unwrap().to_string();
     let spec = json!({"crossingRef": "bridge", "agentRef": "gateway",
         "counterpart": {"country": "CN", "authority": "Customs", "crossing": "Dongxing"},
         "transport": {"profile": "Simulated", "endpoint": peer}});

@@ -8,7 +8,7 @@ use kalong_crds::lane::LaneAdmission;
 use kalong_crds::phase::{GateVerdict, PhaseState};
 use kalong_crds::{CHANGED_FOR_PHASE, Crossing, Device, EdgeAgent, Lane, Phase};
 use kalong_e2e::site::layout::Placed;
-use kalong_e2e::site::{ControlClient, Layout, SiteOptions, SiteProcess, preset};
+use kalong_e2e::site::{ControlClient, Layout, Preset, SiteOptions, SiteProcess};
 use serde_json::json;
 
 use super::fixture::{Fixture, fixture};
@@ -23,8 +23,8 @@ const LATER: &str = "phase-2";
 
 /// A gate of its own: the controllers of lanes of the shared one are few.
 async fn yard() -> (SiteProcess, Layout) {
-    let options = SiteOptions { preset: "l0".into(), ..SiteOptions::default() };
-    (SiteProcess::start_on_free_network(options).await.unwrap(), Layout::of(preset::l0()).unwrap())
+    let options = SiteOptions { preset: Preset::L0, ..SiteOptions::default() };
+    (SiteProcess::start_on_free_network(options).await.unwrap(), Layout::read(&Preset::L0.source()).unwrap())
 }
 
 /// A bridge with one device in service, and a lane with its own box that come later.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use k8s_openapi::NamespaceResourceScope;
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::device::DeviceSpec;
+use kalong_crds::device_model::PropertyType;
 use kalong_crds::units::Value as Setting;
 use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, Lane};
 use kalong_e2e::cluster::{Child, ChildSpec, Signal};
 use kalong_e2e::scenario::{Binary, Cluster, Program, ScenarioError};
 use kalong_e2e::site::layout::Placed;
-use kalong_e2e::site::model::{Fixed, Shape};
 use kalong_e2e::site::report::DeviceSnapshot;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
@@ -114,7 +114,7 @@ impl<'a> TestSite<'a> {
 
     /// Declares the model of a device, once.
     pub async fn model_of(&self, placed: &Placed) {
-        let model = DeviceModel::new(placed.model.name, placed.model.spec());
+        let model = DeviceModel::new(&placed.model.name, placed.model.spec.clone());
         match self.api::<DeviceModel>().create(&PostParams::default(), &model).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
@@ -126,7 +126,7 @@ impl<'a> TestSite<'a> {
         self.create_json::<EdgeAgent>(name, json!({})).await;
     }
 
-    /// Declares a simulated device with its model, in no lane, with what the presets declare of it but its firmware.
+    /// Declares a simulated device with its model, in no lane, with what Git declares of it but its firmware.
     pub async fn device(&self, placed: &Placed, agent: &str) -> Device {
         self.model_of(placed).await;
         let device = declared(fixture().await, placed, agent);
@@ -282,24 +282,19 @@ pub fn settled<K: Kind>(object: &K) -> bool {
     value["status"]["observedGeneration"].as_i64() == object.meta().generation
 }
 
-/// A simulated device as the presets declare it, but in no lane, always live, and with whatever firmware it has.
+/// A simulated device as Git declares it, but in no lane, always live, and with whatever firmware it has.
 pub fn declared(fixture: &Fixture, placed: &Placed, agent: &str) -> Device {
-    let model = placed.model;
-    let config = model.settings.iter().map(|s| (s.name.to_owned(), Setting::from(s.declared))).collect();
     let mut spec: DeviceSpec = serde_json::from_value(json!({
-        "modelRef": model.name, "agentRef": agent,
+        "modelRef": placed.model.name, "agentRef": agent,
         "connection": {"endpoint": placed.endpoint(fixture.network()).to_string()},
     }))
     .unwrap();
-    spec.config = config;
+    spec.config = placed.spec.config.clone();
     Device::new(&placed.name, spec)
 }
 
 /// The first number that can be set: name, lowest, highest.
-pub fn number(placed: &Placed) -> (&'static str, i64, i64) {
-    let number = |s: &kalong_e2e::site::model::Setting| match (s.shape, s.declared) {
-        (Shape::Number(_, low, high), Fixed::Number(_)) => Some((s.name, low, high)),
-        _ => None,
-    };
-    placed.model.settings.iter().find_map(number).unwrap()
+pub fn number(placed: &Placed) -> (&str, i64, i64) {
+    let setting = placed.model.settings().find(|setting| setting.kind == PropertyType::Integer).unwrap();
+    (&setting.name, setting.min.unwrap(), setting.max.unwrap())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kalong_e2e::site::report::DeviceSnapshot;
-use kalong_e2e::site::{ControlClient, DEMO_PASSWORD, DEMO_USERNAME, SiteOptions, SiteProcess};
+use kalong_e2e::site::{ControlClient, DEMO_PASSWORD, DEMO_USERNAME, Layout, Preset, SiteOptions, SiteProcess};
 use serde_json::Value;
 
 /// Nothing on loopback takes longer, even beside a compiler.
@@ -23,9 +23,15 @@ pub struct Bench {
 /// The small site, with devices that start quickly.
 pub async fn bench() -> Bench {
     let binary = Some(env!("CARGO_BIN_EXE_kalong-site").into());
-    let options = SiteOptions { preset: "l0".into(), boot: Duration::from_millis(300), binary, ..Default::default() };
+    let options =
+        SiteOptions { preset: Preset::L0, boot: Some(Duration::from_millis(300)), binary, ..Default::default() };
     let site = SiteProcess::start_on_free_network(options).await.unwrap();
     Bench { control: site.control(), site }
+}
+
+/// What the small site is made from.
+pub fn layout() -> Layout {
+    Layout::read(&Preset::L0.source()).unwrap()
 }
 
 impl Bench {

@@ -4,12 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-use kalong_e2e::site::layout::broker_endpoint;
 use kalong_e2e::site::report::{Switch, VehicleOrder};
-use kalong_e2e::site::{SiteOptions, SiteProcess};
+use kalong_e2e::site::{Preset, SiteOptions, SiteProcess};
 use serde_json::Value;
 
-use super::bench::{Bench, PATIENCE, bench, connect};
+use super::bench::{Bench, PATIENCE, bench, connect, layout};
 
 const SERIAL: &str = "SIM-IGV-01";
 
@@ -44,7 +43,8 @@ fn frame(head: u8, body: &[u8]) -> Vec<u8> {
 impl Client {
     /// Connects under this name; the will, where there is one, is kept and of QoS 1.
     fn new(bench: &Bench, name: &str, keep_alive: u8, will: Option<(&str, &str)>) -> Self {
-        let mut client = Self(connect(SocketAddr::from(broker_endpoint(bench.site.network()))));
+        let broker = layout().broker_endpoint(bench.site.network()).unwrap().unwrap();
+        let mut client = Self(connect(SocketAddr::from(broker)));
         let flags = if will.is_some() { 0b0010_1110 } else { 0b10 };
         let will = will.map(|(topic, payload)| [text(topic), text(payload)].concat()).unwrap_or_default();
         let body = [text("MQTT"), vec![4, flags, 0, keep_alive], text(name), will].concat();
@@ -229,7 +229,7 @@ async fn vehicle_that_is_lost_says_so_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_the_five_vehicles_of_l1_is_not_there() {
     let binary = Some(env!("CARGO_BIN_EXE_kalong-site").into());
-    let options = SiteOptions { preset: "l1".into(), binary, ..Default::default() };
+    let options = SiteOptions { preset: Preset::L1, binary, ..Default::default() };
     let site = SiteProcess::start_on_free_network(options).await.unwrap();
     let control = site.control();
     let bench = Bench { control, site };

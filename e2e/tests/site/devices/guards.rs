@@ -2,7 +2,7 @@
 
 use kalong_crds::device_model::RegisterTable;
 use kalong_e2e::site::report::InterlockState;
-use kalong_e2e::site::{SiteOptions, SiteProcess};
+use kalong_e2e::site::{Preset, SiteOptions, SiteProcess};
 use serde_json::json;
 
 use super::bench::{basic, bench, http};
@@ -34,7 +34,7 @@ async fn interlock_and_seal_of_modbus_instruments_are_bits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn interlock_of_the_scanner_is_told_over_the_contract() {
     let binary = Some(env!("CARGO_BIN_EXE_kalong-site").into());
-    let options = SiteOptions { preset: "l1".into(), binary, ..Default::default() };
+    let options = SiteOptions { preset: Preset::L1, binary, ..Default::default() };
     let site = SiteProcess::start_on_free_network(options).await.unwrap();
     let scanner = "bl2-xray-scanner";
     let address = site.control().device(scanner).await.unwrap().endpoint.parse().unwrap();

@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::LazyLock;
 
 use kalong_crds::device_model::RegisterTable;
-use kalong_e2e::site::model::find;
+use kalong_e2e::site::{Layout, Preset};
 
 use super::bench::{bench, connect};
 
@@ -28,7 +29,8 @@ pub fn once(address: SocketAddr, pdu: &[u8]) -> Vec<u8> {
 
 /// Address of a property in the model, and its words, as two bytes each.
 pub fn place(model: &str, name: &str, table: RegisterTable) -> ([u8; 2], [u8; 2]) {
-    let spec = find(model).unwrap().spec();
+    static SITE: LazyLock<Layout> = LazyLock::new(|| Layout::read(&Preset::L1.source()).unwrap());
+    let spec = &SITE.model(model).unwrap().spec;
     let register = spec.protocol.registers.iter().find(|r| r.name == name).unwrap();
     assert_eq!(register.table, table, "{name}");
     let two = |n: i64| u16::try_from(n).unwrap().to_be_bytes();

@@ -2,15 +2,14 @@
 
 use std::net::SocketAddr;
 
-use kalong_e2e::site::layout::peer_endpoint;
 use kalong_e2e::site::report::{PeerOrder, PeerReport, Switch};
 
-use super::bench::{bench, connect, http};
+use super::bench::{bench, connect, http, layout};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_is_counted_and_the_clock_may_be_wrong() {
     let bench = bench().await;
-    let address = SocketAddr::from(peer_endpoint(bench.site.network()));
+    let address = SocketAddr::from(layout().peer_endpoint(bench.site.network()).unwrap().unwrap());
     assert_eq!(bench.control.peer().await.unwrap(), PeerReport::default(), "nobody called yet");
     let answer = http(address, "GET /", "", b"").unwrap();
     assert_eq!(answer.status, 200);

@@ -4,21 +4,20 @@ use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::time::Instant;
 
-use kalong_e2e::site::layout::Layout;
-use kalong_e2e::site::{SiteError, SiteOptions, SiteProcess, preset};
+use kalong_e2e::site::{Layout, Preset, SiteError, SiteOptions, SiteProcess};
 
 use super::bench::{PATIENCE, bench};
 
-fn options(preset: &str, network: u8) -> SiteOptions {
+fn options(preset: Preset, network: u8) -> SiteOptions {
     let binary = Some(env!("CARGO_BIN_EXE_kalong-site").into());
-    SiteOptions { preset: preset.into(), network, binary, ..Default::default() }
+    SiteOptions { preset, network, binary, ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_device_of_l1_listens_and_nothing_was_done_to_it() {
-    let site = SiteProcess::start_on_free_network(options("l1", 0)).await.unwrap();
+    let site = SiteProcess::start_on_free_network(options(Preset::L1, 0)).await.unwrap();
     let reports = site.control().devices().await.unwrap();
-    let layout = Layout::of(preset::l1()).unwrap();
+    let layout = Layout::read(&Preset::L1.source()).unwrap();
     assert_eq!(site.devices(), layout.devices.len());
     let live: BTreeSet<_> = layout.live().map(|d| d.name.as_str()).collect();
     assert_eq!(live.len(), 311);
@@ -34,7 +33,7 @@ async fn every_device_of_l1_listens_and_nothing_was_done_to_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn taken_address_is_named_with_its_device_and_what_to_do() {
     let bench = bench().await;
-    let second = SiteProcess::start(options("l0", bench.site.network())).await;
+    let second = SiteProcess::start(options(Preset::L0, bench.site.network())).await;
     let Err(SiteError::Ended(said)) = second else { panic!("{second:?}") };
     let address = bench.address("tb-trad-1-plc").await.to_string();
     for word in ["tb-trad-1-plc", address.as_str(), "--network"] {

@@ -7,9 +7,8 @@ use kalong_crds::device_model::RegisterTable;
 use kalong_crds::lane::{CargoClass, LaneAdmission};
 use kalong_e2e::site::report::Power;
 use kalong_e2e::site::traffic::{LaneTraffic, Passage, TouchKind, TrafficReport, due};
-use kalong_e2e::site::{Layout, preset};
 
-use super::bench::{Bench, PATIENCE, bench};
+use super::bench::{Bench, PATIENCE, bench, layout};
 use super::modbus::{once, place, read};
 
 const LANE: &str = "tb-trad-1";
@@ -49,8 +48,9 @@ async fn until(bench: &Bench, wanted: impl Fn(&LaneTraffic) -> bool) -> LaneTraf
 }
 
 fn list(report: &TrafficReport) -> Vec<Passage> {
-    let layout = Layout::of(preset::l0()).unwrap();
-    due(SEED, layout.lane(LANE).unwrap(), Duration::ZERO, Duration::from_millis(report.traffic_millis))
+    let layout = layout();
+    let lane = layout.demand(layout.lane(LANE).unwrap()).unwrap();
+    due(SEED, &lane, Duration::ZERO, Duration::from_millis(report.traffic_millis))
 }
 
 /// All counters of the lane's controller, read in one request.
