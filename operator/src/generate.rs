@@ -50,7 +50,7 @@ pub enum GenerateError {
     },
 }
 
-/// Contents by file name.
+/// Contents of generated files by file name.
 type GeneratedFiles = BTreeMap<String, String>;
 
 /// Writes or checks the CRDs.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// How far the process is, as `/readyz` shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProcessStage {
-    /// Nothing is served yet.
+    /// Caches are not warm yet, so nothing is served.
     #[default]
     Starting,
     /// Caches are warm; it waits for the Lease.

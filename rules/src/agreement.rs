@@ -13,7 +13,7 @@ use crate::day::{beginning, ending, until_next, zone_of};
 /// How the agreements of a link stand today.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgreementState {
-    /// The link declares none.
+    /// The link declares no agreement at all.
     NotDeclared,
     /// At least one is in force; these.
     InForce(Vec<Name>),

@@ -11,7 +11,7 @@ pub enum LifecycleStage {
     Planned,
     /// Its devices are contacted, configured and proven; its lanes stay closed.
     Commissioning,
-    /// It serves.
+    /// It is in service: changes need a claim.
     InService,
     /// It names a phase that does not exist or has no state in force yet. Nothing new is contacted, and what runs is left as it is:
     /// a phase that was lost and is declared again must not empty a gate meanwhile.

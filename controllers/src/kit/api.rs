@@ -12,7 +12,7 @@ pub enum ApiError {
     Deadline {
         /// What was tried; completes "could not ...".
         what: &'static str,
-        /// The deadline that passed.
+        /// The deadline that passed before the API server answered.
         after: Duration,
     },
     /// The API server refused or failed, or cannot be reached.

@@ -25,7 +25,7 @@ pub struct Wake {
 pub enum Presence {
     /// Not heard since this operator started, and its grace is not over yet: nothing may be concluded.
     Unheard {
-        /// When the grace ends.
+        /// When the grace time ends and silence counts.
         until: Timestamp,
     },
     /// Heard within the grace time.
@@ -98,7 +98,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// Whether an agent may talk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admittance {
-    /// It may.
+    /// It may open a session and speak.
     Admitted,
     /// It may not: a live session ends within one second, and no new one begins.
     Refused,
@@ -107,7 +107,7 @@ pub enum Admittance {
 /// Whether an agent holds an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holding {
-    /// It does.
+    /// It reported the item and has not dropped it since.
     Held,
     /// It does not, and said so after the tombstone or in its whole report.
     NotHeld,

@@ -11,9 +11,9 @@ pub enum ReconcileOutcome {
     Unchanged,
     /// It was looked at and its status written.
     Written,
-    /// Somebody else wrote meanwhile.
+    /// Another writer changed the object first; it is reconciled again at once.
     Conflict,
-    /// Something failed.
+    /// An error; the object is reconciled again after its backoff.
     Failed,
 }
 

@@ -29,7 +29,7 @@ pub enum Error {
     /// The API server refused or failed.
     #[error("could not {what}: {source}")]
     Api {
-        /// What was tried.
+        /// What was tried, as it follows "could not".
         what: &'static str,
         /// What the API server said.
         source: Box<kube::Error>,
@@ -37,9 +37,9 @@ pub enum Error {
     /// The API server took too long.
     #[error("could not {what} within {after:?}: the API server does not answer")]
     Deadline {
-        /// What was tried.
+        /// What was tried, as it follows "could not".
         what: &'static str,
-        /// The deadline.
+        /// The deadline that passed before an answer came.
         after: std::time::Duration,
     },
     /// An order could not be composed.

@@ -44,18 +44,11 @@ pub enum GoError {
     },
     /// `go` could not be run.
     #[error("running `go` in {folder} failed: {source}")]
-    Run {
-        /// Where it ran.
-        folder: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    Run { folder: PathBuf, source: std::io::Error },
     /// The compiler or the download failed.
     #[error("`go build` of {tools} failed ({status}); the end of its output:\n{output}")]
     Build {
-        /// What was being built.
         tools: String,
-        /// How it ended.
         status: ExitStatus,
         /// The last lines that it printed.
         output: String,
@@ -63,7 +56,6 @@ pub enum GoError {
     /// The build did not end.
     #[error("`go build` of {tools} did not end within {} min; the end of its output:\n{output}", BUILD_DEADLINE.as_secs() / 60)]
     Deadline {
-        /// What was being built.
         tools: String,
         /// The last lines that it printed.
         output: String,

@@ -117,7 +117,6 @@ impl ControlPlane {
         Ok(Client::try_from(self.config.clone())?)
     }
 
-    /// As `https://127.0.0.1:PORT`.
     #[must_use]
     pub fn server_url(&self) -> &str {
         &self.server_url

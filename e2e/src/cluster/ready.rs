@@ -13,7 +13,6 @@ use super::supervisor::{Child, ChildError};
 
 /// 2 to 3 s on an idle machine; tests start while compilers run.
 const START_DEADLINE: Duration = Duration::from_secs(90);
-/// For one readiness request.
 const ASK_DEADLINE: Duration = Duration::from_secs(3);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 

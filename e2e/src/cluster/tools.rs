@@ -17,7 +17,6 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// Every tool.
     pub const ALL: [Self; 5] =
         [Self::Etcd, Self::KubeApiServer, Self::KubeControllerManager, Self::Kubectl, Self::Helm];
 

@@ -8,19 +8,15 @@ use serde::Serialize;
 /// Most problems that are printed of one expectation.
 const SHOWN: usize = 8;
 
-/// Whether an expectation held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ExpectationOutcome {
-    /// It held.
     Held,
-    /// It did not.
     Failed,
     /// It could not be looked at here.
     NotRun,
 }
 
-/// What was found.
 #[derive(Clone, Debug, Default)]
 pub struct Finding {
     words: Vec<String>,
@@ -34,12 +30,10 @@ impl Finding {
         self.words.push(words.into());
     }
 
-    /// A figure for programs.
     pub fn measure(&mut self, name: &'static str, value: f64) {
         self.measures.insert(name, value);
     }
 
-    /// A number of things.
     pub fn count(&mut self, name: &'static str, value: usize) {
         self.measure(name, u32::try_from(value).map_or(f64::MAX, f64::from));
     }
@@ -69,15 +63,11 @@ impl Finding {
 pub struct ExpectationResult {
     /// Its number in the list of the demo.
     pub number: usize,
-    /// What was expected.
     pub title: &'static str,
-    /// Whether it held.
     pub outcome: ExpectationOutcome,
     /// The measured figure in words.
     pub measured: String,
-    /// The figures.
     pub figures: BTreeMap<&'static str, f64>,
-    /// What did not hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
     /// How long it took to look.

@@ -20,7 +20,6 @@ pub use finding::{ExpectationOutcome, ExpectationResult, Finding};
 /// After everything was taken down nothing is worth waiting for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// The program.
 #[must_use]
 pub fn main() -> ExitCode {
     // Fails only where a provider is installed already, which is as good.

@@ -9,15 +9,11 @@ use serde::Serialize;
 use super::finding::{ExpectationOutcome, ExpectationResult};
 use crate::scenario::ScenarioError;
 
-/// Everything that was found.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
-    /// Whether everything held.
     pub(super) held: bool,
-    /// Name of the preset.
     pub(super) preset: &'static str,
-    /// The expectations.
     pub(super) expectations: Vec<ExpectationResult>,
     /// Figures of the whole run.
     pub(super) figures: BTreeMap<&'static str, f64>,
@@ -38,7 +34,6 @@ impl Report {
         fs::write(path, text + "\n").map_err(ScenarioError::file(format!("writing {}", path.display())))
     }
 
-    /// One line over all.
     pub(super) fn line(&self) -> String {
         let held = self.expectations.iter().filter(|verdict| verdict.outcome == ExpectationOutcome::Held).count();
         let all: Vec<String> = self.figures.iter().map(|(name, value)| format!("{name} {value:.1}")).collect();

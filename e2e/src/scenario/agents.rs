@@ -13,10 +13,8 @@ use crate::cluster::{Child, ChildSpec, Supervisor, Tool};
 
 /// The token, the certificate request, its approval and its signature.
 const ENROL_DEADLINE: Duration = Duration::from_secs(60);
-/// From SIGTERM to SIGKILL.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// A box.
 pub struct Agent {
     name: String,
     program: PathBuf,
@@ -83,13 +81,11 @@ impl Agent {
         Ok(Self { name: name.to_owned(), program, state, log, child })
     }
 
-    /// Name of its EdgeAgent.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process.
     #[must_use]
     pub fn child(&self) -> &Child {
         &self.child

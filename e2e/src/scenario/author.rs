@@ -25,7 +25,6 @@ const SIGN_DEADLINE: Duration = Duration::from_secs(30);
 /// What is wrong with a release on its way to the device; what is wrong with the image itself is its [`Behaviour`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Nothing.
     None,
     /// A stranger signed it under an author's name.
     Signature,
@@ -36,15 +35,11 @@ pub enum Flaw {
 /// A release to be made.
 #[derive(Clone, Debug)]
 pub struct Publication<'a> {
-    /// Name of the FirmwareRelease.
     pub name: String,
     /// The model that it is for.
     pub model: &'a Model,
-    /// Its version.
     pub version: &'a str,
-    /// Its security counter.
     pub counter: i64,
-    /// How its image behaves.
     pub behaviour: &'a [Behaviour],
     /// What is wrong with it.
     pub flaw: Flaw,
@@ -53,9 +48,7 @@ pub struct Publication<'a> {
 /// A release that is declared.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// Name of the FirmwareRelease.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// Digest of the image that was signed.
     pub digest: Digest,

@@ -22,21 +22,16 @@ const COMPLAINT_LINES: usize = 40;
 /// A program of this workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
-    /// The control plane.
     Operator,
     /// The box at the gate.
     EdgeAgent,
-    /// The kubectl plugin.
     Plugin,
-    /// The simulated site.
     Site,
 }
 
 impl Binary {
-    /// All of them.
     const ALL: [Self; 4] = [Self::Operator, Self::EdgeAgent, Self::Plugin, Self::Site];
 
-    /// The file's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

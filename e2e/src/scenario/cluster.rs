@@ -72,7 +72,6 @@ impl Cluster {
         }
     }
 
-    /// Who holds our processes.
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
         match &self.held {
@@ -93,7 +92,6 @@ impl Cluster {
         &self.kubeconfig
     }
 
-    /// A real tool's file.
     #[must_use]
     pub fn tool(&self, tool: Tool) -> &Path {
         self.assets.path(tool)

@@ -12,28 +12,21 @@ use crate::site::{ControlError, SiteError};
 /// Why a scenario did not get further.
 #[derive(Debug, Error)]
 pub enum ScenarioError {
-    /// The control plane.
     #[error(transparent)]
     ControlPlane(#[from] ControlPlaneError),
-    /// A process of ours.
     #[error(transparent)]
     Child(#[from] ChildError),
-    /// The supervisor.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
-    /// No free port.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// The site as it stands in Git.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The simulated site.
     #[error(transparent)]
     Site(#[from] SiteError),
-    /// Its control port.
     #[error(transparent)]
     Control(#[from] ControlError),
     /// A command line ended badly.
@@ -56,48 +49,19 @@ pub enum ScenarioError {
     },
     /// A program is not there.
     #[error("`{program}` cannot be run ({source}); {advice}")]
-    Program {
-        /// The program.
-        program: String,
-        /// What the system said.
-        source: std::io::Error,
-        /// What to do.
-        advice: &'static str,
-    },
+    Program { program: String, source: std::io::Error, advice: &'static str },
     /// A file or a socket of the scenario.
     #[error("{what} failed: {source}")]
-    File {
-        /// What was tried.
-        what: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    File { what: String, source: std::io::Error },
     /// The API server said no, or nothing.
     #[error("the API server did not {what}: {source}")]
-    Api {
-        /// What was asked.
-        what: String,
-        /// What the client says.
-        source: Box<kube::Error>,
-    },
+    Api { what: String, source: Box<kube::Error> },
     /// What was waited for did not come.
     #[error("waited {} s for {what}, in vain: {seen}", .within.as_secs())]
-    Deadline {
-        /// What was waited for.
-        what: String,
-        /// How long.
-        within: Duration,
-        /// What was there instead.
-        seen: String,
-    },
+    Deadline { what: String, within: Duration, seen: String },
     /// Something has another shape than it must have.
     #[error("{what} is not as it must be: {why}")]
-    Shape {
-        /// What.
-        what: &'static str,
-        /// Why.
-        why: String,
-    },
+    Shape { what: &'static str, why: String },
     /// A certificate of the scenario.
     #[error("making a certificate failed: {0}")]
     Certificate(#[from] rcgen::Error),

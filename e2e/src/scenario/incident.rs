@@ -6,7 +6,6 @@ use kube::ResourceExt;
 /// The place of one incident in the order of its box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Incident {
-    /// Boot of the box.
     pub epoch: u64,
     /// Number within the boot, from 1 without a gap.
     pub seq: u64,

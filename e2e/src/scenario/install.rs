@@ -13,7 +13,6 @@ use crate::site::gitops::{self, KEY_DOCUMENT};
 use crate::site::layout::LayoutError;
 use crate::site::{DEMO_PASSWORD, DEMO_USERNAME, LOGIN_SECRET, Layout, SiteSource};
 
-/// Namespace of the operator.
 pub const OPERATOR_NAMESPACE: &str = "kalong-system";
 /// Helm release, and stem of the chart's names.
 pub const RELEASE: &str = "kalong";

@@ -23,20 +23,17 @@ const RETRY: Duration = Duration::from_millis(200);
 /// One version of one object.
 #[derive(Clone, Debug)]
 pub struct Sighting<K> {
-    /// When we saw it.
     pub at: Instant,
     /// Its resource version, which rises with every change of anything.
     pub version: u64,
     /// What was seen; the last one before a deletion is seen twice.
     pub object: Arc<K>,
-    /// Whether it was deleted.
     pub deleted: bool,
 }
 
 /// Objects of one kind by name.
 pub type Present<K> = BTreeMap<String, Arc<K>>;
 
-/// A watcher's notes.
 pub struct Journal<K> {
     notes: Arc<Mutex<JournalState<K>>>,
     changed: watch::Receiver<u64>,
@@ -61,7 +58,6 @@ impl<K> Journal<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    /// Watches from now on.
     #[must_use]
     pub fn start(api: Api<K>) -> Self {
         let notes = Arc::new(Mutex::new(JournalState {
@@ -88,13 +84,11 @@ where
         Self { notes, changed, task }
     }
 
-    /// What is there now.
     #[must_use]
     pub fn present(&self) -> Present<K> {
         self.notes.lock().present.clone()
     }
 
-    /// One of them.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<K>> {
         self.notes.lock().present.get(name).cloned()

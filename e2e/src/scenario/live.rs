@@ -32,7 +32,6 @@ use crate::site::{Layout, Preset};
 
 /// Beats are ten times as frequent as by default.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
-/// Three missed beats.
 pub const GRACE: Duration = Duration::from_secs(9);
 /// From its start until it leads and has published what boxes pin.
 const LEAD_DEADLINE: Duration = Duration::from_secs(60);
@@ -48,41 +47,25 @@ const LEASE: &str = "kalong-operator";
 pub struct LiveSite {
     /// What the API server shows of devices.
     pub devices: Journal<Device>,
-    /// Of lanes.
     pub lanes: Journal<Lane>,
-    /// Of crossings.
     pub crossings: Journal<Crossing>,
-    /// Of boxes.
     pub boxes: Journal<EdgeAgent>,
-    /// Of releases.
     pub releases: Journal<FirmwareRelease>,
-    /// Of drains.
     pub drains: Journal<LaneDrain>,
-    /// Of phases.
     pub phases: Journal<Phase>,
-    /// Of stations.
     pub stations: Journal<InspectionStation>,
-    /// Of vehicles.
     pub igvs: Journal<IGV>,
-    /// Of links.
     pub links: Journal<BilateralLink>,
-    /// What was planned.
     pub layout: Layout,
     /// The lines between boxes and operator.
     pub uplink: UplinkProxy,
     /// The file server of the authors.
     pub shelf: ArtifactShelf,
-    /// The devices themselves.
     pub simulated: Simulated,
-    /// The operator.
     pub operator: Operator,
-    /// The boxes by name.
     pub agents: BTreeMap<String, Agent>,
-    /// The cluster.
     pub cluster: Cluster,
-    /// The programs.
     pub binaries: Binaries,
-    /// Where progress goes.
     pub progress: ProgressLog,
     /// When the site was declared, boxes included.
     pub declared: Instant,

@@ -11,13 +11,10 @@ const LEAST_WITH_A_BEAT: usize = 60;
 /// Counts of one agent's line to the gateway since the uplink was started.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
-    /// Connections that were opened.
     pub sessions: u64,
     /// Connections that are open now.
     pub open: u64,
-    /// Bytes towards the operator.
     pub bytes_up: u64,
-    /// Bytes towards the agent.
     pub bytes_down: u64,
     /// TLS records with application data towards the operator that are long enough for a message; a beat is one of them.
     pub messages_up: u64,

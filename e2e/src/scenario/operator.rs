@@ -10,17 +10,12 @@ use crate::cluster::{Child, ChildSpec, Supervisor, free_loopback_port};
 
 use super::failure::ScenarioError;
 
-/// From SIGTERM to SIGKILL.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// Where one operator listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Listens {
-    /// Health and metrics.
     pub http: SocketAddr,
-    /// Enrolment and artifacts.
     pub https: SocketAddr,
-    /// The gateway.
     pub mqtt: SocketAddr,
 }
 
@@ -38,15 +33,12 @@ impl Listens {
 /// What an operator is told.
 #[derive(Clone, Debug)]
 pub struct OperatorOrder {
-    /// The program.
     pub program: PathBuf,
     /// The kubeconfig of its ServiceAccount.
     pub kubeconfig: PathBuf,
-    /// Its own namespace.
     pub namespace: String,
     /// Folder of its lock, its cache and its log.
     pub directory: PathBuf,
-    /// Where it listens.
     pub listens: Listens,
     /// How agents reach enrolment and artifacts: host and port.
     pub advertise_https: SocketAddr,
@@ -56,7 +48,6 @@ pub struct OperatorOrder {
     pub artifact_host: String,
     /// The authority of that host.
     pub artifact_ca: PathBuf,
-    /// The key document.
     pub release_keys: PathBuf,
     /// Heartbeat of agents, in whole seconds.
     pub heartbeat: Duration,
@@ -124,7 +115,6 @@ impl Operator {
         self.child.lock().1
     }
 
-    /// What it was told.
     #[must_use]
     pub fn order(&self) -> &OperatorOrder {
         &self.order

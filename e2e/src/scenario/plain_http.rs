@@ -24,7 +24,6 @@ pub async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     timeout(DEADLINE, exchange).await.ok()?
 }
 
-/// Whether somebody listens there.
 pub async fn listens(address: SocketAddr) -> bool {
     matches!(timeout(DEADLINE, TcpStream::connect(address)).await, Ok(Ok(_)))
 }

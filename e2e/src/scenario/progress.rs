@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 /// Two lines about the same wait are at least this far apart.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Where progress goes.
 #[derive(Clone)]
 pub struct ProgressLog {
     out: Arc<dyn Fn(&str) + Send + Sync>,
@@ -21,7 +20,6 @@ impl ProgressLog {
         Self { out: Arc::new(out), last: Arc::default() }
     }
 
-    /// Says it.
     pub fn line(&self, text: &str) {
         (self.out)(text);
         *self.lock() = Some((Instant::now(), text.to_owned()));

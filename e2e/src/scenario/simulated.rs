@@ -48,7 +48,6 @@ impl Simulated {
         self.site.network()
     }
 
-    /// The control port.
     #[must_use]
     pub fn control(&self) -> ControlClient {
         self.site.control()

@@ -52,9 +52,7 @@ pub struct Set {
 /// A device that takes part.
 #[derive(Clone, Debug)]
 pub struct FaultActor {
-    /// Name of the device.
     pub name: String,
-    /// Name of its box.
     pub agent: String,
     /// The setting that rises, where it has one.
     pub dial: Option<Dial>,
@@ -66,14 +64,12 @@ pub struct FaultActor {
 /// A setting with an order.
 #[derive(Clone, Debug)]
 pub struct Dial {
-    /// Name of the setting.
     pub setting: String,
     kind: DialKind,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum DialKind {
-    /// A whole number.
     Number,
     /// The last number of an address.
     Address,
@@ -154,7 +150,6 @@ impl FaultActor {
     }
 }
 
-/// Changes under way.
 pub struct ChangeTraffic {
     done: Arc<Mutex<BTreeMap<String, ChangesDone>>>,
     stop: watch::Sender<bool>,

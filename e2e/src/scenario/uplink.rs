@@ -43,9 +43,7 @@ pub enum Reconnect {
 /// Where the two kinds of connections lead.
 #[derive(Clone, Copy, Debug)]
 pub struct Destinations {
-    /// The gateway.
     pub gateway: SocketAddr,
-    /// Enrolment and artifacts.
     pub https: SocketAddr,
 }
 
@@ -128,7 +126,6 @@ impl UplinkProxy {
         self.change(agent, |line| line.cut = true);
     }
 
-    /// The line is back.
     pub fn reconnect(&self, agent: &str, how: Reconnect) {
         self.change(agent, |line| {
             line.cut = false;

@@ -126,36 +126,25 @@ struct ImageArgs {
 /// Why the command did not succeed.
 #[derive(Debug, Error)]
 pub enum SiteCommandError {
-    /// The site.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// Too many copies of it.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
-    /// The simulation.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
-    /// The release.
     #[error(transparent)]
     Release(#[from] ReleaseMakeError),
     /// A model that the site does not have.
     #[error("the site has no model `{0}`")]
     Model(String),
-    /// A file or folder.
     #[error("{path}: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// What is printed.
+    File { path: PathBuf, source: io::Error },
     #[error("the answer could not be written: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 impl SiteCommandError {
-    /// The word for logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Layout(error) => error.category(),
@@ -169,7 +158,6 @@ impl SiteCommandError {
     }
 }
 
-/// The program `kalong-site`.
 pub fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Run(run) => run.go(),

@@ -35,7 +35,6 @@ impl Preset {
         }
     }
 
-    /// Where it is described.
     #[must_use]
     pub fn source(self) -> SiteSource {
         let folder = match self {

@@ -77,7 +77,6 @@ impl Counts {
         self.each(other, |a, b| a + b)
     }
 
-    /// What came after `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         self.each(earlier, u64::saturating_sub)
     }

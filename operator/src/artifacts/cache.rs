@@ -60,7 +60,7 @@ struct CachedFile {
 #[derive(Debug, Default)]
 struct Index {
     entries: HashMap<Digest, CachedFile>,
-    /// Bytes of running downloads.
+    /// Bytes that running downloads will take, by the size that their releases state.
     reserved: u64,
     /// A logical clock: a wall clock that steps back must not evict what is in use.
     uses: u64,

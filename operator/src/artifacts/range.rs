@@ -5,7 +5,7 @@ pub enum Selection {
     Whole,
     /// These bytes, both ends included.
     Part {
-        /// First byte.
+        /// Offset of the first byte.
         first: u64,
         last: u64,
     },

@@ -11,10 +11,10 @@ use rustls::{RootCertStore, ServerConfig};
 /// Why no TLS configuration can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayTlsError {
-    /// Not PEM.
+    /// The file holds no PEM: which one, and why.
     #[error("the {0} cannot be read as PEM: {1}")]
     Pem(&'static str, String),
-    /// PEM without any certificate.
+    /// The PEM holds no certificate.
     #[error("the {0} holds no certificate")]
     Empty(&'static str),
     /// rustls refuses certificate, key or bundle.

@@ -19,14 +19,14 @@ pub use validate::SettingsError;
 pub enum Instance {
     /// A Pod, identified by its UID.
     Pod {
-        /// UID of the Pod.
+        /// UID of the Pod, as the downward API gives it.
         uid: String,
         /// Name of the Pod, to label it while it leads.
         name: Option<String>,
     },
     /// A process outside Kubernetes, guarded by a lock file in this folder.
     Local {
-        /// Value of `--instance`.
+        /// The value of `--instance`, unique on the machine.
         name: String,
         /// Folder of the lock file.
         state_dir: PathBuf,

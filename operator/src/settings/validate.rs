@@ -27,7 +27,7 @@ pub enum SettingsError {
     /// Not an https URL without path.
     #[error("`{0}` is no value for --advertise-https: write https://host:port without a path")]
     BadUrl(String),
-    /// Not `host:port`.
+    /// Not of the form `host:port`.
     #[error("`{0}` is no value for --advertise-gateway: write host:port")]
     BadEndpoint(String),
     /// Outside of 1 to 300 seconds.

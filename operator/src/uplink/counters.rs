@@ -15,7 +15,7 @@ const MAX_LANES: usize = 64;
 const MAX_IGVS: usize = 64;
 /// Larger counts are cut to this: every whole number up to it is exact as a float.
 const MOST: u64 = 1 << 53;
-/// In percent.
+/// A full battery, in percent.
 const FULL: u8 = 100;
 
 #[derive(Clone, Debug, PartialEq)]

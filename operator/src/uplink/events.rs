@@ -36,7 +36,7 @@ const MAX_NOTE: usize = 1024;
 /// Why an event was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// A retry may succeed.
+    /// A retry may succeed: the event stays unacknowledged.
     #[error("the event could not be recorded and is tried again: {0}")]
     Later(String),
     /// The API server will never accept it.
@@ -64,7 +64,7 @@ pub trait EventSink: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EventPosition {
     Next,
-    /// Handled before.
+    /// Handled before: acknowledged without effect.
     Old,
     /// Events before it are missing.
     Gap,

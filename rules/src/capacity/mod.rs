@@ -113,7 +113,7 @@ pub enum Decision {
     Accept,
     /// It is accepted although these floors break.
     AcceptBreaking(Vec<Breach>),
-    /// It waits.
+    /// It waits, and on what.
     Wait(Wait),
 }
 

@@ -27,7 +27,7 @@ pub struct GateFacts<'a> {
 /// A phase that has to come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predecessor {
-    /// It does not exist.
+    /// No Phase of that name exists.
     Absent,
     /// It has this state in force.
     InForce(PhaseState),

@@ -136,7 +136,7 @@ pub fn closure_of(lane: &Lane, ever_ordered: bool) -> LaneClosure {
     }
 }
 
-/// The bound of `status.changes`.
+/// The bound of `status.changes` in the schema.
 const CHANGES: usize = 64;
 
 /// Objects of other phases that this one changes, as `Kind/name`, sorted; as many as the status has room for.

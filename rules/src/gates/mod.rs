@@ -17,7 +17,7 @@ pub use members::{LaneClosure, Member, MemberKind, MemberLane, changes, closure_
 
 /// Objects that a message names; the others are counted.
 const NAMED: usize = 8;
-/// The bound of `status.gates`.
+/// The bound of `status.gates` in the schema.
 const GATES: usize = 40;
 
 /// One gate and whether it is met.

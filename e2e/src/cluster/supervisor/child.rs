@@ -14,7 +14,6 @@ use super::failure::SupervisorError;
 use super::pipe::{ChildState, Pipe};
 use super::protocol::{ChildId, Exit, Request, Signal};
 
-/// After SIGKILL.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 /// A log's end is looked for in its last part only.
 const TAIL_BYTES: u64 = 64 * 1024;

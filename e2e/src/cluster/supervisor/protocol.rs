@@ -85,15 +85,10 @@ impl ChildSpec {
 /// A signal for a child and its process group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Signal {
-    /// Please end (SIGTERM).
     Terminate,
-    /// End now (SIGKILL).
     Kill,
-    /// Stand still (SIGSTOP).
     Pause,
-    /// Go on (SIGCONT).
     Resume,
-    /// As Ctrl-C does (SIGINT).
     Interrupt,
 }
 

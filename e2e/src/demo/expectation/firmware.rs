@@ -75,7 +75,6 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
     Ok(finding)
 }
 
-/// Looks for ever.
 async fn watch(site: &LiveSite, shown: &mut ColumnCheck) -> Result<(), ScenarioError> {
     loop {
         shown.look(site).await?;

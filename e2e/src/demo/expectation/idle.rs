@@ -118,7 +118,6 @@ fn words(writes: &[OperatorWrite]) -> String {
 
 /// Counts the operator's writes from a moment on.
 enum Counter {
-    /// In the audit log.
     Audit(AuditMark),
     /// In a cluster without one: every version of an object that a watcher saw.
     Watch(Instant),

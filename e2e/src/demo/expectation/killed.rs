@@ -19,7 +19,6 @@ use crate::site::report::DeviceSnapshot;
 
 /// The lease of an earlier process of the same instance is taken over at once; agents back off by seconds.
 const RETURN_DEADLINE: Duration = Duration::from_secs(150);
-/// What is promised.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(30);
 /// What would still be written needlessly comes in this time: reports follow within a poll of 5 s.
 const QUIET: Duration = Duration::from_secs(6);

@@ -24,7 +24,6 @@ use crate::scenario::{LiveSite, ScenarioError};
 
 use super::finding::Finding;
 
-/// The titles, in order.
 const TITLES: [&str; 10] = [
     "what is declared is in force on every device",
     "twelve cameras get new firmware",

@@ -112,7 +112,6 @@ pub(super) fn floors(site: &LiveSite) -> Vec<(Group, usize)> {
     floors
 }
 
-/// Words for a group.
 pub(super) fn words((crossing, service, direction): &Group) -> String {
     format!("{crossing} {service:?} {direction:?}")
 }

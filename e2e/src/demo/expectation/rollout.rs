@@ -13,7 +13,6 @@ use crate::site::report::DeviceSnapshot;
 
 const PATCH_AT_ONCE: usize = 4;
 
-/// Releases by model.
 pub(super) type Releases = BTreeMap<String, Published>;
 
 /// One release a model of these cameras.

@@ -41,7 +41,6 @@ pub(super) async fn look(site: &mut LiveSite) -> Result<Finding, ScenarioError> 
 /// A station whose interlock closes lanes.
 struct Guarded {
     station: String,
-    /// Shows the interlock.
     device: String,
     /// Need the station, are declared open, and are open.
     lanes: BTreeSet<String>,
@@ -142,7 +141,6 @@ async fn lanes_are(
         .await
 }
 
-/// Five declared, four seen.
 async fn vehicles(site: &LiveSite, finding: &mut Finding) -> Result<(), ScenarioError> {
     let control = site.simulated.control();
     let absent = control.absent_vehicles().await?;

@@ -54,7 +54,6 @@ struct VehicleState {
     said: Option<(Instant, StateSummary)>,
 }
 
-/// `headerId` of each topic.
 #[derive(Debug, Default)]
 struct Numbers {
     connection: u32,

@@ -51,7 +51,6 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> HttpAnswer {
     typed(status, Some("application/json"), text.into())
 }
 
-/// RFC 9457.
 pub(super) fn problem(status: StatusCode, title: &str, detail: &str) -> HttpAnswer {
     let value = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
     typed(status, Some("application/problem+json"), value.to_string().into())

@@ -25,7 +25,6 @@ struct LogEntries {
     touched: VecDeque<Touch>,
 }
 
-/// Milliseconds since 1970.
 pub(super) fn now_millis() -> u64 {
     u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }

@@ -80,7 +80,6 @@ fn resolve(entity: &BytesRef<'_>) -> Option<String> {
 const OPEN: &str = r#"<?xml version="1.0" encoding="UTF-8"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" xmlns:tds="http://www.onvif.org/ver10/device/wsdl" xmlns:tt="http://www.onvif.org/ver10/schema" xmlns:ter="http://www.onvif.org/ver10/error"><s:Body>"#;
 const CLOSE: &str = "</s:Body></s:Envelope>";
 
-/// An envelope around `<tds:…Response>`.
 pub(super) fn response(operation: &str, inner: &str) -> String {
     format!("{OPEN}<tds:{operation}Response>{inner}</tds:{operation}Response>{CLOSE}")
 }

@@ -28,7 +28,7 @@ use crate::identity;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 
-/// Bounds the TLS handshake.
+/// Bounds the TLS handshake, ClientHello included.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bounds the head of a request, and the idle time between two.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
