@@ -43,22 +43,22 @@ use crate::{
 /// that it makes itself (`let $list = ...`) are visible to nothing but the same expansion.
 ///
 /// `item` is the kind of wire item as which an edge agent realises the object; `phase` and `blocked_by` name the fields of spec
-/// and status that carry them.
+/// and status that carry them; `page` is the place of its page in the documentation, by which CRDs are listed.
 #[macro_export]
 macro_rules! for_each_kind {
     ($($callback:tt)+) => {
         $($callback)+! {
-            Phase { phases, item: [], phase: [], blocked_by: [blocked_by] }
-            Crossing { crossings, item: [], phase: [phase], blocked_by: [blocked_by] }
-            Lane { lanes, item: [Lane], phase: [phase], blocked_by: [blocked_by] }
-            LaneDrain { drains, item: [], phase: [], blocked_by: [blocked_by] }
-            InspectionStation { stations, item: [], phase: [phase], blocked_by: [blocked_by] }
-            IGV { igvs, item: [Igv], phase: [phase], blocked_by: [blocked_by] }
-            BilateralLink { links, item: [Link], phase: [phase], blocked_by: [blocked_by] }
-            EdgeAgent { agents, item: [Agent], phase: [phase], blocked_by: [blocked_by] }
-            Device { devices, item: [Device], phase: [phase], blocked_by: [blocked_by] }
-            DeviceModel { models, item: [], phase: [], blocked_by: [] }
-            FirmwareRelease { releases, item: [], phase: [], blocked_by: [] }
+            Phase { phases, item: [], phase: [], blocked_by: [blocked_by], page: 11 }
+            Crossing { crossings, item: [], phase: [phase], blocked_by: [blocked_by], page: 1 }
+            Lane { lanes, item: [Lane], phase: [phase], blocked_by: [blocked_by], page: 2 }
+            LaneDrain { drains, item: [], phase: [], blocked_by: [blocked_by], page: 10 }
+            InspectionStation { stations, item: [], phase: [phase], blocked_by: [blocked_by], page: 7 }
+            IGV { igvs, item: [Igv], phase: [phase], blocked_by: [blocked_by], page: 8 }
+            BilateralLink { links, item: [Link], phase: [phase], blocked_by: [blocked_by], page: 9 }
+            EdgeAgent { agents, item: [Agent], phase: [phase], blocked_by: [blocked_by], page: 5 }
+            Device { devices, item: [Device], phase: [phase], blocked_by: [blocked_by], page: 3 }
+            DeviceModel { models, item: [], phase: [], blocked_by: [], page: 4 }
+            FirmwareRelease { releases, item: [], phase: [], blocked_by: [], page: 6 }
         }
     };
 }
@@ -92,7 +92,8 @@ macro_rules! kinds {
         $list:ident,
         item: [$($item:ident)?],
         phase: [$($phase:ident)?],
-        blocked_by: [$($blocked_by:ident)?]
+        blocked_by: [$($blocked_by:ident)?],
+        page: $page:literal
     })+) => {
         /// A kind of `kalong.dev`.
         #[allow(clippy::upper_case_acronyms, reason = "the kind is written so in the API")]
@@ -116,6 +117,11 @@ macro_rules! kinds {
             /// The abbreviations that kubectl knows, for example `kmodel`.
             pub fn short_names(self) -> &'static [&'static str] {
                 match self { $(Self::$kind => $kind::shortnames()),+ }
+            }
+
+            /// The place of its page in the documentation, counted from 1.
+            pub(crate) fn page(self) -> u8 {
+                match self { $(Self::$kind => $page),+ }
             }
 
             /// The kind of wire item as which an edge agent realises it; none if only the operator deals with it.

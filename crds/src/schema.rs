@@ -6,12 +6,17 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
-/// The CRDs of all kinds, in the order of the list of kinds.
+use crate::Kind;
+
+/// The CRDs of all kinds, in the order of the documentation.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     macro_rules! complete_each {
-        ($($kind:ident { $($facts:tt)* })+) => { [$(complete::<crate::$kind>()),+] };
+        ($($kind:ident { $($facts:tt)* })+) => { [$((Kind::$kind.page(), complete::<crate::$kind> as Complete)),+] };
     }
-    crate::for_each_kind!(complete_each).into_iter().collect()
+    type Complete = fn() -> Result<CustomResourceDefinition, serde_json::Error>;
+    let mut kinds = crate::for_each_kind!(complete_each);
+    kinds.sort_by_key(|(page, _)| *page);
+    kinds.into_iter().map(|(_, complete)| complete()).collect()
 }
 
 /// The CRDs as documents, with the empty `status` that kube's types always carry taken out.
