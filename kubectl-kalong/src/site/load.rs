@@ -1,14 +1,13 @@
 //! Reads sites from the API server: one list a kind, all at once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use kalong_crds::{ApiObject, Kind, for_each_kind};
 use kalong_rules::snapshot::Tabled;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::Site;
+use super::{Listing, Site};
 use crate::cluster::{CallError, is, within};
 
 /// Objects in one answer of the API server.
@@ -42,7 +41,7 @@ pub(crate) async fn load(client: &Client, scope: &Scope) -> Result<(Vec<Site>, V
     macro_rules! load_each {
         ($($kind:ident { $list:ident $($facts:tt)* })+) => {
             let ($($list,)+) = futures::try_join!($(list::<kalong_crds::$kind>(client, scope)),+)?;
-            $(take($list, &mut sites, &mut skipped);)+
+            $(take($list, &mut sites, &mut skipped, |site| &mut site.$list);)+
         };
     }
     for_each_kind!(load_each);
@@ -85,14 +84,19 @@ async fn list<K: ApiObject>(client: &Client, scope: &Scope) -> Result<Listed<K>,
 }
 
 /// Sorts the objects of one kind into their sites.
-fn take<K: Tabled>(listed: Listed<K>, sites: &mut BTreeMap<String, Site>, skipped: &mut Vec<Skipped>) {
+fn take<K: Tabled>(
+    listed: Listed<K>,
+    sites: &mut BTreeMap<String, Site>,
+    skipped: &mut Vec<Skipped>,
+    list: fn(&mut Site) -> &mut Listing<K>,
+) {
     match listed {
         Err(why) => skipped.push(Skipped { kind: K::KIND, why }),
         Ok(objects) => {
             for object in objects {
                 let namespace = object.namespace().unwrap_or_default();
                 let site = sites.entry(namespace).or_insert_with_key(|name| Site::new(name));
-                site.snapshot.upsert(Arc::new(object));
+                site.push(object, list);
             }
         }
     }
@@ -116,14 +120,13 @@ pub(crate) mod fixture {
         let mut site = Site::new("mong-cai");
         for item in list["items"].as_array_mut().unwrap() {
             change(item);
-            fn put<K: Tabled>(item: &Value, site: &mut Site) {
-                let object: K = serde_json::from_value(item.clone()).unwrap_or_else(|e| panic!("{e}: {item}"));
-                site.snapshot.upsert(Arc::new(object));
+            fn put<K: Tabled>(item: &Value, site: &mut Site, list: fn(&mut Site) -> &mut Listing<K>) {
+                site.push(serde_json::from_value(item.clone()).unwrap_or_else(|e| panic!("{e}: {item}")), list);
             }
             macro_rules! put_each {
                 ($($kind:ident { $list:ident $($facts:tt)* })+) => {
                     match item["kind"].as_str().unwrap() {
-                        $(stringify!($kind) => put::<kalong_crds::$kind>(item, &mut site),)+
+                        $(stringify!($kind) => put(item, &mut site, |site| &mut site.$list),)+
                         "Gone" => {}
                         other => panic!("no place for {other}"),
                     }

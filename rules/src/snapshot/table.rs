@@ -30,11 +30,6 @@ impl<K> Table<K> {
         self.objects.values()
     }
 
-    /// Every object itself, in the order of names.
-    pub fn objects(&self) -> impl Iterator<Item = &K> {
-        self.objects.values().map(Arc::as_ref)
-    }
-
     /// The objects that name `value` in this way, in the order of their names.
     pub fn by(&self, relation: Relation, value: &str) -> impl Iterator<Item = &Arc<K>> {
         let names = self.index.get(&relation).and_then(|values| values.get(value));
