@@ -1,6 +1,7 @@
 //! A gate made by hand: lanes with their controllers and agents on one side, the API server and the operator's memory on the other, and
 //! everything between them as slow as a test wants. What decides is the real thing.
 
+use std::cell::{Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -53,6 +54,50 @@ pub(super) struct Gate {
     pub(super) again: Option<Duration>,
     pub(super) memory: Drains,
     versions: i64,
+    site: RefCell<Stored>,
+}
+
+/// What the API server holds, brought up to date by increments as the operator's snapshot is.
+struct Stored {
+    snapshot: SiteSnapshot,
+    floors: Vec<Floor>,
+    behind: BTreeSet<String>,
+}
+
+impl Stored {
+    fn new() -> Self {
+        let mut snapshot = phases().clone();
+        snapshot.upsert(Arc::new(crossing(&[])));
+        snapshot.upsert(Arc::new(station(&BTreeSet::new())));
+        Self { snapshot, floors: Vec::new(), behind: BTreeSet::new() }
+    }
+
+    fn follow(&mut self, gate: &Gate) {
+        let site = &mut self.snapshot;
+        if self.floors != gate.floors {
+            self.floors.clone_from(&gate.floors);
+            site.upsert(Arc::new(crossing(&gate.floors)));
+        }
+        if self.behind != gate.behind {
+            self.behind.clone_from(&gate.behind);
+            site.upsert(Arc::new(station(&gate.behind)));
+        }
+        for lane in &gate.lanes {
+            let stored = site.lanes.get(&lane.name()).map(|stored| stored.spec.admission);
+            if stored != Some(lane.object.spec.admission) {
+                site.upsert(Arc::new(lane.stored()));
+            }
+        }
+        let known: Vec<String> = site.drains.iter().map(|drain| drain.name_any()).collect();
+        for name in known.iter().filter(|name| !gate.drains.contains_key(*name)) {
+            site.remove::<LaneDrain>(name);
+        }
+        for (name, drain) in &gate.drains {
+            if site.drains.get(name).is_none_or(|stored| !Arc::ptr_eq(stored, drain)) {
+                site.upsert(drain.clone());
+            }
+        }
+    }
 }
 
 /// A phase for each stage but that of an object whose phase does not exist.
@@ -128,6 +173,7 @@ impl Gate {
             again: None,
             memory: Drains::default(),
             versions: 0,
+            site: RefCell::new(Stored::new()),
         };
         gate.settle();
         gate
@@ -158,17 +204,9 @@ impl Gate {
     }
 
     /// What the API server holds.
-    fn site(&self) -> SiteSnapshot {
-        let mut site = phases().clone();
-        site.upsert(Arc::new(crossing(&self.floors)));
-        site.upsert(Arc::new(station(&self.behind)));
-        for lane in &self.lanes {
-            site.upsert(Arc::new(lane.stored()));
-        }
-        for drain in self.drains.values() {
-            site.upsert(drain.clone());
-        }
-        site
+    fn site(&self) -> Ref<'_, SiteSnapshot> {
+        self.site.borrow_mut().follow(self);
+        Ref::map(self.site.borrow(), |stored| &stored.snapshot)
     }
 
     /// The names of the lanes that this target stands for.
