@@ -26,7 +26,7 @@ pub async fn right_on_return(site: &mut LiveSite) {
         |actor: &&FaultActor| site.layout.live().any(|device| device.name == actor.name && device.slot.is_none());
     let goes = behind.iter().find(outside_lanes).unwrap().clone();
     let changes = behind.iter().find(|actor| actor.name != goes.name && actor.dial.is_some()).unwrap().clone();
-    let dial = changes.dial.unwrap();
+    let dial = changes.dial.as_ref().unwrap();
     // An instrument that stands there and that nobody has declared to be live yet.
     let comes = site.layout.devices.iter().find(|d| !d.is_live() && d.model.protocol() == ProtocolName::GenericHttp);
     let comes = comes.unwrap().clone();
