@@ -1,5 +1,5 @@
-//! Everything that is proven on a control plane, in one program: they share control planes and two cores, and most of them wait most of
-//! the time, so they wait side by side. [`schedule`] says who runs beside whom; a test is listed with `tests!` at the end of its file.
+//! Everything that is proven on a control plane, in one program: tests share control planes, and most of them wait most of the time, so
+//! they wait side by side. Whole sites come after them, one at a time. A test is listed with `tests!` at the end of its file.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,31 +25,31 @@ use std::sync::Arc;
 
 use faults::bench::Bench;
 use libtest_mimic::{Arguments, Trial};
-use schedule::{Lane, Schedule};
+use schedule::{Round, Schedule};
 
 fn main() {
     let mut arguments = Arguments::from_args();
     let bench = Arc::new(Bench::default());
-    let lanes = [
-        // The longest first, so that none of them begins when the others have ended.
-        (Lane::Demo, demo::whole()),
+    let rounds = [
         #[cfg(target_os = "linux")]
-        (Lane::Beside, footprint::built()),
-        (Lane::Site, faults::tests(&bench)),
-        (Lane::Beside, operator::tests()),
-        (Lane::Beside, gate_model::tests()),
-        (Lane::Beside, demo::tests()),
-        (Lane::Beside, control_plane::tests()),
-        (Lane::Beside, charts::tests()),
-        (Lane::Beside, api_corpus::tests()),
-        (Lane::Beside, site_api::tests()),
+        (Round::Together, footprint::built()),
+        (Round::Together, operator::tests()),
+        (Round::Together, gate_model::tests()),
+        (Round::Together, demo::tests()),
+        (Round::Together, control_plane::tests()),
+        (Round::Together, charts::tests()),
+        (Round::Together, api_corpus::tests()),
+        (Round::Together, site_api::tests()),
+        (Round::Alone, demo::whole()),
+        (Round::Alone, faults::tests(&bench)),
         #[cfg(target_os = "linux")]
-        (Lane::Alone, footprint::tests(&bench)),
+        (Round::Alone, footprint::tests(&bench)),
     ];
     let schedule = Arc::new(Schedule::default());
-    let tests = lanes.into_iter().flat_map(|(lane, tests)| tests.into_iter().map(move |test| (lane, test)));
-    let trials: Vec<Trial> = tests.enumerate().map(|(place, (lane, test))| schedule.trial(lane, place, test)).collect();
-    // Whoever waits for its turn has a thread of its own.
+    let tests = rounds.into_iter().flat_map(|(round, tests)| tests.into_iter().map(move |test| (round, test)));
+    let trials: Vec<Trial> =
+        tests.enumerate().map(|(place, (round, test))| schedule.trial(round, place, test)).collect();
+    // A test that waits for its turn has a thread of its own.
     arguments.test_threads.get_or_insert(trials.len());
     let conclusion = libtest_mimic::run(&arguments, trials);
     bench.end();

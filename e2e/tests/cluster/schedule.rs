@@ -7,23 +7,20 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 use parking_lot::{Condvar, Mutex};
 
-/// Tests of [`Lane::Beside`] at once. They wait for others' processes most of the time.
-const BESIDE: usize = 4;
-/// Everybody who was asked for is there by then, so that the first place is the first of them.
+/// Tests of [`Round::Together`] at once. They wait for other processes most of the time.
+const TOGETHER: usize = 3;
+/// Every test that was asked for is waiting by then, so that the first place is the first of them.
 const OPENS_AFTER: Duration = Duration::from_millis(300);
 /// Tests speak to many processes and do little themselves.
 const WORKERS: usize = 2;
 
-/// Tests of one lane run in the order in which they are listed.
+/// Tests of one round begin in the order in which they are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
-    /// The whole demo, beside everything else: it has to hold on a busy machine.
-    Demo,
-    /// One after the other, since they share the site under faults.
-    Site,
+pub enum Round {
     /// A few at once.
-    Beside,
-    /// When all others have ended: what is measured there is disturbed by a busy machine.
+    Together,
+    /// One after the other, once all of the first round have ended: a whole site of 311 devices keeps two cores busy, and what is measured
+    /// is disturbed by anything beside it.
     Alone,
 }
 
@@ -69,20 +66,19 @@ pub struct Schedule {
 #[derive(Default)]
 struct State {
     opens: Option<Instant>,
-    waiting: BTreeSet<(Lane, usize)>,
-    running: BTreeMap<Lane, usize>,
+    waiting: BTreeSet<(Round, usize)>,
+    running: BTreeMap<Round, usize>,
 }
 
 impl State {
-    fn lets(&self, lane: Lane, place: usize) -> bool {
-        let first = self.waiting.iter().find(|(other, _)| *other == lane) == Some(&(lane, place));
-        let running = |lane: Lane| self.running.get(&lane).copied().unwrap_or_default();
+    fn lets(&self, round: Round, place: usize) -> bool {
+        let first = self.waiting.iter().find(|(other, _)| *other == round) == Some(&(round, place));
+        let running = |round: Round| self.running.get(&round).copied().unwrap_or_default();
         first
-            && match lane {
-                Lane::Demo | Lane::Site => running(lane) == 0,
-                Lane::Beside => running(lane) < BESIDE,
-                Lane::Alone => {
-                    self.running.values().all(|count| *count == 0) && self.waiting.iter().all(|(l, _)| *l == lane)
+            && match round {
+                Round::Together => running(round) < TOGETHER,
+                Round::Alone => {
+                    self.running.values().all(|count| *count == 0) && self.waiting.iter().all(|(r, _)| *r == round)
                 }
             }
     }
@@ -90,22 +86,22 @@ impl State {
 
 impl Schedule {
     /// The test, which begins when it is its turn.
-    pub fn trial(self: &Arc<Self>, lane: Lane, place: usize, Test { name, body }: Test) -> Trial {
+    pub fn trial(self: &Arc<Self>, round: Round, place: usize, Test { name, body }: Test) -> Trial {
         let schedule = Arc::clone(self);
         Trial::test(name, move || {
-            let _turn = schedule.enter(lane, place);
+            let _turn = schedule.enter(round, place);
             body();
             Ok::<(), Failed>(())
         })
     }
 
-    fn enter(&self, lane: Lane, place: usize) -> Turn<'_> {
+    fn enter(&self, round: Round, place: usize) -> Turn<'_> {
         let mut state = self.state.lock();
         let opens = *state.opens.get_or_insert_with(|| Instant::now() + OPENS_AFTER);
-        state.waiting.insert((lane, place));
+        state.waiting.insert((round, place));
         loop {
             let early = opens.saturating_duration_since(Instant::now());
-            if early.is_zero() && state.lets(lane, place) {
+            if early.is_zero() && state.lets(round, place) {
                 break;
             }
             if early.is_zero() {
@@ -114,24 +110,24 @@ impl Schedule {
                 self.changed.wait_for(&mut state, early);
             }
         }
-        state.waiting.remove(&(lane, place));
-        *state.running.entry(lane).or_default() += 1;
-        // The next of the same lane may come beside this one.
+        state.waiting.remove(&(round, place));
+        *state.running.entry(round).or_default() += 1;
+        // The next of the same round may come beside this one.
         self.changed.notify_all();
-        Turn { schedule: self, lane }
+        Turn { schedule: self, round }
     }
 }
 
 /// Its drop, after a panic too, lets the next one in.
 struct Turn<'s> {
     schedule: &'s Schedule,
-    lane: Lane,
+    round: Round,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.schedule.state.lock();
-        if let Some(count) = state.running.get_mut(&self.lane) {
+        if let Some(count) = state.running.get_mut(&self.round) {
             *count -= 1;
         }
         self.schedule.changed.notify_all();

@@ -102,7 +102,7 @@ fn closed_lane_that_somebody_opens_at_its_panel_is_told_to_close_and_never_to_op
         let observed = reporting(declared(observed(), Admission::Closed, "Closed", "Closed"), shown);
         assert_eq!((told(&observed).admission, changes(&observed)), (Admission::Closed, nothing()), "{shown:?}");
         // Even when its status says only that its agent was silent: the agent itself says what it was told.
-        let mut silent = declared(closed_like(&closed, shown), Admission::Closed, "AgentUnreachable", "Unknown");
+        let silent = declared(closed_like(&closed, shown), Admission::Closed, "AgentUnreachable", "Unknown");
         assert_eq!((told(&silent).admission, changes(&silent)), (Admission::Closed, nothing()), "{shown:?}");
     }
 }
