@@ -11,12 +11,11 @@ use crate::Kind;
 /// The CRDs of all kinds, in the order of the documentation.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     macro_rules! complete_each {
-        ($($kind:ident { $($facts:tt)* })+) => { [$((Kind::$kind.page(), complete::<crate::$kind> as Complete)),+] };
+        ($($kind:ident { $($facts:tt)* })+) => { [$((Kind::$kind.page(), complete::<crate::$kind>())),+] };
     }
-    type Complete = fn() -> Result<CustomResourceDefinition, serde_json::Error>;
     let mut kinds = crate::for_each_kind!(complete_each);
     kinds.sort_by_key(|(page, _)| *page);
-    kinds.into_iter().map(|(_, complete)| complete()).collect()
+    kinds.into_iter().map(|(_, crd)| crd).collect()
 }
 
 /// The CRDs as documents, with the empty `status` that kube's types always carry taken out.

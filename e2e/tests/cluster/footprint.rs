@@ -82,7 +82,7 @@ fn resident_kib(pid: u32) -> u64 {
 
 async fn box_is_one_static_program() {
     let program = tokio::task::spawn_blocking(static_program).await.unwrap();
-    assert!(!asks_for_a_loader(&std::fs::read(&program).unwrap()), "{} is not static", program.display());
+    assert!(!asks_for_a_loader(&std::fs::read(program).unwrap()), "{} is not static", program.display());
     assert!(
         asks_for_a_loader(&std::fs::read("/bin/sh").unwrap()),
         "the judge of static programs cannot tell one that is not"
