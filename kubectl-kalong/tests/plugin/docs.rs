@@ -225,7 +225,7 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
 fn every_promise_names_a_test_that_is_there() {
     let page = fs::read_to_string(root().join("docs/promises.md")).unwrap();
     let mut found = Vec::new();
-    for folder in ["crds", "controllers", "operator", "edge-agent", "e2e"] {
+    for folder in ["crds", "rules", "controllers", "operator", "edge-agent", "e2e"] {
         sources(&root().join(folder), &mut found);
     }
     let names: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
