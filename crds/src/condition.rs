@@ -124,7 +124,7 @@ words! {
 words! {
     /// The documented reasons of conditions, Events and refusals.
     Reason {
-        /// Nothing was heard or updates yet.
+        /// Nothing was heard or judged yet.
         Initializing,
         /// Everything that is declared is in force.
         InForce,
@@ -426,7 +426,7 @@ words! {
         ClocksAgree,
         /// The clocks differ by more than two seconds.
         ClockSkewed,
-        /// It is updates once messages are exchanged.
+        /// It is judged once messages are exchanged.
         NotExchanging,
         /// An internal step failed and is tried again.
         InternalError,
