@@ -511,9 +511,9 @@ pub trait Conditioned {
     }
 }
 
-/// The conditions to write: the updates ones in their order, times kept where the status did not change.
+/// The conditions to write: the updated ones in their order, times kept where the status did not change.
 ///
-/// A long message is cut at 1,024 characters, and a Reconciling or Stalled that was not updates True disappears.
+/// A long message is cut at 1,024 characters, and a Reconciling or Stalled that was not judged True disappears.
 pub fn settle(previous: &[Condition], updates: &[ConditionUpdate], generation: i64, now: Timestamp) -> Vec<Condition> {
     updates
         .iter()
