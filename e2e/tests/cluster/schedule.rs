@@ -8,7 +8,7 @@ use libtest_mimic::{Failed, Trial};
 use parking_lot::{Condvar, Mutex};
 
 /// Tests of [`Round::Together`] at once. They wait for other processes most of the time.
-const TOGETHER: usize = 3;
+const TOGETHER: usize = 2;
 /// Every test that was asked for is waiting by then, so that the first place is the first of them.
 const OPENS_AFTER: Duration = Duration::from_millis(300);
 /// Tests speak to many processes and do little themselves.

@@ -18,7 +18,7 @@ use crate::site::layout::Placed;
 const UNKNOWN_DEADLINE: Duration = Duration::from_secs(60);
 const READY_DEADLINE: Duration = Duration::from_secs(120);
 /// After the grace time: a look a second, a status write a device. A second or two on an idle machine, seven on one that compiles.
-const LATE: Duration = Duration::from_secs(20);
+const LATE: Duration = Duration::from_secs(6);
 /// Our clock at the line and the operator's at its end differ by the way between them.
 const EARLY: Duration = Duration::from_millis(250);
 /// Each state is held for two polls and a half, so that the box sees it.

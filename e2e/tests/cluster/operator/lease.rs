@@ -15,9 +15,9 @@ use crate::kit::{SOON, holds, until};
 use kalong_e2e::scenario::plain_http::listens;
 
 /// The Lease lasts 30 s and is renewed every 10 s; standbys look every 2 s, and bringing everything up takes a while on a busy machine.
-const AFTER_A_CRASH: std::ops::RangeInclusive<u64> = 18..=50;
+const AFTER_A_CRASH: std::ops::RangeInclusive<u64> = 18..=40;
 /// A look of a standby, and bringing everything up: less than the Lease lasts.
-const AT_ONCE: Duration = Duration::from_secs(25);
+const AT_ONCE: Duration = Duration::from_secs(15);
 /// The next renewal, which finds that the Lease is not ours.
 const NEXT_RENEWAL: Duration = Duration::from_secs(20);
 const LEASE: &str = "kalong-operator";
