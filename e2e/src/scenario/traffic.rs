@@ -12,7 +12,7 @@ use kalong_crds::units::Value;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as OrderedMutex, watch};
+use tokio::sync::{Mutex as OrderedMutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -23,9 +23,12 @@ use crate::site::layout::Placed;
 
 /// Twenty a second, of each of the two kinds.
 const TICK: Duration = Duration::from_millis(50);
-/// One patch; while the API server is away it is tried again until it is there.
-const PATCH_DEADLINE: Duration = Duration::from_secs(3);
+/// One patch; while the API server is away it is tried again until it is there. A patch that is given up may still be in work there,
+/// so this is long: what is given up early and asked again keeps an API server that has just begun from ever catching up.
+const PATCH_DEADLINE: Duration = Duration::from_secs(30);
 const PATCH_AGAIN: Duration = Duration::from_millis(300);
+/// Patches under way at once, as of a GitOps tool that applies a few objects side by side. The rest wait their turn.
+const PATCHES_AT_ONCE: usize = 8;
 /// How long patches may go on after the last change was asked for.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
 /// A range that no run exhausts: a device's turn comes every quarter of a minute.
@@ -165,6 +168,7 @@ struct ChangeWorker {
     done: Arc<Mutex<BTreeMap<String, ChangesDone>>>,
     /// A device's patches are made in order, also when the first has to wait.
     turns: BTreeMap<String, Arc<OrderedMutex<i64>>>,
+    places: Arc<Semaphore>,
 }
 
 impl ChangeTraffic {
@@ -184,6 +188,7 @@ impl ChangeTraffic {
             control: site.simulated.control(),
             devices: Api::namespaced(site.cluster.client()?, site.namespace()),
             done: Arc::clone(&done),
+            places: Arc::new(Semaphore::new(PATCHES_AT_ONCE)),
             dials: actors.iter().filter(|actor| actor.dial.is_some()).cloned().collect(),
             actors,
         };
@@ -242,8 +247,10 @@ impl ChangeWorker {
     fn turn(&self, actor: &FaultActor, patches: &mut JoinSet<()>) {
         let (Some(turn), Some(dial)) = (self.turns.get(&actor.name).cloned(), actor.dial.clone()) else { return };
         let (actor, devices, done) = (actor.clone(), self.devices.clone(), Arc::clone(&self.done));
+        let places = Arc::clone(&self.places);
         patches.spawn(async move {
             let mut number = turn.lock().await;
+            let Ok(_place) = places.acquire().await else { return };
             let next = *number + 1;
             let patch = serde_json::json!({"spec": {"config": {&dial.setting: dial.value(next)}}});
             let (patch, params) = (Patch::Merge(patch), PatchParams::default());
