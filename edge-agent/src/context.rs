@@ -5,7 +5,7 @@ use std::time::Duration;
 use kalong_crds::condition::Reason;
 use kalong_crds::edge_agent::OfflinePolicy;
 use kalong_crds::units::AgentId;
-use kalong_crds::wire::order::AgentOrder;
+use kalong_crds::wire::order::{AgentOrder, DEFAULT_HEARTBEAT_SECONDS};
 use kalong_crds::wire::reported::{ItemState, ReportBody, ReportedItem};
 use tokio::sync::watch;
 
@@ -17,7 +17,7 @@ use crate::store::desired::StoredItem;
 use crate::store::{Store, StoreError, Transaction};
 
 /// Heartbeat interval until an order names one.
-const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(DEFAULT_HEARTBEAT_SECONDS);
 /// The shortest heartbeat interval that an order may ask for.
 const FASTEST_HEARTBEAT: Duration = Duration::from_millis(100);
 

@@ -10,6 +10,8 @@ pub mod context;
 pub mod debounce;
 pub mod drains;
 pub mod finalizer;
+#[cfg(test)]
+pub(crate) mod histories;
 pub mod link;
 pub mod metrics;
 pub mod mirror;

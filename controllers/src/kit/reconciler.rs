@@ -164,16 +164,17 @@ struct LoopContext {
 pub async fn drive<K: Reconcile>(
     ctx: Arc<Context>,
     store: Store<K>,
-    wakes: Arc<ReconcileQueue>,
+    queue: Arc<ReconcileQueue>,
     first: Arc<FirstPass>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let looped = Arc::new(LoopContext { ctx, failures: Failures::default(), first });
+    let turns = queue.clone().turns::<K>(CONCURRENCY.into());
     let stop = async move {
         let _ = shutdown.wait_for(|stop| *stop).await;
     };
     Controller::for_shared_stream(futures::stream::pending::<Arc<K>>(), store)
-        .reconcile_on(wakes.stream::<K>())
+        .reconcile_on(turns)
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.boxed().shared())
         .run(
@@ -184,13 +185,12 @@ pub async fn drive<K: Reconcile>(
             },
             looped,
         )
-        .for_each(|result| async move {
-            match result {
-                // Gone between the wake-up and the look: nothing to do.
-                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => {
-                    tracing::error!(kind = %K::kind(&()), %error, "The controller's queue failed; it goes on.")
-                }
+        .for_each(async |result| match result {
+            Ok((object, _)) => queue.done(object.namespace, object.name),
+            // Gone between the wake-up and the look: nothing to do.
+            Err(controller::Error::ObjectNotFound(object)) => queue.done(object.namespace, object.name),
+            Err(error) => {
+                tracing::error!(kind = %K::kind(&()), %error, "The controller's queue failed; it goes on.");
             }
         })
         .await;

@@ -227,3 +227,6 @@ pub struct AgentOrder {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_keys: Option<Digest>,
 }
+
+/// Heartbeat interval of an agent that no order has reached, in seconds.
+pub const DEFAULT_HEARTBEAT_SECONDS: u64 = 30;

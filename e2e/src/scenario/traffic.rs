@@ -29,8 +29,8 @@ const PATCH_DEADLINE: Duration = Duration::from_secs(30);
 const PATCH_AGAIN: Duration = Duration::from_millis(300);
 /// Patches under way at once, as of a GitOps tool that applies a few objects side by side. The rest wait their turn.
 const PATCHES_AT_ONCE: usize = 8;
-/// How long patches may go on after the last change was asked for.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
+/// How long patches may go on after the last change was asked for: seconds, or as long as a busy machine needs.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(180);
 /// A range that no run exhausts: a device's turn comes every quarter of a minute.
 const ROOM: i64 = 20;
 
@@ -166,7 +166,7 @@ struct ChangeWorker {
     control: ControlClient,
     devices: Api<Device>,
     done: Arc<Mutex<BTreeMap<String, ChangesDone>>>,
-    /// A device's patches are made in order, also when the first has to wait.
+    /// The number of each dial; locked while a patch of it is under way.
     turns: BTreeMap<String, Arc<OrderedMutex<i64>>>,
     places: Arc<Semaphore>,
 }
@@ -243,13 +243,13 @@ impl ChangeWorker {
         }
     }
 
-    /// Raises the setting by one, as soon as the earlier patches of this device are in.
+    /// Raises the setting by one, unless the patch before it still waits to be taken: who edits a file in Git again edits the same file.
     fn turn(&self, actor: &FaultActor, patches: &mut JoinSet<()>) {
-        let (Some(turn), Some(dial)) = (self.turns.get(&actor.name).cloned(), actor.dial.clone()) else { return };
+        let free = self.turns.get(&actor.name).and_then(|turn| Arc::clone(turn).try_lock_owned().ok());
+        let (Some(mut number), Some(dial)) = (free, actor.dial.clone()) else { return };
         let (actor, devices, done) = (actor.clone(), self.devices.clone(), Arc::clone(&self.done));
         let places = Arc::clone(&self.places);
         patches.spawn(async move {
-            let mut number = turn.lock().await;
             let Ok(_place) = places.acquire().await else { return };
             let next = *number + 1;
             let patch = serde_json::json!({"spec": {"config": {&dial.setting: dial.value(next)}}});

@@ -98,6 +98,8 @@ pub(super) struct AgentState {
     pub counters: AgentCounters,
     pub last_presence: LastPresence,
     pub sync: SyncState,
+    /// Whether it held all that is wanted once since the operator started, and so beats as often as it is told to.
+    pub told: bool,
     pub wanted: BTreeMap<String, Item>,
     pub wanted_rev: Rev,
     /// Generation of each item that the agent shall drop and has not confirmed to be gone.
@@ -138,6 +140,7 @@ impl AgentState {
             counters: AgentCounters::default(),
             last_presence: LastPresence::Unheard,
             sync: SyncState::default(),
+            told: false,
             wanted: BTreeMap::new(),
             wanted_rev: Rev::empty(),
             tombstones: BTreeMap::new(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kalong_controllers::kit::link::{Holding, Presence};
 use kalong_crds::wire::control::Control;
+use kalong_crds::wire::order::DEFAULT_HEARTBEAT_SECONDS;
 use tokio::time::Instant;
 
 use super::agent::{AgentState, Effects, LastPresence, StepContext, SyncState};
@@ -13,6 +14,8 @@ use super::delivery::DESIRED_RETRY;
 const SYNC_SETTLE: Duration = Duration::from_secs(10);
 /// An agent that has not reported its whole for so long after it connected is asked for it.
 const GREETING_DEADLINE: Duration = Duration::from_secs(10);
+/// Three beats of an agent that no order has reached.
+const UNTOLD_GRACE: Duration = Duration::from_secs(3 * DEFAULT_HEARTBEAT_SECONDS);
 
 const _: () = assert!(DESIRED_RETRY.as_secs() <= SYNC_SETTLE.as_secs());
 
@@ -58,6 +61,7 @@ impl AgentState {
 
     fn conclude_sync(&mut self, context: &StepContext<'_>) {
         if self.holds_what_is_wanted(context.opened) {
+            self.told |= context.opened;
             self.sync = SyncState { synced: true, differs: None };
         } else {
             let since = *self.sync.differs.get_or_insert(context.now);
@@ -83,7 +87,7 @@ impl AgentState {
     pub fn due(&self, context: &StepContext<'_>) -> Option<Instant> {
         let presence = match self.last_presence {
             LastPresence::Unheard => Some(context.start + context.grace),
-            LastPresence::Present => self.heard.map(|heard| heard + context.grace),
+            LastPresence::Present => self.heard.map(|heard| heard + self.grace(context)),
             LastPresence::Silent => None,
         };
         // Grace is over just after it, not at it.
@@ -104,11 +108,16 @@ impl AgentState {
         self.presence(context) == Presence::Silent
     }
 
+    /// An agent that knows nothing of a faster heartbeat is not silent between two of its own.
+    fn grace(&self, context: &StepContext<'_>) -> Duration {
+        if self.told { context.grace } else { context.grace.max(UNTOLD_GRACE) }
+    }
+
     pub fn presence(&self, context: &StepContext<'_>) -> Presence {
-        let over = |since: Instant| context.now.saturating_duration_since(since) > context.grace;
+        let over = |since: Instant, grace: Duration| context.now.saturating_duration_since(since) > grace;
         match self.heard {
-            Some(heard) if !over(heard) => Presence::Present,
-            None if !over(context.start) => {
+            Some(heard) if !over(heard, self.grace(context)) => Presence::Present,
+            None if !over(context.start, context.grace) => {
                 let grace = jiff::SignedDuration::try_from(context.grace).unwrap_or_default();
                 Presence::Unheard { until: context.start_wall.saturating_add(grace).unwrap_or(context.start_wall) }
             }

@@ -12,14 +12,15 @@ use kalong_crds::lane_drain::{DrainClass, LaneDrainSpec, TargetKind};
 use kalong_rules::capacity::{Floor, Group};
 use kalong_rules::lifecycle::LifecycleStage;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 
 use super::gate::{Gate, spec, target};
 use super::test_lane::{EMPTYING, Health, TestLane, group, lane};
 use crate::claim::{ClaimProgress, after};
+use crate::kit::histories;
 use crate::kit::link::Liveness;
 
-/// Histories in an ordinary `cargo test`; `KALONG_PROPERTY_CASES` asks for more.
+/// Histories in an ordinary `cargo test`.
 const CASES: u32 = 5_000;
 const STEPS: usize = 60;
 
@@ -495,17 +496,9 @@ fn play(sketch: &[Dice], floor: Dice, steps: &[Dice]) -> Kept {
     history.comes_to_rest()
 }
 
-fn cases() -> u32 {
-    std::env::var("KALONG_PROPERTY_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES)
-}
-
 #[test]
 fn floors_hold_after_every_step_of_every_history() {
     let dice = || (any::<u8>(), any::<u8>(), any::<u8>());
-    let histories = (proptest::collection::vec(dice(), 1..=5), dice(), proptest::collection::vec(dice(), 1..=STEPS));
-    let mut runner = TestRunner::new(Config { cases: cases(), failure_persistence: None, ..Config::default() });
-    let outcome = runner.run(&histories, |(sketch, floor, steps)| play(&sketch, floor, &steps));
-    if let Err(failure) = outcome {
-        panic!("{failure}");
-    }
+    let sketches = (proptest::collection::vec(dice(), 1..=5), dice(), proptest::collection::vec(dice(), 1..=STEPS));
+    histories::play(CASES, &sketches, |(sketch, floor, steps)| play(&sketch, floor, &steps));
 }

@@ -6,11 +6,12 @@ use kalong_crds::condition::ConditionType;
 use kalong_crds::phase::{PhaseState, PhaseStatus};
 use kalong_rules::gates::{LaneClosure, Predecessor};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 
 use super::{Stage, absent, lane, there};
+use crate::kit::histories;
 
-/// Histories in an ordinary `cargo test`; `KALONG_PROPERTY_CASES` asks for more.
+/// Histories in an ordinary `cargo test`.
 const CASES: u32 = 5_000;
 const STEPS: usize = 16;
 const STATES: [PhaseState; 4] =
@@ -89,7 +90,6 @@ fn kept(stage: &Stage, force: PhaseState, status: &PhaseStatus) -> Result<(), Te
 
 #[test]
 fn a_phase_opens_by_its_gates_and_closes_by_people_alone() {
-    let cases = std::env::var("KALONG_PROPERTY_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(CASES);
     let history = prop::collection::vec(any::<Dice>(), 1..STEPS);
     let run = |history: Vec<Dice>| {
         let mut stage = Stage::asked(PhaseState::Planned, PhaseState::Planned);
@@ -113,6 +113,5 @@ fn a_phase_opens_by_its_gates_and_closes_by_people_alone() {
         }
         Ok(())
     };
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    runner.run(&history, run).unwrap();
+    histories::play(CASES, &history, run);
 }

@@ -1,6 +1,7 @@
 //! Both ends of the wire against each other: whatever is lost, in the end they agree.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kalong_controllers::kit::link::{Holding, Presence};
@@ -186,6 +187,24 @@ fn presence_turns_silent_only_after_grace_and_wakes_every_object() {
     assert!(pair.woken.is_empty());
     pair.connect();
     assert!(pair.woken.contains(&"a".to_owned()));
+}
+
+#[test]
+fn agent_is_judged_by_a_faster_heartbeat_only_once_it_knows_of_it() {
+    let mut pair = Pair::new();
+    pair.grace = Duration::from_secs(9);
+    pair.opened = false;
+    pair.want(device("a", "ua", 1, "x"));
+    pair.calm();
+    pair.advance(30);
+    assert_eq!(pair.presence(), Presence::Present, "it beats every 30 s until it is told");
+    pair.beat();
+    pair.opened = true;
+    pair.calm();
+    pair.advance(9);
+    assert_eq!(pair.presence(), Presence::Present);
+    pair.advance(1);
+    assert_eq!(pair.presence(), Presence::Silent);
 }
 
 #[test]
