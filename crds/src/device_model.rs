@@ -5,6 +5,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::property::{Access, Property, PropertyType};
+use crate::protocol;
+pub use crate::protocol::{Encoding, Protocol, ProtocolName, Register, RegisterTable};
+
 /// What instruments of this type are, how they are spoken to, how they are updated and what the law says of them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -38,8 +42,8 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = Rule::new("self.class == oldSelf.class").message("`class` must not change: declare a new DeviceModel").field_path(".class"),
     validation = Rule::new("self.update.slots != 'External' || self.update.rollback == 'None'").message("`update.rollback` must be None when `update.slots` is External: the vendor's tool decides").field_path(".update.rollback"),
-    validation = Rule::new("self.protocol.name == 'ModbusTcp' || !has(self.protocol.registers) || self.protocol.registers.size() == 0").message("`protocol.registers` may be given only when `protocol.name` is ModbusTcp").field_path(".protocol.registers"),
-    validation = Rule::new("self.update.slots == 'External' || self.protocol.name in ['OnvifHttp', 'GenericHttp']").message("`update.slots` must be External when `protocol.name` is ModbusTcp or ToledoContinuous: these protocols carry no firmware").field_path(".update.slots")
+    validation = Rule::new(protocol::registers_rule()).message(protocol::registers_message().as_str()).field_path(".protocol.registers"),
+    validation = Rule::new(protocol::firmware_rule()).message(protocol::firmware_message().as_str()).field_path(".update.slots")
 )]
 pub struct DeviceModelSpec {
     /// The class of instrument in the words of the field.
@@ -123,166 +127,6 @@ impl DeviceClass {
     pub fn runs_lanes(self) -> bool {
         matches!(self, Self::LanePlc | Self::EGate)
     }
-}
-
-/// How an agent speaks with an instrument.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Protocol {
-    /// The driver of the edge agent that speaks with the instrument.
-    pub name: ProtocolName,
-    /// How often the agent reads the instrument, in milliseconds.
-    #[serde(default = "Protocol::default_poll")]
-    #[schemars(range(min = 100, max = 600_000))]
-    pub poll_interval_millis: i64,
-    /// Where each property stands in a Modbus instrument.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub registers: Vec<Register>,
-}
-
-impl Protocol {
-    fn default_poll() -> i64 {
-        1000
-    }
-}
-
-/// The protocols that the edge agent speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum ProtocolName {
-    /// Modbus over TCP, with the register map of the model.
-    ModbusTcp,
-    /// Toledo continuous output of a weighing indicator over TCP.
-    ToledoContinuous,
-    /// ONVIF device service over HTTP.
-    OnvifHttp,
-    /// The published generic HTTP contract.
-    GenericHttp,
-}
-
-/// Where a property stands in a Modbus instrument.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!(self.table in ['Coil', 'DiscreteInput']) || self.words == 1").message("`words` must be 1 when `table` is Coil or DiscreteInput: they hold one bit").field_path(".words"),
-    validation = Rule::new("self.address + self.words <= 65536").message("`address` and `words` must not reach beyond address 65535").field_path(".address")
-)]
-pub struct Register {
-    /// Name of the property that stands here, one of the model's or a well-known one.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$"))]
-    pub name: String,
-    /// The table of the instrument that holds it.
-    pub table: RegisterTable,
-    /// Address of its first register or bit, counted from 0.
-    #[schemars(range(min = 0, max = 65_535))]
-    pub address: i64,
-    /// Number of registers that it takes, 1 for a coil or a 16-bit number.
-    #[serde(default = "Register::default_words")]
-    #[schemars(range(min = 1, max = 64))]
-    pub words: i64,
-    /// How the registers are read as one value.
-    #[serde(default)]
-    pub encoding: Encoding,
-}
-
-impl Register {
-    fn default_words() -> i64 {
-        1
-    }
-}
-
-/// The four tables of a Modbus instrument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum RegisterTable {
-    /// One bit, read and write.
-    Coil,
-    /// One bit, read only.
-    DiscreteInput,
-    /// Sixteen bits, read only.
-    InputRegister,
-    /// Sixteen bits, read and write.
-    HoldingRegister,
-}
-
-/// How registers are read as one value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Encoding {
-    /// Unsigned whole number, most significant register first; a bit is 0 or 1.
-    #[default]
-    Unsigned,
-    /// Signed whole number in two's complement, most significant register first.
-    Signed,
-    /// Two ASCII characters a register, padded with zero bytes.
-    Ascii,
-    /// Raw bytes, two a register, shown as hexadecimal digits.
-    Bytes,
-}
-
-/// Something that can be read from or set on an instrument.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.min) || !has(self.max) || self.min <= self.max").message("`min` must not be greater than `max`").field_path(".min"),
-    validation = Rule::new("(self.type == 'Enumeration') == (has(self.values) && self.values.size() > 0)").message("`values` must list the words when `type` is Enumeration and must be absent otherwise").field_path(".values"),
-    validation = Rule::new("self.type == 'Integer' || !(has(self.min) || has(self.max) || has(self.unit))").message("`min`, `max` and `unit` may be given only when `type` is Integer").field_path(".type")
-)]
-pub struct Property {
-    /// Name of the property in lower camel case, unique within the model.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$"))]
-    pub name: String,
-    /// What kind of values the property takes.
-    #[serde(rename = "type")]
-    pub kind: PropertyType,
-    /// Whether the property can be set or only read.
-    #[serde(default)]
-    pub access: Access,
-    /// Unit of a whole number in UCUM notation, for example ms or kg.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 16))]
-    pub unit: Option<String>,
-    /// Lowest allowed whole number, in the property's unit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = -2_147_483_648, max = 2_147_483_647))]
-    pub min: Option<i64>,
-    /// Highest allowed whole number, in the property's unit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = -2_147_483_648, max = 2_147_483_647))]
-    pub max: Option<i64>,
-    /// Words that an enumeration takes; in Modbus the first one is 0.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
-    pub values: Vec<String>,
-    /// Age after which a value read is no longer believed, in seconds.
-    #[serde(default = "Property::default_stale")]
-    #[schemars(range(min = 1, max = 86_400))]
-    pub stale_after_seconds: i64,
-}
-
-impl Property {
-    fn default_stale() -> i64 {
-        30
-    }
-}
-
-/// Kinds of values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum PropertyType {
-    /// A whole number in the property's unit.
-    Integer,
-    /// A text of at most 256 characters.
-    Text,
-    /// One of the listed words.
-    Enumeration,
-}
-
-/// Whether a property can be set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Access {
-    /// It can be read and not set.
-    #[default]
-    ReadOnly,
-    /// It can be read and set as configuration.
-    ReadWrite,
 }
 
 /// A code by which an instrument says what is wrong.

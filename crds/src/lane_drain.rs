@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::blocked::BlockedBy;
 use crate::lane::LaneAdmission;
@@ -96,7 +97,9 @@ pub struct DrainTarget {
 }
 
 /// What can be emptied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 pub enum TargetKind {
     /// One lane.
     Lane,
@@ -109,16 +112,14 @@ pub enum TargetKind {
 impl TargetKind {
     /// The kind as it stands in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Lane => "Lane",
-            Self::InspectionStation => "InspectionStation",
-            Self::Crossing => "Crossing",
-        }
+        self.into()
     }
 }
 
 /// How a claim meets the capacity floors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 pub enum DrainClass {
     /// It waits until the floors hold after it, and for its turn.
     #[default]
@@ -130,10 +131,7 @@ pub enum DrainClass {
 impl DrainClass {
     /// The class as it stands in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Change => "Change",
-            Self::Emergency => "Emergency",
-        }
+        self.into()
     }
 }
 

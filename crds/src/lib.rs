@@ -8,6 +8,7 @@
 
 pub mod bilateral_link;
 pub mod blocked;
+pub mod category;
 pub mod condition;
 pub mod crossing;
 pub mod device;
@@ -21,6 +22,8 @@ pub mod kinds;
 pub mod lane;
 pub mod lane_drain;
 pub mod phase;
+pub mod property;
+pub mod protocol;
 pub mod purpose;
 pub mod reference;
 pub mod schema;
@@ -30,6 +33,7 @@ pub mod wire;
 
 pub use bilateral_link::BilateralLink;
 pub use blocked::{BlockCode, BlockedBy};
+pub use category::Category;
 pub use condition::{ConditionType, ConditionUpdate, Conditioned, Reason};
 pub use crossing::Crossing;
 pub use device::Device;

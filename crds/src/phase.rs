@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::blocked::BlockedBy;
 use crate::units::Name;
@@ -68,7 +69,9 @@ pub struct PhaseSpec {
 }
 
 /// A state of a stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 pub enum PhaseState {
     /// No device is contacted.
     #[default]
@@ -84,12 +87,7 @@ pub enum PhaseState {
 impl PhaseState {
     /// The state as it stands in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Planned => "Planned",
-            Self::Commissioning => "Commissioning",
-            Self::Open => "Open",
-            Self::Complete => "Complete",
-        }
+        self.into()
     }
 
     /// Whether objects of a stage in this state serve.
