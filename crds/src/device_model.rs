@@ -5,9 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::property::{Access, Property, PropertyType};
-use crate::protocol;
-pub use crate::protocol::{Encoding, Protocol, ProtocolName, Register, RegisterTable};
+use crate::property::Property;
+use crate::protocol::{self, Protocol};
 
 /// What instruments of this type are, how they are spoken to, how they are updated and what the law says of them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

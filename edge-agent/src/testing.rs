@@ -7,10 +7,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kalong_crds::device::Admin;
 use kalong_crds::device_model::{
-    Access, DeviceClass, HealthCode, LaneDrainNeed, Probe, Property, PropertyType, Protocol, ProtocolName, Regulatory,
-    Rollback, Severity, Update, UpdateSlots,
+    DeviceClass, HealthCode, LaneDrainNeed, Probe, Regulatory, Rollback, Severity, Update, UpdateSlots,
 };
 use kalong_crds::lane::{Admission, Need, Service, SlotRole};
+use kalong_crds::property::{Access, Property, PropertyType};
+use kalong_crds::protocol::{Protocol, ProtocolName};
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::order::{DeviceOrder, LaneMember, LaneOrder};

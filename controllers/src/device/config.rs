@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kalong_crds::device_model::{Access, Property, PropertyType};
+use kalong_crds::property::{Access, MAX_TEXT, Misfit, Property, PropertyType};
 use kalong_crds::units::Value;
 use kalong_crds::well_known;
-
-/// The longest text of a setting, in characters.
-const MAX_TEXT: usize = 256;
 
 /// The first setting that does not fit, and what to write instead.
 pub fn objection(config: &BTreeMap<String, Value>, properties: &[Property]) -> Option<String> {
@@ -28,23 +25,14 @@ fn setting(name: &str, value: &Value, properties: &[Property]) -> Option<String>
     if property.access == Access::ReadOnly {
         return Some(format!("`config.{name}` can only be read: remove it."));
     }
-    match (property.kind, value) {
-        (PropertyType::Integer, Value::Integer(n)) => {
-            let low = property.min.filter(|min| n < min).map(|min| format!("`config.{name}` must be at least {min}."));
-            low.or_else(|| {
-                property.max.filter(|max| n > max).map(|max| format!("`config.{name}` must be at most {max}."))
-            })
-        }
-        (PropertyType::Enumeration, Value::Text(word)) if property.values.contains(word) => None,
-        (PropertyType::Text, Value::Text(text)) if text.chars().count() <= MAX_TEXT => None,
-        (PropertyType::Integer, Value::Text(_)) => {
-            Some(format!("`config.{name}` must be a whole number: write it without quotes."))
-        }
-        (PropertyType::Enumeration, _) => {
-            Some(format!("`config.{name}` must be one of {}.", property.values.join(", ")))
-        }
-        (PropertyType::Text, _) => Some(format!("`config.{name}` must be a text of at most {MAX_TEXT} characters.")),
-    }
+    let expected = match (property.misfit(value)?, property.kind) {
+        (Misfit::Below(min), _) => format!("at least {min}"),
+        (Misfit::Above(max), _) => format!("at most {max}"),
+        (_, PropertyType::Integer) => "a whole number: write it without quotes".to_owned(),
+        (_, PropertyType::Enumeration) => format!("one of {}", property.values.join(", ")),
+        (_, PropertyType::Text) => format!("a text of at most {MAX_TEXT} characters"),
+    };
+    Some(format!("`config.{name}` must be {expected}."))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kalong_crds::device_model::{DeviceModelSpec, ProtocolName};
+use kalong_crds::device_model::DeviceModelSpec;
+use kalong_crds::protocol::Addressing;
 use kalong_crds::well_known;
 
 use super::observe::Observed;
@@ -21,7 +22,7 @@ pub(super) fn decide(observed: &Observed) -> Decision {
 }
 
 fn contradiction(spec: &DeviceModelSpec) -> Option<String> {
-    if spec.protocol.name != ProtocolName::ModbusTcp {
+    if spec.protocol.name.abilities().addressing != Addressing::Registers {
         return None;
     }
     let mut bits = BTreeSet::new();

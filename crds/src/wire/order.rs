@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::release::SignedRelease;
 use crate::bilateral_link::LinkProfile;
 use crate::device::Admin;
-use crate::device_model::{DeviceClass, HealthCode, Property, Protocol, Regulatory, Update};
+use crate::device_model::{DeviceClass, HealthCode, Regulatory, Update};
 use crate::edge_agent::OfflinePolicy;
 use crate::igv::{ChangeAt, FleetBroker, Vda5050, VehicleMap, ZoneSet};
 use crate::lane::{Admission, Direction, Need, Service, SlotRole};
+use crate::property::Property;
+use crate::protocol::Protocol;
 use crate::units::{Digest, Value};
 
 /// What an agent does with one device.

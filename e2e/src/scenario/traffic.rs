@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use kalong_crds::Device;
 use kalong_crds::device::HealthState;
-use kalong_crds::device_model::{PropertyType, ProtocolName, Severity};
+use kalong_crds::device_model::Severity;
+use kalong_crds::property::PropertyType;
 use kalong_crds::units::Value;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -101,10 +102,10 @@ impl Dial {
 
 impl FaultActor {
     /// The devices of a site that take part: all whose health can be switched. What a weighbridge complains of follows from its
-    /// stream, so those do not.
+    /// load, so those do not.
     #[must_use]
     pub fn all(site: &LiveSite) -> Vec<Self> {
-        let able = site.layout.live().filter(|device| device.model.protocol() != ProtocolName::ToledoContinuous);
+        let able = site.layout.live().filter(|device| !device.model.is_weighbridge());
         able.map(Self::of).filter(|actor| actor.mild.is_some() || actor.grave.is_some()).collect()
     }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use kalong_crds::device_model::Property;
 use kalong_crds::lane::Service;
+use kalong_crds::property::Property;
 use kalong_crds::units::Value;
 use kube::ResourceExt;
 use serde::Deserialize;
@@ -168,7 +168,7 @@ impl ModelFacts {
         let properties: BTreeMap<&String, &Property> = properties.map(|p| (&p.name, p)).collect();
         same(what, properties.keys().copied(), values.keys(), |name| format!("{model}.{name}"))?;
         for (name, value) in values {
-            if properties.get(name).is_some_and(|property| !model::fits(property, value)) {
+            if properties.get(name).is_some_and(|property| property.misfit(value).is_some()) {
                 let (model, property) = (model.to_owned(), name.clone());
                 return Err(FactsError::Value { model, property, value: value.clone() });
             }

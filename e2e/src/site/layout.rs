@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use kalong_crds::device::DeviceSpec;
-use kalong_crds::device_model::{Property, PropertyType};
 use kalong_crds::lane::{Admission, SlotRole};
 use kalong_crds::phase::PhaseState;
+use kalong_crds::property::{Property, PropertyType};
 use kalong_crds::units::Name;
 use kalong_crds::{EdgeAgent, Lane};
 use kube::ResourceExt;

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use kalong_crds::device_model::{
-    Access, DeviceClass, DeviceModelSpec, Interlock, Probe, Property, PropertyType, ProtocolName, Seal, Severity,
-    UpdateSlots,
-};
+use kalong_crds::device_model::{DeviceClass, DeviceModelSpec, Interlock, Probe, Seal, Severity, UpdateSlots};
 use kalong_crds::firmware_release::FirmwareRelease;
+use kalong_crds::property::{Access, Property};
+use kalong_crds::protocol::{FirmwareTransport, ProtocolName};
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::well_known;
 
@@ -14,8 +13,6 @@ use super::image;
 
 /// Words of `admission` in the order of their Modbus numbers.
 pub const ADMISSION_WORDS: [&str; 2] = ["Closed", "Open"];
-/// Longest text of a setting, in characters.
-const LONGEST_TEXT: usize = 256;
 /// What the simulator itself works out, whatever the model.
 const COMPUTED: [&str; 12] = [
     well_known::SERIAL_NUMBER,
@@ -102,6 +99,16 @@ impl Model {
         matches!(self.class(), DeviceClass::AnprCamera | DeviceClass::OcrPortal | DeviceClass::Camera)
     }
 
+    /// Whether it weighs: what it shows and complains of follows from what stands on it, and cannot be switched.
+    pub fn is_weighbridge(&self) -> bool {
+        self.class() == DeviceClass::Weighbridge
+    }
+
+    /// What its protocol can do with images.
+    pub fn firmware_transport(&self) -> FirmwareTransport {
+        self.protocol().abilities().firmware
+    }
+
     /// Whether it has a test of its own.
     pub fn offers_self_test(&self) -> bool {
         self.spec.update.probes.contains(&Probe::SelfTest)
@@ -134,31 +141,21 @@ pub(super) fn settings(spec: &DeviceModelSpec) -> impl Iterator<Item = &Property
     spec.properties.iter().filter(|p| p.access == Access::ReadWrite && p.name != well_known::ADMISSION)
 }
 
-/// Properties that always show the same, since nothing in the simulator changes them by itself. What a weighbridge shows is in its
-/// stream of frames.
+/// Properties that always show the same, since nothing in the simulator changes them by itself. What a weighbridge shows follows
+/// from its load.
 pub(super) fn readings(spec: &DeviceModelSpec) -> impl Iterator<Item = &Property> {
-    let streams = spec.protocol.name == ProtocolName::ToledoContinuous;
+    let weighs = spec.class == DeviceClass::Weighbridge;
     let computed = |name: &str| {
         COMPUTED.contains(&name) || well_known::PASSAGES_BY_CLASS.iter().any(|(counter, _)| *counter == name)
     };
-    spec.properties.iter().filter(move |p| !streams && p.access == Access::ReadOnly && !computed(&p.name))
-}
-
-/// Whether the property can have this value.
-pub(super) fn fits(property: &Property, value: &Value) -> bool {
-    match (property.kind, value) {
-        (PropertyType::Integer, Value::Integer(n)) => {
-            property.min.is_none_or(|min| *n >= min) && property.max.is_none_or(|max| *n <= max)
-        }
-        (PropertyType::Text, Value::Text(text)) => text.chars().count() <= LONGEST_TEXT,
-        (PropertyType::Enumeration, Value::Text(word)) => property.values.contains(word),
-        (PropertyType::Integer | PropertyType::Text | PropertyType::Enumeration, _) => false,
-    }
+    spec.properties.iter().filter(move |p| !weighs && p.access == Access::ReadOnly && !computed(&p.name))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use kalong_crds::protocol::Addressing;
 
     use super::*;
     use crate::site::{Layout, Preset};
@@ -178,7 +175,7 @@ mod tests {
     #[test]
     fn registers_stand_for_every_property_and_do_not_overlap() {
         let layout = Layout::read(&Preset::L1.source()).unwrap();
-        for model in layout.models().filter(|model| model.protocol() == ProtocolName::ModbusTcp) {
+        for model in layout.models().filter(|m| m.protocol().abilities().addressing == Addressing::Registers) {
             let spec = &model.spec;
             assert_eq!(spec.protocol.registers.len(), spec.properties.len(), "{}", model.name);
             let mut taken = BTreeSet::new();
@@ -194,7 +191,7 @@ mod tests {
     #[test]
     fn only_protocols_that_carry_images_are_updatable() {
         for model in Layout::read(&Preset::L1.source()).unwrap().models() {
-            let carries = matches!(model.protocol(), ProtocolName::OnvifHttp | ProtocolName::GenericHttp);
+            let carries = model.firmware_transport() != FirmwareTransport::None;
             assert_eq!(model.is_updatable(), carries, "{}", model.name);
         }
     }

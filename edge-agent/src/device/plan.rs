@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use kalong_crds::device::{Admin, Health, HealthState};
-use kalong_crds::device_model::{Access, Property, PropertyType, Severity};
+use kalong_crds::device_model::Severity;
+use kalong_crds::property::{Access, MAX_TEXT, Misfit, Property, PropertyType};
 use kalong_crds::units::Value;
 use kalong_crds::well_known;
 use kalong_crds::wire::order::DeviceOrder;
 
 use crate::driver::Reading;
-
-/// Longest text that a setting may be, in characters.
-const MAX_TEXT: usize = 256;
 
 /// What a visit does with the settings of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,35 +37,32 @@ pub fn check(order: &DeviceOrder) -> Result<(), String> {
                 known.join(", ")
             ));
         };
-        check_value(property, value)
+        objection(property, value).map_or(Ok(()), Err)
     })
 }
 
-fn check_value(property: &Property, value: &Value) -> Result<(), String> {
+/// Why the property cannot be set to this value, and what to write instead.
+fn objection(property: &Property, value: &Value) -> Option<String> {
     let name = &property.name;
     if property.access == Access::ReadOnly {
-        return Err(format!("`config.{name}` can only be read: take it out"));
+        return Some(format!("`config.{name}` can only be read: take it out"));
     }
-    match (property.kind, value) {
-        (PropertyType::Integer, Value::Integer(n)) => {
-            let unit = property.unit.as_deref().unwrap_or("");
-            if property.min.is_some_and(|min| *n < min) || property.max.is_some_and(|max| *n > max) {
-                let bound = |b: Option<i64>, open: &str| b.map_or(open.to_owned(), |b| b.to_string());
-                let (min, max) = (bound(property.min, "any"), bound(property.max, "any"));
-                return Err(format!("`config.{name}` is {n}: it must be within {min} and {max} {unit}")
-                    .trim_end()
-                    .to_owned());
-            }
-            Ok(())
+    Some(match (property.misfit(value)?, property.kind) {
+        (Misfit::Below(_) | Misfit::Above(_), _) => {
+            format!("`config.{name}` is {value}: it must be {}", range(property))
         }
-        (PropertyType::Text, Value::Text(text)) if text.chars().count() <= MAX_TEXT => Ok(()),
-        (PropertyType::Text, _) => Err(format!("`config.{name}` must be a text of at most {MAX_TEXT} characters")),
-        (PropertyType::Enumeration, Value::Text(word)) if property.values.contains(word) => Ok(()),
-        (PropertyType::Enumeration, _) => {
-            Err(format!("`config.{name}` is `{value}`: it must be one of {}", property.values.join(", ")))
+        (_, PropertyType::Integer) => format!("`config.{name}` must be a whole number"),
+        (_, PropertyType::Text) => format!("`config.{name}` must be a text of at most {MAX_TEXT} characters"),
+        (_, PropertyType::Enumeration) => {
+            format!("`config.{name}` is `{value}`: it must be one of {}", property.values.join(", "))
         }
-        (PropertyType::Integer, Value::Text(_)) => Err(format!("`config.{name}` must be a whole number")),
-    }
+    })
+}
+
+fn range(property: &Property) -> String {
+    let bound = |bound: Option<i64>| bound.map_or("any".to_owned(), |bound| bound.to_string());
+    let unit = property.unit.as_deref().unwrap_or_default();
+    format!("within {} and {} {unit}", bound(property.min), bound(property.max)).trim_end().to_owned()
 }
 
 /// What to do with the settings. While an image is `being_written` they are left alone.

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kalong_crds::device_model::ProtocolName;
+use kalong_crds::protocol::ProtocolName;
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::wire::order::DeviceOrder;
 

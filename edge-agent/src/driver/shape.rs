@@ -1,16 +1,14 @@
-//! What a model allows of a value, as every driver needs it: which words an enumeration has, and whether a value fits.
+//! What a model allows of a value, as every driver needs it: which words an enumeration has, and what to say of a value that does not fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kalong_crds::device_model::{Access, Property, PropertyType};
+use kalong_crds::property::{Access, MAX_TEXT, Misfit, Property, PropertyType};
 use kalong_crds::units::Value;
 use kalong_crds::well_known;
 use kalong_crds::wire::order::DeviceOrder;
 
 use super::{MAX_OBJECTIONS, Reading};
 
-/// Longest text value, in characters.
-const MAX_TEXT: usize = 256;
 /// Words of [`well_known::ADMISSION`] in the order of their Modbus numbers.
 const ADMISSIONS: [&str; 2] = ["Closed", "Open"];
 /// Words of [`well_known::SELF_TEST`] in the order of their Modbus numbers.
@@ -65,21 +63,14 @@ pub(crate) fn is_read(order: &DeviceOrder, name: &str) -> bool {
 /// Why the model does not allow this value, in words for a duty officer.
 pub(crate) fn objection(property: &Property, value: &Value) -> Option<String> {
     let name = &property.name;
-    match (property.kind, value) {
-        (PropertyType::Integer, Value::Integer(n)) => {
-            let unit = property.unit.as_deref().unwrap_or_default();
-            match (property.min, property.max) {
-                (Some(min), _) if *n < min => Some(format!("`{name}` is {n}, at least {min} {unit} is allowed")),
-                (_, Some(max)) if *n > max => Some(format!("`{name}` is {n}, at most {max} {unit} is allowed")),
-                _ => None,
-            }
-        }
-        (PropertyType::Text, Value::Text(text)) => (text.chars().count() > MAX_TEXT)
-            .then(|| format!("`{name}` has more than {MAX_TEXT} characters: shorten it")),
-        (PropertyType::Enumeration, Value::Text(word)) => (!property.values.contains(word))
-            .then(|| format!("`{name}` is `{word}`, one of {} is allowed", property.values.join(", "))),
-        (kind, _) => Some(format!("`{name}` must be of type {kind:?}")),
-    }
+    let unit = property.unit.as_deref().unwrap_or_default();
+    Some(match property.misfit(value)? {
+        Misfit::Below(min) => format!("`{name}` is {value}, at least {min} {unit} is allowed"),
+        Misfit::Above(max) => format!("`{name}` is {value}, at most {max} {unit} is allowed"),
+        Misfit::TooLong => format!("`{name}` has more than {MAX_TEXT} characters: shorten it"),
+        Misfit::UnknownWord => format!("`{name}` is `{value}`, one of {} is allowed", property.values.join(", ")),
+        Misfit::WrongType => format!("`{name}` must be of type {:?}", property.kind),
+    })
 }
 
 /// A reading of these values and codes, less what the model does not know or allow. A property that the model does not have is
@@ -114,39 +105,4 @@ pub(crate) fn reading(
         }
     }
     reading
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn property(kind: PropertyType) -> Property {
-        Property {
-            name: "x".into(),
-            kind,
-            access: Access::ReadWrite,
-            unit: Some("ms".into()),
-            min: Some(-5),
-            max: Some(5),
-            values: vec!["On".into(), "Off".into()],
-            stale_after_seconds: 30,
-        }
-    }
-
-    #[test]
-    fn a_value_is_judged_by_kind_bounds_and_words() {
-        let integer = property(PropertyType::Integer);
-        for good in [-5, 0, 5] {
-            assert_eq!(objection(&integer, &Value::Integer(good)), None);
-        }
-        for bad in [Value::Integer(-6), Value::Integer(6), "5".into()] {
-            assert!(objection(&integer, &bad).is_some(), "{bad}");
-        }
-        let words = property(PropertyType::Enumeration);
-        assert_eq!(objection(&words, &"On".into()), None);
-        assert!(objection(&words, &"on".into()).is_some());
-        let text = property(PropertyType::Text);
-        assert_eq!(objection(&text, &Value::Text("đ".repeat(256))), None);
-        assert!(objection(&text, &Value::Text("đ".repeat(257))).is_some());
-    }
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kalong_crds::device_model::{ProtocolName, Rollback, UpdateSlots};
+use kalong_crds::device_model::{Rollback, UpdateSlots};
+use kalong_crds::protocol::FirmwareTransport;
 use kalong_crds::units::Digest;
 use kalong_crds::wire::order::DeviceOrder;
 use tokio::time::{Instant, sleep, timeout};
@@ -29,6 +30,8 @@ const HEADERS: u64 = 2048;
 struct Trial<'a> {
     subject: &'a Subject,
     order: &'a DeviceOrder,
+    /// Whether the protocol shows slots and a probation, as against a bare upload.
+    has_slots: bool,
     path: &'a Path,
     digest: Digest,
     size: u64,
@@ -40,8 +43,8 @@ pub(super) async fn run(subject: &Subject, order: &DeviceOrder, checklist: &mut 
     let Some(path) = &subject.image else {
         return checklist.add(NAME, Outcome::Skipped("no --image was given".into()));
     };
-    let carries = matches!(order.protocol.name, ProtocolName::GenericHttp | ProtocolName::OnvifHttp);
-    if order.update.slots == UpdateSlots::External || !carries {
+    let transport = order.protocol.name.abilities().firmware;
+    if order.update.slots == UpdateSlots::External || transport == FirmwareTransport::None {
         return checklist
             .add(NAME, Outcome::Skipped("the vendor's own tool writes: `update.slots` is External".into()));
     }
@@ -63,23 +66,22 @@ async fn begin<'a>(
     if before.digest.as_ref() == Some(&digest) {
         return Err("the device runs this image already: give another one".to_owned());
     }
-    if order.protocol.name == ProtocolName::GenericHttp && !ask(device.slots()).await?.committed {
+    let has_slots = order.protocol.name.abilities().firmware == FirmwareTransport::Slots;
+    if has_slots && !ask(device.slots()).await?.committed {
         return Err("what runs is not committed: restart or commit the device first".to_owned());
     }
-    Ok((Trial { subject, order, path, digest, size, before }, device))
+    Ok((Trial { subject, order, has_slots, path, digest, size, before }, device))
 }
 
 impl Trial<'_> {
     async fn steps(&self, device: &mut dyn Driver, checklist: &mut Checklist<'_>) -> Option<()> {
-        let contract = self.order.protocol.name == ProtocolName::GenericHttp;
-        if contract {
+        if self.has_slots {
             checklist.note("a cut upload leaves the device as it is", self.cut(device).await)?;
         }
         checklist.note("the image is taken, after a cut as well", self.transfer(device).await)?;
         checklist.note("the image is written", self.install(device).await)?;
         checklist.note("the device starts the image", self.activate(device).await)?;
-        if contract && self.order.update.rollback == Rollback::Supported && self.order.update.slots == UpdateSlots::Dual
-        {
+        if self.has_probation() && self.order.update.rollback == Rollback::Supported {
             checklist.note("the device goes back to the image before", self.roll_back(device).await)?;
             checklist.note("and forth again", self.again(device).await)?;
         }
@@ -101,7 +103,7 @@ impl Trial<'_> {
     }
 
     async fn transfer(&self, device: &mut dyn Driver) -> Result<(), String> {
-        let times = if self.order.protocol.name == ProtocolName::GenericHttp { 2 } else { 1 };
+        let times = if self.has_slots { 2 } else { 1 };
         for _ in 0..times {
             timeout(TRANSFER_DEADLINE, device.transfer(self.path, &self.digest, self.size))
                 .await
@@ -120,11 +122,7 @@ impl Trial<'_> {
         }
         let slots = ask(device.slots()).await?;
         let held = [slots.running, slots.written].into_iter().flatten().any(|digest| digest == self.digest);
-        if held || self.order.protocol.name == ProtocolName::OnvifHttp {
-            Ok(())
-        } else {
-            Err("the slots do not show the image".to_owned())
-        }
+        if held || !self.has_slots { Ok(()) } else { Err("the slots do not show the image".to_owned()) }
     }
 
     async fn activate(&self, device: &mut dyn Driver) -> Result<(), String> {
@@ -137,9 +135,7 @@ impl Trial<'_> {
             return Err("a second `activate` started the image before again".to_owned());
         }
         let slots = ask(device.slots()).await?;
-        let probation =
-            self.order.update.slots == UpdateSlots::Dual && self.order.protocol.name == ProtocolName::GenericHttp;
-        if probation && slots.committed {
+        if self.has_probation() && slots.committed {
             return Err("`committed` is true before anybody committed".to_owned());
         }
         Ok(())
@@ -174,6 +170,10 @@ impl Trial<'_> {
         } else {
             Err(format!("afterwards it is {now:?} with {slots:?}"))
         }
+    }
+
+    fn has_probation(&self) -> bool {
+        self.has_slots && self.order.update.slots == UpdateSlots::Dual
     }
 
     fn is_new(&self, now: &DeviceIdentity) -> bool {

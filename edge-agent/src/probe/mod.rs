@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use clap::Args;
 use kalong_crds::device::Admin;
-use kalong_crds::device_model::{Access, DeviceModel, DeviceModelSpec, ProtocolName};
+use kalong_crds::device_model::{DeviceModel, DeviceModelSpec};
+use kalong_crds::property::Access;
+use kalong_crds::protocol::IdentitySource;
 use kalong_crds::units::{Digest, Value};
+use kalong_crds::well_known;
 use kalong_crds::wire::order::DeviceOrder;
 use tokio::time::timeout;
 
@@ -261,12 +264,10 @@ async fn identity(device: &mut dyn Driver, order: &DeviceOrder) -> Result<Device
     if first != second {
         return Err(format!("asked twice it says {first:?} and {second:?}"));
     }
-    let speaks = match order.protocol.name {
-        ProtocolName::ToledoContinuous => false,
-        ProtocolName::ModbusTcp => {
-            order.protocol.registers.iter().any(|r| r.name == kalong_crds::well_known::SERIAL_NUMBER)
-        }
-        ProtocolName::OnvifHttp | ProtocolName::GenericHttp => true,
+    let speaks = match order.protocol.name.abilities().identity {
+        IdentitySource::None => false,
+        IdentitySource::Registers => order.protocol.registers.iter().any(|r| r.name == well_known::SERIAL_NUMBER),
+        IdentitySource::Protocol => true,
     };
     if speaks && first.serial.is_empty() {
         return Err("the serial number is empty".to_owned());
@@ -283,10 +284,7 @@ async fn identity(device: &mut dyn Driver, order: &DeviceOrder) -> Result<Device
 }
 
 fn all_told(order: &DeviceOrder, reading: &Reading) -> Result<(), String> {
-    // A weighbridge has no weight before the first weighing.
-    let may_lack = |name: &str| {
-        order.protocol.name == ProtocolName::ToledoContinuous && ["weight", "tare", "validWeight"].contains(&name)
-    };
+    let may_lack = |name: &str| order.protocol.name.abilities().intermittent.contains(&name);
     let missing: Vec<&str> = order
         .properties
         .iter()

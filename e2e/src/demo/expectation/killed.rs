@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, TryStreamExt};
 use kalong_crds::Device;
 use kalong_crds::condition::{ConditionType, Conditioned};
-use kalong_crds::device_model::{Property, PropertyType};
+use kalong_crds::property::{Property, PropertyType};
 use kalong_crds::units::Value;
 use tokio::time::sleep;
 

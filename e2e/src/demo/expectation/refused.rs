@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use kalong_crds::Device;
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
-use kalong_crds::device_model::{LaneDrainNeed, ProtocolName, UpdateSlots};
+use kalong_crds::device_model::{LaneDrainNeed, UpdateSlots};
+use kalong_crds::protocol::FirmwareTransport;
 use tokio::time::sleep;
 
 use super::settled::settled;
@@ -123,7 +124,7 @@ fn patch_to(release: &str) -> String {
 fn victims(site: &LiveSite) -> Vec<Placed> {
     let fits = |device: &&Placed| {
         device.model.is_updatable()
-            && device.model.protocol() == ProtocolName::GenericHttp
+            && device.model.firmware_transport() == FirmwareTransport::Slots
             && device.model.offers_self_test()
             && (device.slot.is_none() || device.model.spec.update.lane_drain == LaneDrainNeed::NotNeeded)
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
-use kalong_crds::device_model::ProtocolName;
+use kalong_crds::protocol::FirmwareTransport;
 
 use crate::demo::finding::Finding;
 use crate::scenario::{Flaw, LiveSite, Publication, Published, ScenarioError, publish};
@@ -70,8 +70,8 @@ pub(super) async fn prove(
         };
         let Some(release) = releases.get(&camera.model.name) else { continue };
         finding.require(held.digest.as_ref() == Some(&release.digest), || format!("{name} runs {:?}", held.digest));
-        // ONVIF knows no trial, so nothing makes an image permanent there.
-        let permanent = held.committed || camera.model.protocol() == ProtocolName::OnvifHttp;
+        // An upload knows no trial, so nothing makes an image permanent there.
+        let permanent = held.committed || camera.model.firmware_transport() == FirmwareTransport::Upload;
         finding.require(permanent, || format!("{name} runs its new image on trial only"));
         finding.require(counts.uploads == 1, || format!("{name} got {} images", counts.uploads));
     }

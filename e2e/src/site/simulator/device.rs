@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kalong_crds::device_model::{Access, Property, PropertyType, ProtocolName};
+use kalong_crds::property::{Access, MAX_TEXT, Property, PropertyType};
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::well_known;
 use parking_lot::{Mutex, MutexGuard};
@@ -17,7 +17,7 @@ use super::slots::{ImageSlots, SlotImage};
 use crate::site::facts::{SimulatorFacts, TimingFacts};
 use crate::site::image::{self, Behaviour};
 use crate::site::layout::Placed;
-use crate::site::model::{self, ADMISSION_WORDS, Model};
+use crate::site::model::{ADMISSION_WORDS, Model};
 use crate::site::report::{Counts, CutPoint, DeviceSnapshot, LaneSnapshot, Load, Power};
 use crate::site::traffic::TouchKind;
 
@@ -248,11 +248,9 @@ impl Device {
         }
         let mut state = self.state();
         state.codes = codes.iter().cloned().collect();
-        if self.model().protocol() == ProtocolName::OnvifHttp {
-            // A camera cannot say that its clock is wrong: the agent finds out.
-            let skewed = state.codes.remove("ClockSkew");
-            state.clock_ahead = if skewed { 3600 } else { 0 };
-        }
+        // No instrument says that its clock is wrong: the agent finds out.
+        let skewed = state.codes.remove("ClockSkew");
+        state.clock_ahead = if skewed { 3600 } else { 0 };
         Ok(())
     }
 
@@ -322,10 +320,10 @@ impl Device {
         })?;
         let bounds = || match property.kind {
             PropertyType::Integer => format!("a whole number from {:?} to {:?}", property.min, property.max),
-            PropertyType::Text => "a text of at most 256 characters".to_owned(),
+            PropertyType::Text => format!("a text of at most {MAX_TEXT} characters"),
             PropertyType::Enumeration => format!("one of {:?}", property.values),
         };
-        if model::fits(property, value) {
+        if property.misfit(value).is_none() {
             Ok(())
         } else {
             Err(DeviceRefusal::BadValue(format!("`{name}` is {value}: declare {}", bounds())))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalong_crds::device_model::ProtocolName;
+use kalong_crds::protocol::ProtocolName;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::device::Device;

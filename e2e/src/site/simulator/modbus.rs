@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use kalong_crds::device_model::{Encoding, Property, PropertyType, Register, RegisterTable};
+use kalong_crds::property::{Property, PropertyType};
+use kalong_crds::protocol::{Encoding, Register, RegisterTable};
 use kalong_crds::units::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

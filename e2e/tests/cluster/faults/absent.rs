@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kalong_crds::DELETE_IN_SERVICE;
-use kalong_crds::device_model::ProtocolName;
+use kalong_crds::protocol::ProtocolName;
 use kalong_crds::units::Value;
 use kalong_e2e::scenario::{FaultActor, LiveSite};
 use serde_json::json;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kalong_crds::device_model::ProtocolName;
 use kalong_e2e::scenario::LiveSite;
 use kalong_e2e::site::report::HealthOrders;
 
@@ -14,7 +13,7 @@ const EVERY: usize = 3;
 
 /// What is wrong with some of the devices before any box has looked at them.
 pub fn ailing(site: &LiveSite) -> HealthOrders {
-    let able = site.layout.live().filter(|device| device.model.protocol() != ProtocolName::ToledoContinuous);
+    let able = site.layout.live().filter(|device| !device.model.is_weighbridge());
     able.step_by(EVERY)
         .filter_map(|device| Some((device.name.clone(), vec![device.model.spec.health_codes.first()?.name.clone()])))
         .collect()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use kalong_crds::device_model::PropertyType;
+use kalong_crds::property::PropertyType;
 use kalong_e2e::cluster::{ControlPlane, workspace_directory};
 use kalong_e2e::scenario::{Binaries, Binary, Cluster, ProgressLog};
 use kalong_e2e::site::layout::Placed;

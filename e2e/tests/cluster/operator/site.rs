@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::NamespaceResourceScope;
 use kalong_crds::condition::{ConditionType, Conditioned};
 use kalong_crds::device::DeviceSpec;
-use kalong_crds::device_model::PropertyType;
+use kalong_crds::property::PropertyType;
 use kalong_crds::units::Value as Setting;
 use kalong_crds::{Crossing, Device, DeviceModel, EdgeAgent, Lane};
 use kalong_e2e::cluster::{Child, ChildSpec, Signal};

@@ -1,6 +1,6 @@
 //! Interlocks and seals: seen in the protocol of the instrument that has them.
 
-use kalong_crds::device_model::RegisterTable;
+use kalong_crds::protocol::RegisterTable;
 use kalong_e2e::site::report::InterlockState;
 use kalong_e2e::site::{Preset, SiteOptions, SiteProcess};
 use serde_json::json;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::LazyLock;
 
-use kalong_crds::device_model::RegisterTable;
+use kalong_crds::protocol::RegisterTable;
 use kalong_e2e::site::{Layout, Preset};
 
 use super::bench::{bench, connect};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kalong_crds::device_model::RegisterTable;
 use kalong_crds::lane::{CargoClass, LaneAdmission};
+use kalong_crds::protocol::RegisterTable;
 use kalong_e2e::site::report::Power;
 use kalong_e2e::site::traffic::{LaneTraffic, Passage, TouchKind, TrafficReport, due};
 

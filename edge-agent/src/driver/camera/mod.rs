@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, StatusCode, Uri};
 use jiff::{SignedDuration, Timestamp};
-use kalong_crds::device_model::{Property, PropertyType};
+use kalong_crds::property::{Access, Property, PropertyType};
 use kalong_crds::units::{Digest, Value};
 use quick_xml::escape::escape;
 use tokio::time::{Instant, sleep};
@@ -286,7 +286,7 @@ impl Driver for Camera {
                 .find(|property| property.name == *name && property.kind != PropertyType::Integer);
             let known = [HOSTNAME, NTP_SERVER, DATE_TIME_TYPE].contains(&name.as_str());
             match property {
-                Some(property) if known && property.access == kalong_crds::device_model::Access::ReadWrite => {
+                Some(property) if known && property.access == Access::ReadWrite => {
                     if let Some(why) = shape::objection(property, value) {
                         return Err(DriverError::Invalid(why));
                     }

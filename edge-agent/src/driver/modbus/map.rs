@@ -1,6 +1,6 @@
 //! The register map as data: which requests read it, and how registers are decoded.
 
-use kalong_crds::device_model::{Encoding, RegisterTable};
+use kalong_crds::protocol::{Encoding, RegisterTable};
 use kalong_crds::units::{Value, hex};
 use kalong_crds::well_known;
 use kalong_crds::wire::order::DeviceOrder;

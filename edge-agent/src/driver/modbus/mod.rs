@@ -10,7 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kalong_crds::device_model::RegisterTable;
+use kalong_crds::property::Property;
+use kalong_crds::protocol::RegisterTable;
 use kalong_crds::units::{Digest, Value};
 use kalong_crds::well_known;
 use tokio::net::TcpStream;
@@ -45,7 +46,7 @@ pub(super) struct Modbus {
     /// Bit and name of each health code.
     codes: Vec<(i64, String)>,
     /// Properties of the model, to judge what is read and set.
-    properties: Vec<kalong_crds::device_model::Property>,
+    properties: Vec<Property>,
 }
 
 /// One value on its way to the device.

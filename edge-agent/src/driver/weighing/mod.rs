@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kalong_crds::device_model::Property;
+use kalong_crds::property::Property;
 use kalong_crds::units::{Digest, Value};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
