@@ -54,20 +54,6 @@ pub enum AssetsError {
     Locked { path: PathBuf },
 }
 
-impl AssetsError {
-    /// One word for logs and counts.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Incomplete { .. } => "AssetsIncomplete",
-            Self::Go(GoError::Missing(_) | GoError::TooOld { .. }) => "GoMissing",
-            Self::Go(_) => "BuildFailed",
-            Self::File { .. } => "FileFailed",
-            Self::Locked { .. } => "BuildLocked",
-        }
-    }
-}
-
 /// The programs of the control plane, all present.
 #[derive(Clone, Debug)]
 pub struct Assets {

@@ -28,18 +28,6 @@ pub enum AuditError {
     Deadline { what: String, within: Duration },
 }
 
-impl AuditError {
-    /// One word for logs and counts.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "AuditUnreadable",
-            Self::Line { .. } => "AuditLineInvalid",
-            Self::Deadline { .. } => "AuditDeadline",
-        }
-    }
-}
-
 /// A place in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditMark(u64);

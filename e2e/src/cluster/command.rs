@@ -31,18 +31,6 @@ pub enum CommandError {
     Deadline { command: String },
 }
 
-impl CommandError {
-    /// One word for logs and counts.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Run { .. } => "CommandNotRun",
-            Self::Failed { .. } => "CommandFailed",
-            Self::Deadline { .. } => "CommandDeadline",
-        }
-    }
-}
-
 /// A program with the kubeconfig that it is to use.
 pub(super) struct Tooling<'a> {
     pub(super) program: &'a Path,

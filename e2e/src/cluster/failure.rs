@@ -71,27 +71,6 @@ pub enum ControlPlaneError {
     Interrupted,
 }
 
-impl ControlPlaneError {
-    /// One word for logs and counts.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Assets(error) => error.category(),
-            Self::Supervisor(error) => error.category(),
-            Self::Child(error) => error.category(),
-            Self::Credential(_) => "CredentialFailed",
-            Self::Kubeconfig(_) => "KubeconfigFailed",
-            Self::Port(_) | Self::PortTaken { .. } => "PortTaken",
-            Self::NotReady { .. } => "NotReady",
-            Self::Request { .. } | Self::RequestDeadline { .. } | Self::Answer { .. } => "RequestFailed",
-            Self::Client(_) => "ClientFailed",
-            Self::Audit(error) => error.category(),
-            Self::File(_) => "FileFailed",
-            Self::Interrupted => "Interrupted",
-        }
-    }
-}
-
 impl From<kube::Error> for ControlPlaneError {
     fn from(error: kube::Error) -> Self {
         Self::Client(Box::new(error))

@@ -78,30 +78,6 @@ pub enum ScenarioError {
 }
 
 impl ScenarioError {
-    /// One word for logs and counts.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::ControlPlane(error) => error.category(),
-            Self::Child(error) => error.category(),
-            Self::Supervisor(error) => error.category(),
-            Self::Port(_) => "PortTaken",
-            Self::Audit(error) => error.category(),
-            Self::Layout(error) => error.category(),
-            Self::Site(error) => error.category(),
-            Self::Control(error) => error.category(),
-            Self::Command { .. } | Self::CommandDeadline { .. } => "CommandFailed",
-            Self::Program { .. } => "ProgramMissing",
-            Self::File { .. } => "FileFailed",
-            Self::Api { .. } => "RequestFailed",
-            Self::Deadline { .. } => "Deadline",
-            Self::Shape { .. } => "ShapeInvalid",
-            Self::Certificate(_) => "CertificateFailed",
-            Self::Occupied(_) => "ClusterOccupied",
-            Self::AwkwardFolder(_) => "FolderAwkward",
-        }
-    }
-
     pub(crate) fn file(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::File { what, source }

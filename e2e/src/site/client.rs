@@ -40,17 +40,6 @@ pub enum ControlError {
     Answer(#[source] serde_json::Error),
 }
 
-impl ControlError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Unreachable(..) => "unreachable",
-            Self::Timeout => "timeout",
-            Self::ControlRefusal(_) => "refused",
-            Self::Answer(_) => "answer",
-        }
-    }
-}
-
 /// The control port of a simulated site.
 #[derive(Clone, Copy, Debug)]
 pub struct ControlClient {

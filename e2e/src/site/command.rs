@@ -144,20 +144,6 @@ pub enum SiteCommandError {
     Json(#[from] serde_json::Error),
 }
 
-impl SiteCommandError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Layout(error) => error.category(),
-            Self::TooLarge(_) => "tooLarge",
-            Self::Simulation(error) => error.category(),
-            Self::Release(error) => error.category(),
-            Self::Model(_) => "model",
-            Self::File { .. } => "file",
-            Self::Json(_) => "json",
-        }
-    }
-}
-
 pub fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Run(run) => run.go(),

@@ -85,18 +85,6 @@ pub enum FactsError {
     Value { model: String, property: String, value: Value },
 }
 
-impl FactsError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "factsRead",
-            Self::Parse { .. } => "factsParse",
-            Self::Unknown { .. } => "factsUnknown",
-            Self::Missing { .. } => "factsMissing",
-            Self::Value { .. } => "factsValue",
-        }
-    }
-}
-
 impl TimingFacts {
     /// How long a device is away when it starts.
     pub fn boot(self) -> Duration {

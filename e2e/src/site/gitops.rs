@@ -39,16 +39,6 @@ pub enum GitopsError {
     },
 }
 
-impl GitopsError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "read",
-            Self::Parse { .. } => "parse",
-            Self::Kind { .. } => "kind",
-        }
-    }
-}
-
 /// A file that the kustomization lists, or the kustomization itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {

@@ -52,15 +52,6 @@ pub enum ImageError {
     Line(String),
 }
 
-impl ImageError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::NoHeader => "noHeader",
-            Self::Line(_) => "line",
-        }
-    }
-}
-
 /// The behaviour that is written so.
 ///
 /// # Errors

@@ -102,18 +102,6 @@ pub enum LayoutError {
     SameAddress(String),
 }
 
-impl LayoutError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Gitops(error) => error.category(),
-            Self::Facts(error) => error.category(),
-            Self::Reference { .. } => "reference",
-            Self::Address { .. } => "address",
-            Self::SameAddress(_) => "sameAddress",
-        }
-    }
-}
-
 impl Placed {
     /// Where it listens in the network with this second number.
     pub fn endpoint(&self, network: u8) -> SocketAddrV4 {

@@ -64,19 +64,6 @@ pub enum SiteError {
     Broken(#[from] tokio::task::JoinError),
 }
 
-impl SiteError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Missing(_) => "missing",
-            Self::Start { .. } => "start",
-            Self::Ended(_) => "ended",
-            Self::Silent => "silent",
-            Self::NotReady(_) => "notReady",
-            Self::Broken(_) => "broken",
-        }
-    }
-}
-
 /// A running site. Dropping it ends the process; the process also ends when ours does, however that comes.
 #[derive(Debug)]
 pub struct SiteProcess {

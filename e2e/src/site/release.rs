@@ -44,16 +44,6 @@ pub enum ReleaseMakeError {
     TooLong(#[from] std::num::TryFromIntError),
 }
 
-impl ReleaseMakeError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Key(_) => "key",
-            Self::Document(_) => "document",
-            Self::TooLong(_) => "tooLong",
-        }
-    }
-}
-
 /// A signed release whose bytes are at `<artifacts>/<64 hexadecimal digits>`.
 ///
 /// # Errors

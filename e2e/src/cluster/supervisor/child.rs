@@ -46,18 +46,6 @@ pub enum ChildError {
     Supervisor(#[from] SupervisorError),
 }
 
-impl ChildError {
-    /// One word for logs and counts.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Ended { .. } => "ProcessEnded",
-            Self::StillRunning { .. } => "ProcessStillRunning",
-            Self::Supervisor(_) => "SupervisorFailed",
-        }
-    }
-}
-
 /// A process that the supervisor holds. Dropping the handle does not end it: its supervisor does.
 #[derive(Clone, Debug)]
 pub struct Child {

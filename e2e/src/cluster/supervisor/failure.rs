@@ -39,18 +39,3 @@ pub enum SupervisorError {
     #[error("the supervisor did not end its processes within {} s and was killed", STOP_DEADLINE.as_secs())]
     Stop,
 }
-
-impl SupervisorError {
-    /// One word for logs and counts.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Missing { .. } => "SupervisorMissing",
-            Self::Start { .. } | Self::Silent { .. } => "SupervisorStart",
-            Self::Folder(_) => "RunFolder",
-            Self::Gone => "SupervisorGone",
-            Self::Spawn { .. } => "SpawnFailed",
-            Self::Stop => "SupervisorStop",
-        }
-    }
-}

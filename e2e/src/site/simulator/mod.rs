@@ -67,15 +67,6 @@ pub enum SimulationError {
     },
 }
 
-impl SimulationError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Layout(e) => e.category(),
-            Self::Bind { .. } => "bind",
-        }
-    }
-}
-
 /// A site whose devices all listen.
 #[derive(Debug)]
 pub struct RunningSite {
