@@ -1,6 +1,7 @@
 //! What a claim on a lane is for: a label, so that programs need not read names.
 
 use kube::ResourceExt;
+use strum::IntoStaticStr;
 
 use crate::LaneDrain;
 
@@ -12,7 +13,7 @@ pub const MADE_BY_LABEL: &str = "kalong.dev/made-by";
 pub const OPERATOR: &str = "operator";
 
 /// What a LaneDrain is for. Who asks stands in `spec.requester`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 pub enum Purpose {
     /// One attempt at the firmware of a device.
     Firmware,
@@ -29,12 +30,7 @@ impl Purpose {
 
     /// The value of the label.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Firmware => "Firmware",
-            Self::Disabling => "Disabling",
-            Self::Closing => "Closing",
-            Self::Hand => "Hand",
-        }
+        self.into()
     }
 
     /// The purpose that this value of the label stands for.

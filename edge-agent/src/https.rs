@@ -19,7 +19,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why a request got no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum HttpsError {
     /// The address cannot be read.
     #[error("`{0}` is no https address of host, port and path")]
@@ -39,20 +40,6 @@ pub enum HttpsError {
     /// The request cannot be written.
     #[error("the request cannot be written")]
     Request(#[source] hyper::http::Error),
-}
-
-impl HttpsError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Address(_) => "address",
-            Self::Connect(..) => "connect",
-            Self::Tls(..) => "tls",
-            Self::Timeout(_) => "timeout",
-            Self::Broken(..) => "broken",
-            Self::Request(_) => "request",
-        }
-    }
 }
 
 /// Host, port and path of an https address.

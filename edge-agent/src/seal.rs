@@ -16,10 +16,12 @@ use crate::driver::DeviceCredential;
 type Secret = <X25519HkdfSha256 as Kem>::PrivateKey;
 
 /// Why a sealed credential cannot be used. It never contains what was inside.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum SealError {
     /// The key of the box cannot be made or read.
     #[error("the sealing key of this box cannot be used: enrol it again")]
+    #[strum(to_string = "sealing-key")]
     Key,
     /// It was sealed to another box or device, or was changed on the way.
     #[error("the credential was not sealed to this box and device: declare the Secret again under a new name")]
@@ -27,17 +29,6 @@ pub enum SealError {
     /// What was sealed is no credential.
     #[error("the sealed Secret has no `username` and `password`: declare one that has, under a new name")]
     NoCredential,
-}
-
-impl SealError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Key => "sealing-key",
-            Self::Unreadable => "unreadable",
-            Self::NoCredential => "no-credential",
-        }
-    }
 }
 
 #[derive(Deserialize)]

@@ -47,7 +47,8 @@ impl ScopeArguments {
 }
 
 /// Why no cluster can be reached.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum ClusterError {
     #[error("no usable kubeconfig: give --kubeconfig or --context, or set KUBECONFIG")]
     Kubeconfig(#[source] Box<KubeconfigError>),
@@ -56,19 +57,12 @@ pub(crate) enum ClusterError {
     Client(#[source] Box<kube::Error>),
 }
 
-impl ClusterError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::Kubeconfig(_) => "kubeconfig",
-            Self::Client(_) => "client",
-        }
-    }
-}
-
 /// What the API server did not do, and what to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum CallError {
     #[error("the API server did not {0}: {1}; ask for the right if one is missing, or log in again")]
+    #[strum(to_string = "api")]
     Refused(&'static str, String),
     /// It does not know the kinds.
     #[error("Kalong's kinds are not installed in this cluster: install the chart kalong, or name another --context")]
@@ -78,14 +72,6 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::Refused(..) => "api",
-            Self::NotInstalled => "not-installed",
-            Self::Unreachable(..) => "unreachable",
-        }
-    }
-
     /// The error of a call that was to do this.
     pub(crate) fn of(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
         move |error| match error {

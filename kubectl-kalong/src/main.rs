@@ -28,6 +28,7 @@ mod words;
 use std::process::ExitCode;
 
 use clap::{FromArgMatches, Parser, Subcommand};
+use kalong_crds::Category;
 
 use terminal::Terminal;
 
@@ -65,36 +66,29 @@ pub(crate) enum Outcome {
 }
 
 /// Why a verb was hindered.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 enum Failure {
     #[error(transparent)]
+    #[strum(transparent)]
     Status(#[from] status::StatusError),
     #[error(transparent)]
+    #[strum(transparent)]
     Why(#[from] why::WhyError),
     #[error(transparent)]
+    #[strum(transparent)]
     Doctor(#[from] doctor::DoctorError),
     #[error(transparent)]
+    #[strum(transparent)]
     Drain(#[from] drain::DrainError),
     #[error(transparent)]
+    #[strum(transparent)]
     Enrol(#[from] enrol::EnrolError),
     #[error(transparent)]
+    #[strum(transparent)]
     Release(#[from] release::ReleaseError),
     #[error(transparent)]
+    #[strum(transparent)]
     Output(#[from] output::OutputError),
-}
-
-impl Failure {
-    fn category(&self) -> &'static str {
-        match self {
-            Self::Status(e) => e.category(),
-            Self::Why(e) => e.category(),
-            Self::Doctor(e) => e.category(),
-            Self::Drain(e) => e.category(),
-            Self::Enrol(e) => e.category(),
-            Self::Release(e) => e.category(),
-            Self::Output(e) => e.category(),
-        }
-    }
 }
 
 const NOT_DONE: u8 = 1;

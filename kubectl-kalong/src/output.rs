@@ -17,10 +17,11 @@ pub(crate) enum Format {
 }
 
 /// What went wrong with a file or with stdout.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub(crate) enum OutputError {
     /// A file cannot be read.
     #[error("cannot read {}: check the path and your rights", path.display())]
+    #[strum(to_string = "unreadable-file")]
     Read {
         path: PathBuf,
         #[source]
@@ -28,9 +29,11 @@ pub(crate) enum OutputError {
     },
     /// A file is far larger than anything that belongs here.
     #[error("{} is larger than {limit} bytes: is it the right file?", path.display())]
+    #[strum(to_string = "unreadable-file")]
     TooLarge { path: PathBuf, limit: u64 },
     /// A file cannot be written.
     #[error("cannot write {}: check the folder and your rights", path.display())]
+    #[strum(to_string = "unwritable-file")]
     Write {
         path: PathBuf,
         #[source]
@@ -38,27 +41,20 @@ pub(crate) enum OutputError {
     },
     /// A file is there that must not be overwritten.
     #[error("{} exists and is not overwritten: choose another name, or move the old key to a safe place first", _0.display())]
+    #[strum(to_string = "file-exists")]
     Exists(PathBuf),
     /// Nobody reads stdout any more.
     #[error("cannot write to stdout: is the program after the pipe still there?")]
+    #[strum(to_string = "unwritable-file")]
     Stdout(#[source] std::io::Error),
     /// The value has no JSON form.
     #[error("the result cannot be written as JSON")]
+    #[strum(to_string = "internal")]
     Json(#[source] serde_json::Error),
     /// The value has no YAML form.
     #[error("the result cannot be written as YAML")]
+    #[strum(to_string = "internal")]
     Yaml(#[source] Box<serde_saphyr::SerializeError>),
-}
-
-impl OutputError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::Read { .. } | Self::TooLarge { .. } => "unreadable-file",
-            Self::Write { .. } | Self::Stdout(_) => "unwritable-file",
-            Self::Exists(_) => "file-exists",
-            Self::Json(_) | Self::Yaml(_) => "internal",
-        }
-    }
 }
 
 pub(crate) fn print(text: &str) -> Result<(), OutputError> {

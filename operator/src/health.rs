@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use strum::IntoStaticStr;
 use tokio::time::Instant;
 
 /// How far the process is, as `/readyz` shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ProcessStage {
     /// Caches are not warm yet, so nothing is served.
     #[default]
@@ -25,13 +27,7 @@ pub enum ProcessStage {
 impl ProcessStage {
     /// Body of `/readyz`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Standby => "standby",
-            Self::Leading => "leading",
-            Self::Serving => "serving",
-            Self::Stopping => "stopping",
-        }
+        self.into()
     }
 
     /// Whether the Pod counts as ready. A standby does, or a rolling update would never finish.

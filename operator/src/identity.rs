@@ -5,27 +5,19 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Why a certificate names no agent.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub enum PeerIdentityError {
     #[error("the connection carries no client certificate")]
+    #[strum(to_string = "no-certificate")]
     Missing,
     /// Not DER, or not X.509.
     #[error("the client certificate cannot be read: {0}")]
+    #[strum(to_string = "unreadable-certificate")]
     Unreadable(String),
     /// Not exactly one common name that is an agent's identity.
     #[error("the client certificate names no agent: its subject must have one common name `<namespace>.<name>`")]
+    #[strum(to_string = "nameless-certificate")]
     Nameless,
-}
-
-impl PeerIdentityError {
-    /// Log field and metric label.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Missing => "no-certificate",
-            Self::Unreadable(_) => "unreadable-certificate",
-            Self::Nameless => "nameless-certificate",
-        }
-    }
 }
 
 /// The agent that a verified certificate chain names; `None` stands for a client without certificate.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use kalong_crds::Category;
 use kalong_operator::settings::{Arguments, Command, RunArguments};
 use kalong_operator::{generate, logging, run};
 

@@ -6,6 +6,7 @@ use prometheus::{
     Encoder, GaugeVec, HistogramVec, IntCounterVec, IntGauge, Registry, TextEncoder, exponential_buckets,
     histogram_opts, opts,
 };
+use strum::IntoStaticStr;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -15,7 +16,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct MetricsError(#[from] prometheus::Error);
 
 /// Why a certificate was issued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Issue {
     Enrolment,
     Renewal,
@@ -23,10 +25,7 @@ pub enum Issue {
 
 impl Issue {
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Enrolment => "enrolment",
-            Self::Renewal => "renewal",
-        }
+        self.into()
     }
 }
 

@@ -35,6 +35,7 @@ use futures::future::BoxFuture;
 use kalong_controllers::kit::link::Admittance;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::topic::Up;
+use strum::IntoStaticStr;
 use tokio::sync::watch;
 
 /// What happens to the session that a frame came on.
@@ -47,7 +48,8 @@ pub enum FrameResult {
 }
 
 /// Why a session ended, as logs and metrics have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum EndReason {
     /// The agent sent a DISCONNECT packet.
     Closed,
@@ -74,18 +76,7 @@ pub enum EndReason {
 impl EndReason {
     /// Log field and metric label.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Lost => "lost",
-            Self::TakenOver => "taken-over",
-            Self::Refused => "refused",
-            Self::KeepAlive => "keep-alive",
-            Self::WriteTimeout => "write-timeout",
-            Self::Denied => "denied",
-            Self::Protocol => "protocol",
-            Self::Shutdown => "shutdown",
-            Self::RouterGone => "router-gone",
-        }
+        self.into()
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Why a request to the API server failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ApiError {
     /// No answer within the deadline.
     #[error("could not {what} within {after:?}: the API server does not answer")]
@@ -26,14 +27,6 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// Log field, metric label and Event reason.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Deadline { .. } => "deadline",
-            Self::Api { .. } => "api",
-        }
-    }
-
     /// Whether the object changed, or is gone, since it was read.
     pub fn is_conflict(&self) -> bool {
         self.status().is_some_and(kube::core::Status::is_conflict)

@@ -26,7 +26,8 @@ pub mod status;
 pub mod watch;
 
 /// What went wrong while an object was looked at. It is tried again with backoff.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Error {
     /// The API server refused or failed.
     #[error("could not {what}: {source}")]
@@ -47,17 +48,6 @@ pub enum Error {
     /// An order could not be composed.
     #[error("could not compose the order: {0}")]
     Order(#[from] kalong_crds::wire::digest::CanonicalError),
-}
-
-impl Error {
-    /// The word for logs, metrics and Events.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Api { .. } => "api",
-            Self::Deadline { .. } => "deadline",
-            Self::Order(_) => "order",
-        }
-    }
 }
 
 impl From<api::ApiError> for Error {

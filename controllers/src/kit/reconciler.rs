@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
+use kalong_crds::Category;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::wire::event::EventSeverity;
 use kube::ResourceExt;

@@ -29,7 +29,8 @@ pub struct Signer {
 }
 
 /// Why a key or a signed message is not believed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum SignatureError {
     /// The key document cannot be read.
     #[error("the signing key is no Ed25519 key in PKCS#8: make a new one")]
@@ -42,19 +43,8 @@ pub enum SignatureError {
     UnknownKey(String),
     /// The signature does not fit.
     #[error("the signature does not fit this topic and message")]
+    #[strum(to_string = "wrong-signature")]
     Wrong,
-}
-
-impl SignatureError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::BadKey => "bad-key",
-            Self::Unsigned => "unsigned",
-            Self::UnknownKey(_) => "unknown-key",
-            Self::Wrong => "wrong-signature",
-        }
-    }
 }
 
 impl Signer {

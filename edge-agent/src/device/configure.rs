@@ -1,5 +1,6 @@
 //! What a visit does about the settings of a device, and what it reports of its health.
 
+use kalong_crds::Category;
 use kalong_crds::condition::Reason;
 use kalong_crds::device::HealthState;
 use kalong_crds::wire::desired::ItemKind;

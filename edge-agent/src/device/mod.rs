@@ -9,6 +9,7 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kalong_crds::Category;
 use kalong_crds::condition::Reason;
 use kalong_crds::device::Admin;
 use kalong_crds::wire::order::DeviceOrder;

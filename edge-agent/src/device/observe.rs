@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kalong_crds::Category;
 use kalong_crds::condition::Reason;
 use kalong_crds::device::Admin;
 use kalong_crds::units::Value;

@@ -99,7 +99,8 @@ impl std::fmt::Debug for DeviceCredential {
 }
 
 /// Why a call did not succeed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum DriverError {
     /// Nothing answers at the address.
     #[error("{0} does not answer: check power, cabling and `connection.endpoint`")]
@@ -125,19 +126,6 @@ pub enum DriverError {
 }
 
 impl DriverError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Unreachable(..) => "unreachable",
-            Self::Timeout(..) => "timeout",
-            Self::Protocol(_) => "protocol",
-            Self::Refused(_) => "refused",
-            Self::Unauthorised => "unauthorised",
-            Self::Unsupported(_) => "unsupported",
-            Self::Invalid(_) => "invalid",
-        }
-    }
-
     /// Whether the device itself is not there, as against a device that answers with a refusal.
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::Unreachable(..) | Self::Timeout(..))

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kalong_crds::Category;
 use kalong_crds::condition::Reason;
 use kalong_crds::device::{Admin, FirmwareStatus, Step};
 use kalong_crds::device_model::{LaneDrainNeed, Rollback, UpdateSlots};

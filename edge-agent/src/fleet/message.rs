@@ -20,7 +20,8 @@ const MAX_ERRORS: usize = 8;
 const MAX_DISTANCE: f64 = 1e9;
 
 /// Why a message is dropped.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub(super) enum MessageError {
     /// Larger than any vehicle has reason for.
     #[error("its message has {0} bytes, more than {MAX_PAYLOAD}: look at what the vehicle sends")]
@@ -38,17 +39,6 @@ pub(super) enum MessageError {
         /// Serial number in the header.
         serial: String,
     },
-}
-
-impl MessageError {
-    /// The word for logs and metrics.
-    pub(super) fn category(&self) -> &'static str {
-        match self {
-            Self::TooLarge(_) => "too-large",
-            Self::Unreadable => "unreadable",
-            Self::Stranger { .. } => "stranger",
-        }
-    }
 }
 
 /// The topics of a vehicle that are listened to.

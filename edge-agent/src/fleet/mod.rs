@@ -16,6 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kalong_crds::Category;
 use kalong_crds::igv::FleetBroker;
 use kalong_crds::wire::order::IgvOrder;
 use kalong_crds::wire::reported::ReportBody;

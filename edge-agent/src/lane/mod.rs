@@ -20,6 +20,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kalong_crds::Category;
 use kalong_crds::device::Guard;
 use parking_lot::Mutex;
 use tokio::sync::Notify;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kalong_crds::Category;
 use kalong_crds::bilateral_link::LinkProfile;
 use kalong_crds::wire::envelope::Clock;
 use kalong_crds::wire::order::{LinkMode, LinkOrder};

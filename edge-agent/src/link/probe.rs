@@ -71,7 +71,8 @@ impl PeerAnswer {
 }
 
 /// Why a peer did not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub(super) enum ProbeError {
     /// Its name has no address.
     #[error("the name of the peer cannot be resolved: check `transport.endpoint` and the name server of this box")]
@@ -85,18 +86,6 @@ pub(super) enum ProbeError {
     /// What answers does not speak HTTP, or too slowly.
     #[error("the peer does not answer a request: ask its operators whether their gateway runs")]
     Answer(#[source] Option<hyper::Error>),
-}
-
-impl ProbeError {
-    /// The word for logs and metrics.
-    pub(super) fn category(&self) -> &'static str {
-        match self {
-            Self::Name(_) => "name",
-            Self::Connect(_) => "connect",
-            Self::Tls(_) => "tls",
-            Self::Answer(_) => "answer",
-        }
-    }
 }
 
 /// Asks a peer, with a TLS configuration that is prepared once.

@@ -67,7 +67,8 @@ pub struct Subject {
 }
 
 /// Why a probe could not begin.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ProbeError {
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
@@ -85,16 +86,6 @@ pub enum ProbeError {
         /// What is wrong with it.
         reason: String,
     },
-}
-
-impl ProbeError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::File { .. } => "file",
-            Self::Model { .. } => "model",
-        }
-    }
 }
 
 /// Runs the list and prints it: exit code 0 when all passed, 1 when a check failed, 2 when the probe could not begin.

@@ -10,28 +10,20 @@ use crate::store::desired::{DesiredMismatch, DesiredUpdate};
 const QUEUE: usize = 16;
 
 /// Why an update was not applied.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ApplyError {
     /// It does not fit what the box holds.
     #[error(transparent)]
+    #[strum(to_string = "misfit")]
     Mismatch(#[from] DesiredMismatch),
     /// It could not be stored, so nothing was done.
     #[error(transparent)]
+    #[strum(transparent)]
     Store(#[from] StoreError),
     /// The agent is shutting down.
     #[error("the box is going down")]
     Ended,
-}
-
-impl ApplyError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Mismatch(_) => "misfit",
-            Self::Store(error) => error.category(),
-            Self::Ended => "ended",
-        }
-    }
 }
 
 pub(super) struct ApplyRequest {

@@ -55,7 +55,8 @@ impl std::fmt::Debug for AgentIdentity {
 }
 
 /// Why the identity cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum AgentIdentityError {
     /// There is no identity: the agent never enrolled.
     #[error("{0} is not there: enrol this box first with the command that `kubectl kalong enrol` prints")]
@@ -69,18 +70,6 @@ pub enum AgentIdentityError {
     /// A certificate or key inside cannot be read.
     #[error("the {0} of the identity cannot be used ({1}): enrol this box again")]
     Unusable(&'static str, String),
-}
-
-impl AgentIdentityError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::NotEnrolled(_) => "not-enrolled",
-            Self::File(..) => "file",
-            Self::Damaged(..) => "damaged",
-            Self::Unusable(..) => "unusable",
-        }
-    }
 }
 
 /// Begin and end of a certificate's validity.

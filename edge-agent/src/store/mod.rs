@@ -20,6 +20,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kalong_crds::Category;
 use kalong_crds::wire::envelope::Fence;
 use kalong_crds::wire::event::Event;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -48,7 +49,8 @@ const VALUE_VERSION: u8 = 1;
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Why something could not be stored or read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum StoreError {
     /// The database failed; nothing was changed.
     #[error("the store at {0} failed: check that the disk has room and is not read-only")]
@@ -65,19 +67,6 @@ pub enum StoreError {
     /// The storage thread has ended.
     #[error("the store is closed")]
     Closed,
-}
-
-impl StoreError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Database(..) => "database",
-            Self::InUse(_) => "in-use",
-            Self::Value(_) => "value",
-            Self::OutboxFull => "outbox-full",
-            Self::Closed => "closed",
-        }
-    }
 }
 
 type StoreJob = Box<dyn FnOnce(&mut StoreThread) + Send>;

@@ -23,19 +23,24 @@ const MAX_ANSWER: usize = 256 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why a box could not enrol.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum EnrolmentError {
     /// The operator was not reached.
     #[error(transparent)]
+    #[strum(transparent)]
     Https(#[from] HttpsError),
     /// Keys could not be made.
     #[error(transparent)]
+    #[strum(transparent)]
     Seal(#[from] SealError),
     /// The request could not be made or the certificate does not fit.
     #[error(transparent)]
+    #[strum(transparent)]
     Renewal(#[from] RenewalError),
     /// The authority that was given cannot be used.
     #[error(transparent)]
+    #[strum(transparent)]
     Identity(#[from] AgentIdentityError),
     /// The operator refused the request.
     #[error("the operator refused: {0}")]
@@ -46,21 +51,6 @@ pub enum EnrolmentError {
     /// The operator signs with another key than the one given.
     #[error("the operator does not own the key `{0}`: take the command from `kubectl kalong enrol` of this cluster")]
     ForeignOperator(String),
-}
-
-impl EnrolmentError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Https(error) => error.category(),
-            Self::Seal(error) => error.category(),
-            Self::Renewal(error) => error.category(),
-            Self::Identity(error) => error.category(),
-            Self::Refused(_) => "refused",
-            Self::Answer => "answer",
-            Self::ForeignOperator(_) => "foreign-operator",
-        }
-    }
 }
 
 /// What a person passes to an agent, once.

@@ -10,7 +10,8 @@ use crate::store::identity::{AgentIdentity, AgentIdentityError, Validity};
 const RENEW_AT: (i64, i64) = (2, 3);
 
 /// Why a certificate cannot be asked for or taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum RenewalError {
     /// The key or request cannot be made.
     #[error("the certificate request cannot be made")]
@@ -20,22 +21,12 @@ pub enum RenewalError {
     Unasked,
     /// It is not for this box.
     #[error("the certificate names `{0}` and not this box")]
+    #[strum(to_string = "wrong-name")]
     Name(String),
     /// It cannot be used with the key of the request.
     #[error(transparent)]
+    #[strum(transparent)]
     Identity(#[from] AgentIdentityError),
-}
-
-impl RenewalError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Request(_) => "request",
-            Self::Unasked => "unasked",
-            Self::Name(_) => "wrong-name",
-            Self::Identity(error) => error.category(),
-        }
-    }
 }
 
 /// A new key and the request that is signed with it, both in PEM.

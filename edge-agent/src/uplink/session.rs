@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use kalong_crds::Category;
 use kalong_crds::wire::control::Control;
 use kalong_crds::wire::envelope::Fence;
 use kalong_crds::wire::topic::{Down, OPERATOR_STATE};

@@ -11,13 +11,15 @@ use kalong_crds::wire::topic::{Down, OPERATOR_STATE};
 use crate::store::desired::DesiredUpdate;
 
 /// Why a message is dropped.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum VerifyError {
     /// It came on a topic that this box does not listen to.
     #[error("`{0}` is no topic of this box")]
     Topic(String),
     /// Its signature is missing or wrong.
     #[error(transparent)]
+    #[strum(transparent)]
     Signature(#[from] SignatureError),
     /// Its envelope cannot be read or is for another box.
     #[error(transparent)]
@@ -30,18 +32,6 @@ pub enum VerifyError {
         /// Highest position that was verified.
         verified: Fence,
     },
-}
-
-impl VerifyError {
-    /// The word for logs and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Topic(_) => "topic",
-            Self::Signature(error) => error.category(),
-            Self::Envelope(_) => "envelope",
-            Self::Stale { .. } => "stale",
-        }
-    }
 }
 
 /// A message that passed verification.

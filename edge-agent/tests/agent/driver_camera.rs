@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{SignedDuration, Timestamp};
+use kalong_crds::Category;
 use kalong_crds::units::{Digest, Value};
 use kalong_edge_agent::driver::{self, DeviceCredential, Driver, DriverError, SelfTest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

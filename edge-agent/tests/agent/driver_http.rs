@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kalong_crds::Category;
 use kalong_crds::units::{Digest, Value};
 use kalong_edge_agent::driver::{self, CALL_DEADLINE, DeviceCredential, Driver, DriverError, MAX_OBJECTIONS, SelfTest};
 use kalong_edge_agent::probe::{self, Outcome, Subject};

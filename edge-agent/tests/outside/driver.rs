@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use kalong_crds::Category;
 use kalong_crds::units::{Digest, Value};
 use kalong_edge_agent::driver::{self, DeviceCredential, Driver, DriverError, SelfTest};
 use kalong_edge_agent::probe::{self, Subject};

@@ -34,29 +34,22 @@ pub(crate) struct Arguments {
     scope: ScopeArguments,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub(crate) enum DoctorError {
     #[error(transparent)]
+    #[strum(transparent)]
     Cluster(#[from] ClusterError),
     /// The output cannot be written.
     #[error(transparent)]
+    #[strum(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
+    #[strum(to_string = "machine")]
     Runtime(#[from] RuntimeError),
     /// The types have no schema.
     #[error("this plugin has no schema to compare with: install it anew")]
+    #[strum(to_string = "internal")]
     Schema(#[from] serde_json::Error),
-}
-
-impl DoctorError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::Cluster(e) => e.category(),
-            Self::Output(e) => e.category(),
-            Self::Runtime(_) => "machine",
-            Self::Schema(_) => "internal",
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]

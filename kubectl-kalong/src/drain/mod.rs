@@ -135,29 +135,36 @@ fn timeout(text: &str) -> Result<SignedDuration, String> {
 }
 
 /// Why nothing was drained, listed or released.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum DrainError {
     /// The target is not named as kubectl does.
     #[error(transparent)]
+    #[strum(to_string = "object")]
     Reference(#[from] ReferenceError),
     /// The kind cannot be emptied.
     #[error("a {0} cannot be emptied: name a Lane, an InspectionStation or a Crossing")]
+    #[strum(to_string = "object")]
     Target(kalong_crds::Kind),
     /// The target is not there.
     #[error("there is no {0} in namespace `{1}`: name the site with -n")]
     Absent(Reference, String),
     /// The claim is not there.
     #[error("there is no LaneDrain `{0}` in namespace `{1}`: `kubectl kalong drain list -n {1}` shows those that are")]
+    #[strum(to_string = "absent")]
     NoDrain(String, String),
     /// An emergency without an end.
     #[error("an emergency breaks floors and has to end by itself: give --until or --for")]
+    #[strum(to_string = "end")]
     NoEnd,
     /// The end is no end.
     #[error("the claim would end at {0}, which is past: give a later --until")]
+    #[strum(to_string = "end")]
     Past(String),
     #[error("an emergency breaks floors and nobody can be asked here: look at what is named above, then give --yes")]
     NotConfirmed,
     #[error("nothing was drained")]
+    #[strum(to_string = "not-confirmed")]
     Declined,
     /// A claim that the operator makes and takes back.
     #[error(
@@ -171,33 +178,19 @@ pub(crate) enum DrainError {
     #[error("the claim `{0}` was ended by somebody else")]
     Ended(String),
     #[error(transparent)]
+    #[strum(transparent)]
     Cluster(#[from] ClusterError),
     /// The API server did not answer.
     #[error(transparent)]
+    #[strum(transparent)]
     Call(#[from] CallError),
     /// The output cannot be written.
     #[error(transparent)]
+    #[strum(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
+    #[strum(to_string = "machine")]
     Runtime(#[from] RuntimeError),
-}
-
-impl DrainError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::Reference(_) | Self::Target(_) => "object",
-            Self::Absent(..) | Self::NoDrain(..) => "absent",
-            Self::NoEnd | Self::Past(_) => "end",
-            Self::NotConfirmed | Self::Declined => "not-confirmed",
-            Self::OperatorMade(..) => "operator-made",
-            Self::StillWaiting(_) => "still-waiting",
-            Self::Ended(_) => "ended",
-            Self::Cluster(e) => e.category(),
-            Self::Call(e) => e.category(),
-            Self::Output(e) => e.category(),
-            Self::Runtime(_) => "machine",
-        }
-    }
 }
 
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, DrainError> {

@@ -1,6 +1,6 @@
 use clap::{Args, Command, FromArgMatches};
 use kalong_crds::lane_drain::DrainClass;
-use kalong_crds::{Lane, LaneDrain};
+use kalong_crds::{Category, Lane, LaneDrain};
 
 use super::list::{Columns, Drains, Row, lines};
 use super::progress::Progress;

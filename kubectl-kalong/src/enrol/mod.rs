@@ -59,15 +59,18 @@ fn plain_path(text: &str) -> Result<String, String> {
 }
 
 /// Why a box cannot be enrolled.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum EnrolError {
     /// The name gives no identity.
     #[error(transparent)]
     Identity(#[from] AgentIdError),
     #[error(transparent)]
+    #[strum(transparent)]
     Cluster(#[from] ClusterError),
     /// The output cannot be written.
     #[error(transparent)]
+    #[strum(transparent)]
     Output(#[from] OutputError),
     #[error("there is no EdgeAgent `{1}` in namespace `{0}`: declare it first, or name the site with -n")]
     NotDeclared(String, String),
@@ -86,35 +89,23 @@ pub(crate) enum EnrolError {
     #[error(
         "ConfigMap `{0}/{TRUST_CONFIG_MAP}` does not exist: is the operator running there? Name its namespace with --operator-namespace"
     )]
+    #[strum(to_string = "trust")]
     NoTrust(String),
     /// What is published cannot be used.
     #[error("ConfigMap `{0}/{TRUST_CONFIG_MAP}` cannot be used: restart the operator, which writes it anew")]
+    #[strum(to_string = "trust")]
     BadTrust(String, #[source] TrustError),
     /// The machine has no randomness.
     #[error("this machine gives no random bytes: run the command on another one")]
+    #[strum(to_string = "machine")]
     Random,
     /// The API server did not answer as it should.
     #[error(transparent)]
+    #[strum(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
+    #[strum(to_string = "machine")]
     Runtime(#[from] RuntimeError),
-}
-
-impl EnrolError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::Identity(_) => "identity",
-            Self::Cluster(e) => e.category(),
-            Self::Output(e) => e.category(),
-            Self::NotDeclared(..) => "not-declared",
-            Self::Suspended(_) => "suspended",
-            Self::Abandoned(_) => "abandoned",
-            Self::Deleting(_) => "deleting",
-            Self::NoTrust(_) | Self::BadTrust(..) => "trust",
-            Self::Random | Self::Runtime(_) => "machine",
-            Self::Call(e) => e.category(),
-        }
-    }
 }
 
 /// The result as a program reads it.

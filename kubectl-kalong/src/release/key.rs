@@ -20,16 +20,20 @@ const PKCS8_V1_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x6
 const SEED_IN_PKCS8: std::ops::Range<usize> = 16..48;
 
 /// Why a key cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub(crate) enum KeyError {
     #[error(transparent)]
+    #[strum(transparent)]
     File(#[from] OutputError),
     #[error("{} holds no Ed25519 private key in PKCS#8 PEM: make one with `kubectl kalong release keygen`", _0.display())]
+    #[strum(to_string = "private-key")]
     NoPrivateKey(PathBuf),
     /// Nobody says whose key it is.
     #[error("{} does not say its name: give it with --key-id, as it stands in the key document", _0.display())]
+    #[strum(to_string = "private-key")]
     NoName(PathBuf),
     #[error("{} is no key document: it looks like {{\"number\": 1, \"keys\": [{{\"keyId\": ..., \"publicKey\": ...}}]}}", path.display())]
+    #[strum(to_string = "key-document")]
     Document {
         path: PathBuf,
         #[source]
@@ -37,21 +41,12 @@ pub(crate) enum KeyError {
     },
     /// The name belongs to another key.
     #[error("{} already has another key `{id}`: a key's name is never used twice, choose a new one", path.display())]
+    #[strum(to_string = "key-document")]
     NameTaken { path: PathBuf, id: String },
     /// The key could not be made.
     #[error("no key could be made: run the command on a machine with a source of randomness")]
+    #[strum(to_string = "machine")]
     Generate(#[source] SignatureError),
-}
-
-impl KeyError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::File(e) => e.category(),
-            Self::NoPrivateKey(_) | Self::NoName(_) => "private-key",
-            Self::Document { .. } | Self::NameTaken { .. } => "key-document",
-            Self::Generate(_) => "machine",
-        }
-    }
 }
 
 /// A new key: its PEM text and its public half.

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kalong_crds::{FirmwareRelease, GROUP, VERSION};
+use kalong_crds::{Category, FirmwareRelease, GROUP, VERSION};
 use serde_json::Value;
 
 use crate::output::{self, OutputError};
@@ -37,10 +37,10 @@ pub(crate) enum ManifestError {
     Unknown { path: PathBuf, field: String },
 }
 
-impl ManifestError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::File(e) => e.category(),
+impl From<&ManifestError> for &'static str {
+    fn from(error: &ManifestError) -> Self {
+        match error {
+            ManifestError::File(e) => e.category(),
             _ => "manifest",
         }
     }

@@ -26,29 +26,22 @@ pub(crate) enum Verb {
 }
 
 /// Why a release could not be handled.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub(crate) enum ReleaseError {
     #[error(transparent)]
+    #[strum(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
+    #[strum(transparent)]
     Manifest(#[from] manifest::ManifestError),
     /// A key or a key document.
     #[error(transparent)]
+    #[strum(transparent)]
     Key(#[from] key::KeyError),
     /// The release has no signed form.
     #[error(transparent)]
+    #[strum(to_string = "manifest")]
     Canonical(#[from] CanonicalError),
-}
-
-impl ReleaseError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::Output(e) => e.category(),
-            Self::Manifest(e) => e.category(),
-            Self::Key(e) => e.category(),
-            Self::Canonical(_) => "manifest",
-        }
-    }
 }
 
 pub(crate) fn run(verb: Verb, terminal: &Terminal) -> Result<Outcome, ReleaseError> {

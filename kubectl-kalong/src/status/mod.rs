@@ -68,37 +68,30 @@ impl Form {
 }
 
 /// Why no status can be shown.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum StatusError {
     /// The object is not named as kubectl does.
     #[error(transparent)]
+    #[strum(to_string = "object")]
     Reference(#[from] ReferenceError),
     #[error(transparent)]
+    #[strum(transparent)]
     Cluster(#[from] ClusterError),
     /// The API server did not answer.
     #[error(transparent)]
+    #[strum(transparent)]
     Call(#[from] CallError),
     /// The output cannot be written.
     #[error(transparent)]
+    #[strum(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
+    #[strum(to_string = "machine")]
     Runtime(#[from] RuntimeError),
     /// The object is not there.
     #[error("there is no {0} in {1}: look at `kubectl kalong status` without an object, or name the site with -n")]
     Absent(Reference, String),
-}
-
-impl StatusError {
-    pub(crate) fn category(&self) -> &'static str {
-        match self {
-            Self::Reference(_) => "object",
-            Self::Cluster(e) => e.category(),
-            Self::Call(e) => e.category(),
-            Self::Output(e) => e.category(),
-            Self::Runtime(_) => "machine",
-            Self::Absent(..) => "absent",
-        }
-    }
 }
 
 pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<Outcome, StatusError> {

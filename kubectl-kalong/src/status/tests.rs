@@ -1,3 +1,5 @@
+use kalong_crds::Category;
+
 use super::*;
 use crate::golden;
 use crate::site::fixture;

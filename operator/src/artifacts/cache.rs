@@ -20,7 +20,8 @@ const BLOCK: usize = 256 * 1024;
 const PARTIAL: &str = "part";
 
 /// Why an artifact cannot be cached.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ArtifactCacheError {
     /// Larger than the whole cache.
     #[error("{size} bytes do not fit into the cache of {bound} bytes: raise --cache-size")]
@@ -30,16 +31,6 @@ pub enum ArtifactCacheError {
     Folder(PathBuf, #[source] io::Error),
     #[error("the cache cannot be read or written: {0}")]
     Disk(#[from] io::Error),
-}
-
-impl ArtifactCacheError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::TooLarge { .. } => "too-large",
-            Self::Folder(..) => "folder",
-            Self::Disk(_) => "disk",
-        }
-    }
 }
 
 /// Whether this process has compared the digest of a file with its name.

@@ -62,7 +62,8 @@ impl AllowedHost {
 }
 
 /// Why an artifact cannot be fetched.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum FetchError {
     /// The address is not one.
     #[error("`{0}` is no address: correct `spec.artifact.url` in a new release")]
@@ -107,24 +108,6 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Log field and metric label.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::BadUrl(_) => "bad-url",
-            Self::HostNotAllowed(_) => "host-not-allowed",
-            Self::BadSize(_) => "bad-size",
-            Self::TooLarge { .. } => "too-large",
-            Self::Status(_) => "status",
-            Self::WrongSize { .. } => "wrong-size",
-            Self::DigestMismatch { .. } => "digest-mismatch",
-            Self::Stalled => "stalled",
-            Self::Deadline => "deadline",
-            Self::Transport(_) => "transport",
-            Self::Disk(_) => "disk",
-            Self::BadRoots(_) => "bad-roots",
-        }
-    }
-
     pub fn reason(&self) -> Reason {
         match self {
             Self::HostNotAllowed(_) => Reason::HostNotAllowed,

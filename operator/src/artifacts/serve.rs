@@ -31,7 +31,8 @@ const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
 pub type AdmissionCheck = Arc<dyn Fn(&AgentId) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// Why a request gets no artifact.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ServeError {
     /// No certificate, or one that names no agent.
     #[error("artifacts are for agents: connect with the certificate of one")]
@@ -49,16 +50,6 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::NoIdentity => "no-identity",
-            Self::NotAdmitted(_) => "not-admitted",
-            Self::NoDigest => "no-digest",
-            Self::NotCached(_) => "not-cached",
-            Self::Disk => "disk",
-        }
-    }
-
     /// Status code of the answer.
     pub fn status(&self) -> StatusCode {
         match self {

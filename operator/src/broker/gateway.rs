@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kalong_crds::Category;
 use kalong_crds::units::AgentId;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -34,7 +35,8 @@ pub struct GatewayConfig {
 }
 
 /// Why a gateway does not start or did not stop in time.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum GatewayError {
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}; give another address or end what uses it")]
@@ -45,17 +47,6 @@ pub enum GatewayError {
     /// Sessions were still there at the deadline.
     #[error("{0} connections did not end within the deadline")]
     Stop(usize),
-}
-
-impl GatewayError {
-    /// Value of the log field `category`.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Listen(..) => "listen",
-            Self::Router(_) => "router",
-            Self::Stop(_) => "stop",
-        }
-    }
 }
 
 /// A running gateway. It runs on when this is dropped; only `stop` ends it.

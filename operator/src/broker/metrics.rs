@@ -1,11 +1,13 @@
 //! Counters of the gateway, with labels from enums.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use strum::IntoStaticStr;
 
 use crate::transport::EndReason;
 
 /// How an attempt to connect went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Handshake {
     /// A session began.
     Accepted,
@@ -27,21 +29,13 @@ pub enum Handshake {
 
 impl Handshake {
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Timeout => "timeout",
-            Self::Tls => "tls",
-            Self::Identity => "identity",
-            Self::Connect => "connect",
-            Self::Refused => "refused",
-            Self::Undecided => "undecided",
-            Self::Full => "full",
-        }
+        self.into()
     }
 }
 
 /// What access control turned down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum DeniedAction {
     /// A PUBLISH outside of the access list.
     Publish,
@@ -55,12 +49,7 @@ pub enum DeniedAction {
 
 impl DeniedAction {
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Publish => "publish",
-            Self::Subscribe => "subscribe",
-            Self::Connect => "connect",
-            Self::Payload => "payload",
-        }
+        self.into()
     }
 }
 

@@ -9,32 +9,24 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 /// Why no TLS configuration can be made.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub enum GatewayTlsError {
     /// The file holds no PEM: which one, and why.
     #[error("the {0} cannot be read as PEM: {1}")]
+    #[strum(to_string = "unreadable-pem")]
     Pem(&'static str, String),
     /// The PEM holds no certificate.
     #[error("the {0} holds no certificate")]
+    #[strum(to_string = "empty-pem")]
     Empty(&'static str),
     /// rustls refuses certificate, key or bundle.
     #[error("the certificate, key or bundle is not usable for TLS: {0}")]
+    #[strum(to_string = "unusable-certificate")]
     Unusable(#[from] rustls::Error),
     /// No verifier can be made of the authorities.
     #[error("the bundle of authorities is not usable: {0}")]
+    #[strum(to_string = "unusable-bundle")]
     Bundle(#[from] rustls::server::VerifierBuilderError),
-}
-
-impl GatewayTlsError {
-    /// Log field and metric label.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Pem(..) => "unreadable-pem",
-            Self::Empty(_) => "empty-pem",
-            Self::Unusable(_) => "unusable-certificate",
-            Self::Bundle(_) => "unusable-bundle",
-        }
-    }
 }
 
 /// A configuration that presents this chain and accepts client certificates of any authority in the bundle.

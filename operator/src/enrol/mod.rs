@@ -20,7 +20,7 @@ use kalong_crds::condition::Reason;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::enrol::{ARTIFACTS_PATH, EnrolRequest, EnrolResponse, token_secret_name};
 use kalong_crds::wire::release::ReleaseKeys;
-use kalong_crds::{ABANDON, EdgeAgent};
+use kalong_crds::{ABANDON, Category, EdgeAgent};
 use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::events::Recorder;
 use kube::{Api, Client, ResourceExt};
@@ -43,12 +43,15 @@ const TURN_DEADLINE: Duration = Duration::from_secs(20);
 const SEALING_KEY: usize = 32;
 
 /// Why no certificate was issued.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum IssuanceError {
     /// The certificate request is refused.
     #[error(transparent)]
+    #[strum(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]
+    #[strum(transparent)]
     Token(#[from] TokenError),
     #[error("the sealing key is no X25519 public key: send 32 bytes in base64")]
     SealingKey,
@@ -56,6 +59,7 @@ pub enum IssuanceError {
     #[error(
         "the token was used by another request in this moment: if that was not you, suspend the agent; make a new one with `kubectl kalong enrol`"
     )]
+    #[strum(to_string = "token-burnt")]
     Burnt,
     /// This operator does not serve the site.
     #[error("site `{0}` is not served by this operator: use the address of the one that serves it")]
@@ -69,6 +73,7 @@ pub enum IssuanceError {
     #[error("too many requests at once: try again in a minute")]
     Busy,
     #[error("the control plane cannot be reached now: try again in a minute ({0})")]
+    #[strum(transparent)]
     Api(#[from] ApiError),
     /// The API server failed after the token was used up.
     #[error("the control plane failed after the token was used up: make a new one with `kubectl kalong enrol` ({0})")]
@@ -79,23 +84,6 @@ pub enum IssuanceError {
 }
 
 impl IssuanceError {
-    /// Log field and metric label.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Request(error) => error.category(),
-            Self::Token(error) => error.category(),
-            Self::SealingKey => "sealing-key",
-            Self::Burnt => "token-burnt",
-            Self::ForeignSite(_) => "foreign-site",
-            Self::Undeclared(_) => "undeclared",
-            Self::ShutOut(_) => "shut-out",
-            Self::Busy => "busy",
-            Self::Api(error) => error.category(),
-            Self::Interrupted(_) => "interrupted",
-            Self::Sign(_) => "sign",
-        }
-    }
-
     /// Status code of the answer.
     pub fn status(&self) -> StatusCode {
         match self {

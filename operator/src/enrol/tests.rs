@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Mutex;
 
 use http::{Method, Request, Response};
+use kalong_crds::Category;
 use kalong_crds::units::Digest;
 use kube::client::Body;
 use kube::runtime::events::Reporter;

@@ -15,7 +15,8 @@ const TOKEN_LENGTH: usize = 43;
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(60);
 
 /// Why a token is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", prefix = "token-")]
 pub enum TokenError {
     /// Not the form of a token.
     #[error("this is no enrolment token: copy the whole of it, 43 characters")]
@@ -33,19 +34,6 @@ pub enum TokenError {
     /// What is stored cannot be read.
     #[error("the stored token cannot be read: make a new one with `kubectl kalong enrol`")]
     Damaged,
-}
-
-impl TokenError {
-    /// Log field and metric label.
-    pub fn category(self) -> &'static str {
-        match self {
-            Self::Malformed => "token-malformed",
-            Self::Wrong => "token-wrong",
-            Self::Expired => "token-expired",
-            Self::TooLong => "token-too-long",
-            Self::Damaged => "token-damaged",
-        }
-    }
 }
 
 /// What is stored of a token.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, Method, StatusCode};
+use kalong_crds::Category;
 use kalong_crds::wire::enrol::{ARTIFACTS_PATH, ENROL_PATH, EnrolRequest, Refusal};
 use warp::filters::body::{bytes, content_length_limit};
 use warp::reject::{LengthRequired, MethodNotAllowed, PayloadTooLarge};

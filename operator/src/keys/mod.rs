@@ -54,42 +54,34 @@ pub struct Keys {
 }
 
 /// Why keys cannot be read, made or used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum KeysError {
     #[error(transparent)]
+    #[strum(transparent)]
     Api(#[from] ApiError),
     /// A Secret lacks a key.
     #[error(
         "Secret `{secret}` has no `{key}`: restore it from the backup, or delete the Secret to have a new one made"
     )]
+    #[strum(to_string = "missing-key")]
     Missing { secret: &'static str, key: &'static str },
     /// A Secret holds something else.
     #[error("`{key}` of Secret `{secret}` cannot be used ({why}): restore it from the backup, or put in one that fits")]
+    #[strum(to_string = "unusable-key")]
     Unusable { secret: &'static str, key: &'static str, why: String },
     /// A key or certificate could not be made.
     #[error("a certificate could not be made: {0}")]
     Generate(#[from] rcgen::Error),
     /// A key could not be made.
     #[error("a key could not be made: {0}")]
+    #[strum(to_string = "generate")]
     Signing(#[from] kalong_crds::wire::signature::SignatureError),
     /// The release key document cannot be used.
     #[error("the release key document {file} cannot be used ({why}): make one with `kubectl kalong release keygen`")]
+    #[strum(to_string = "release-keys")]
     Document { file: String, why: String },
     /// A document could not be written down.
     #[error("a key document could not be written: {0}")]
     Json(#[from] serde_json::Error),
-}
-
-impl KeysError {
-    /// Log field and metric label.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Api(error) => error.category(),
-            Self::Missing { .. } => "missing-key",
-            Self::Unusable { .. } => "unusable-key",
-            Self::Generate(_) | Self::Signing(_) => "generate",
-            Self::Document { .. } => "release-keys",
-            Self::Json(_) => "json",
-        }
-    }
 }

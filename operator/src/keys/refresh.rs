@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kalong_crds::Category;
 use kalong_crds::wire::release::ReleaseKeys;
 use kube::Client;
 use tokio::sync::watch;

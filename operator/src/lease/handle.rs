@@ -17,7 +17,8 @@ pub enum LeaseState {
 }
 
 /// Why a request to the holder of the Lease failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum LeaseError {
     /// This process does not lead.
     #[error("this process does not hold the Lease")]
@@ -26,6 +27,7 @@ pub enum LeaseError {
     #[error(
         "term {claimed} is more than a year ahead of {current}: enrol the agent anew, its store is damaged or forged"
     )]
+    #[strum(to_string = "term-implausible")]
     Implausible {
         current: u64,
         /// Term that the agent claims to have verified.
@@ -33,20 +35,10 @@ pub enum LeaseError {
     },
     /// The API server failed, refused or did not answer.
     #[error(transparent)]
+    #[strum(transparent)]
     Api(#[from] ApiError),
     #[error("the Lease is held by `{0}`")]
     Foreign(String),
-}
-
-impl LeaseError {
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::NotLeading => "not-leading",
-            Self::Implausible { .. } => "term-implausible",
-            Self::Api(error) => error.category(),
-            Self::Foreign(_) => "foreign",
-        }
-    }
 }
 
 /// What the rest of the process asks of the loop that holds the Lease.

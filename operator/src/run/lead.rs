@@ -10,6 +10,7 @@ use kalong_controllers::kit::context::Settings as ControllerSettings;
 use kalong_controllers::kit::link::Admittance;
 use kalong_controllers::kit::metrics::Metrics as ControllerMetrics;
 use kalong_controllers::{Controllers, WarmCaches};
+use kalong_crds::Category;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::control::{Control, Renewal};
 use kalong_crds::wire::release::ReleaseKeys;

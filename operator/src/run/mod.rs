@@ -12,6 +12,7 @@ use kalong_controllers::kit::clock::SystemClock;
 use kalong_controllers::kit::conditions::ConditionCollector;
 use kalong_controllers::kit::watch::CacheError;
 use kalong_controllers::station::licence::LicenceCollector;
+use kalong_crds::Category;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -59,13 +60,15 @@ impl RunEnd {
 }
 
 /// Why the operator cannot run.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum RunError {
     /// The metrics of the process cannot be registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     /// The metrics of a part cannot be registered.
     #[error("a metric cannot be registered: {0}")]
+    #[strum(to_string = "metrics")]
     Registry(#[from] prometheus::Error),
     /// No usable configuration for the API server.
     #[error(transparent)]
@@ -81,49 +84,36 @@ pub enum RunError {
     Signals(#[source] std::io::Error),
     /// The caches did not fill.
     #[error(transparent)]
+    #[strum(to_string = "watch")]
     Cache(#[from] CacheError),
     /// Keys cannot be read or made.
     #[error(transparent)]
+    #[strum(transparent)]
     Keys(#[from] KeysError),
     /// A signing key cannot be used.
     #[error(transparent)]
+    #[strum(transparent)]
     Signing(#[from] kalong_crds::wire::signature::SignatureError),
     /// The HTTPS server has no usable TLS configuration.
     #[error(transparent)]
+    #[strum(transparent)]
     Tls(#[from] crate::http::tls::TlsError),
     /// The gateway has no usable TLS configuration.
     #[error(transparent)]
+    #[strum(transparent)]
     GatewayTls(#[from] crate::broker::tls::GatewayTlsError),
     /// The cache of artifacts cannot be opened.
     #[error(transparent)]
+    #[strum(transparent)]
     Artifacts(#[from] ArtifactCacheError),
     /// The HTTP client for artifacts cannot be built.
     #[error(transparent)]
+    #[strum(transparent)]
     Fetch(#[from] FetchError),
     /// The gateway does not start.
     #[error(transparent)]
+    #[strum(transparent)]
     Gateway(#[from] GatewayError),
-}
-
-impl RunError {
-    /// Value of the log field `category`.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Metrics(_) | Self::Registry(_) => "metrics",
-            Self::Client(_) => "client",
-            Self::Instance(_) => "instance",
-            Self::Listen(..) => "listen",
-            Self::Signals(_) => "signals",
-            Self::Cache(_) => "watch",
-            Self::Keys(error) => error.category(),
-            Self::Signing(error) => error.category(),
-            Self::Tls(error) => error.category(),
-            Self::GatewayTls(error) => error.category(),
-            Self::Artifacts(error) => error.category(),
-            Self::Fetch(error) => error.category(),
-            Self::Gateway(error) => error.category(),
-        }
-    }
 }
 
 /// What both standby and leader need.

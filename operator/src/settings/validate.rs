@@ -38,13 +38,6 @@ pub enum SettingsError {
     NoCache,
 }
 
-impl SettingsError {
-    /// Value of the log field `category`.
-    pub fn category(&self) -> &'static str {
-        "settings"
-    }
-}
-
 impl RunArguments {
     /// Checks everything that was typed; nothing else reads the arguments.
     pub fn validate(self) -> Result<Settings, SettingsError> {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kalong_crds::Category;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::event::{Event, EventSeverity, Events};
@@ -34,24 +35,16 @@ const MAX_GAP_REPORTS: u32 = 3;
 const MAX_NOTE: usize = 1024;
 
 /// Why an event was not delivered.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum SinkError {
     /// A retry may succeed: the event stays unacknowledged.
     #[error("the event could not be recorded and is tried again: {0}")]
     Later(String),
     /// The API server will never accept it.
     #[error("the event cannot be recorded: {0}")]
+    #[strum(to_string = "refused")]
     Never(String),
-}
-
-impl SinkError {
-    /// Log field and metric label.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Later(_) => "later",
-            Self::Never(_) => "refused",
-        }
-    }
 }
 
 /// Where events are recorded. Must be idempotent: delivering an event again is a success.

@@ -3,18 +3,20 @@
 use kalong_crds::condition::{ConditionType, Conditioned, Reason};
 use kalong_crds::lane::LaneAdmission;
 use kalong_crds::{Device, Lane};
+use strum::IntoStaticStr;
 
 use super::inventory::{self, Missing};
 use crate::snapshot::{Relation, SiteObject, SiteSnapshot, Table};
 
 /// The kinds that the Inventory gate counts, in the order in which a message names their objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
 #[expect(missing_docs, reason = "the kinds of the API")]
 pub enum MemberKind {
     EdgeAgent,
     Device,
     Lane,
     InspectionStation,
+    #[strum(to_string = "IGV")]
     Igv,
     BilateralLink,
 }
@@ -22,14 +24,7 @@ pub enum MemberKind {
 impl MemberKind {
     /// The kind as it stands in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::EdgeAgent => "EdgeAgent",
-            Self::Device => "Device",
-            Self::Lane => "Lane",
-            Self::InspectionStation => "InspectionStation",
-            Self::Igv => "IGV",
-            Self::BilateralLink => "BilateralLink",
-        }
+        self.into()
     }
 }
 

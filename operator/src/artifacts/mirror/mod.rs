@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use kalong_controllers::kit::mirror::{Mirror, MirrorState};
+use kalong_crds::Category;
 use kalong_crds::condition::Reason;
 use kalong_crds::firmware_release::Artifact;
 use kalong_crds::units::Digest;

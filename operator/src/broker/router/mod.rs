@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use kalong_crds::Category;
 use kalong_crds::wire::MAX_MESSAGE;
 use kalong_crds::wire::topic::OPERATOR_STATE;
 use parking_lot::Mutex;
@@ -25,7 +26,8 @@ const OWN_LINK: &str = "_op";
 const OWN_LINKS: usize = 1;
 
 /// Why the process has to end: a router cannot be restarted within it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum RouterFailure {
     /// The router's thread has ended.
     #[error("the message router has stopped: the process must be started anew")]
@@ -33,16 +35,6 @@ pub enum RouterFailure {
     /// The router's thread does not answer.
     #[error("the message router does not answer: the process must be started anew")]
     RouterSilent,
-}
-
-impl RouterFailure {
-    /// Log field and metric label.
-    pub fn category(self) -> &'static str {
-        match self {
-            Self::RouterGone => "router-gone",
-            Self::RouterSilent => "router-silent",
-        }
-    }
 }
 
 /// Why the router did not start.

@@ -29,7 +29,8 @@ const SHORTEST: Duration = Duration::from_secs(3600);
 const LONGEST: Duration = Duration::from_secs(720 * 3600);
 
 /// Why a request is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", prefix = "request-")]
 pub enum RequestError {
     /// Too large to be one.
     #[error("the certificate request is longer than {MAX_REQUEST} bytes")]
@@ -47,20 +48,6 @@ pub enum RequestError {
     /// Something that we do not grant.
     #[error("the certificate request asks for `{0}`, which no agent gets: leave it out")]
     Extra(String),
-}
-
-impl RequestError {
-    /// Log field and metric label.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::TooLarge => "request-too-large",
-            Self::Unreadable => "request-unreadable",
-            Self::Algorithm => "request-algorithm",
-            Self::Possession => "request-possession",
-            Self::Subject(_) => "request-subject",
-            Self::Extra(_) => "request-extra",
-        }
-    }
 }
 
 /// A request whose sender proved to have the key, and which asks for nothing that is not granted.

@@ -1,5 +1,6 @@
 //! Attacks on the certificate request. Pass means that no certificate is issued.
 
+use kalong_crds::Category;
 use rcgen::{
     Attribute, BasicConstraints, CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256,
     PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
