@@ -120,8 +120,8 @@ impl OwnClaim {
                 tracing::info!(namespace, drain, lane, "A lane is asked to be empty.");
                 Ok(())
             }
-            Err(Error::Api { source, .. }) if answer(&source).is_some_and(|s| s.is_already_exists()) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.is_already_exists() => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -137,18 +137,8 @@ pub(super) async fn end(ctx: &Context, drain: &LaneDrain) -> Result<(), Error> {
             tracing::info!(namespace, drain = name, "A lane is given back.");
             Ok(())
         }
-        Err(Error::Api { source, .. }) if answer(&source).is_some_and(|s| s.is_not_found() || s.is_conflict()) => {
-            Ok(())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// What the API server answered; none when it was not reached.
-fn answer(error: &kube::Error) -> Option<&kube::core::Status> {
-    match error {
-        kube::Error::Api(status) => Some(status),
-        _ => None,
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

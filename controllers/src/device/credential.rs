@@ -49,7 +49,7 @@ pub(super) async fn sealed(ctx: &Context, device: &Device, agent: &AgentId, obje
                 "Secret {secret_name} does not exist: create it with `username` and `password`."
             ));
         }
-        Err(error) => return Credential::Failed(error),
+        Err(error) => return Credential::Failed(error.into()),
     };
     if secret.immutable != Some(true) {
         return Credential::Unusable(format!(

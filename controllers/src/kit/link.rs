@@ -4,6 +4,7 @@
 
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kalong_crds::units::AgentId;
 use kalong_crds::wire::desired::{Item, ItemKind};
 use kalong_crds::wire::envelope::Clock;
@@ -18,6 +19,13 @@ pub struct Wake {
     pub namespace: String,
     /// Name of the object.
     pub name: String,
+}
+
+impl Wake {
+    /// The object of this metadata.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        Self { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+    }
 }
 
 /// Whether an agent can be believed to be there.

@@ -29,40 +29,22 @@ pub mod watch;
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Error {
-    /// The API server refused or failed.
-    #[error("could not {what}: {source}")]
-    Api {
-        /// What was tried, as it follows "could not".
-        what: &'static str,
-        /// What the API server said.
-        source: Box<kube::Error>,
-    },
-    /// The API server took too long.
-    #[error("could not {what} within {after:?}: the API server does not answer")]
-    Deadline {
-        /// What was tried, as it follows "could not".
-        what: &'static str,
-        /// The deadline that passed before an answer came.
-        after: std::time::Duration,
-    },
+    /// A request to the API server failed.
+    #[error(transparent)]
+    #[strum(transparent)]
+    Api(#[from] api::ApiError),
     /// An order could not be composed.
     #[error("could not compose the order: {0}")]
     Order(#[from] kalong_crds::wire::digest::CanonicalError),
-}
-
-impl From<api::ApiError> for Error {
-    fn from(error: api::ApiError) -> Self {
-        match error {
-            api::ApiError::Api { what, source } => Self::Api { what, source },
-            api::ApiError::Deadline { what, after } => Self::Deadline { what, after },
-        }
-    }
 }
 
 /// How long one request to the API server may take.
 pub const API_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Runs a request under the deadline.
-pub async fn within<T>(what: &'static str, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
-    Ok(api::within(API_DEADLINE, what, request).await?)
+pub async fn within<T>(
+    what: &'static str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, api::ApiError> {
+    api::within(API_DEADLINE, what, request).await
 }

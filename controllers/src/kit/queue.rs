@@ -69,9 +69,8 @@ impl ReconcileQueue {
     }
 
     /// The reader is done with an object that [`turns`](Self::turns) gave.
-    pub fn done(&self, namespace: Option<String>, name: String) {
-        let wake = Wake { namespace: namespace.unwrap_or_default(), name };
-        if self.state.lock().in_hand.remove(&wake) {
+    pub fn done(&self, wake: &Wake) {
+        if self.state.lock().in_hand.remove(wake) {
             self.changed.notify_one();
         }
     }
@@ -135,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn oldest_has_its_turn_however_often_others_wake() {
         let queue = Arc::new(ReconcileQueue::default());
-        let done = |name: &str| queue.done(Some("ns".into()), name.into());
+        let done = |name: &str| queue.done(&Wake { namespace: "ns".into(), name: name.into() });
         let name = |turn: Option<ObjectRef<kalong_crds::Device>>| turn.unwrap().name;
         ["a", "b", "c"].into_iter().for_each(|name| queue.wake("ns", name));
         let mut turns = Box::pin(Arc::clone(&queue).turns(2));

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::Error;
 use super::caches::Controlled;
 use super::context::Context;
+use super::link::Wake;
 use super::metrics::ReconcileOutcome;
 use super::queue::ReconcileQueue;
 use super::status::{WriteResult, with_status};
@@ -128,16 +129,16 @@ impl FirstPass {
     }
 }
 
-/// Failures in a row, by uid, with the generation that failed.
+/// Failures in a row of each object, with the generation that failed.
 #[derive(Debug, Default)]
 struct Failures {
-    counts: Mutex<HashMap<String, (i64, u32)>>,
+    counts: Mutex<HashMap<Wake, (i64, u32)>>,
 }
 
 impl Failures {
-    fn next(&self, uid: &str, generation: i64) -> Duration {
+    fn next(&self, object: &Wake, generation: i64) -> Duration {
         let mut counts = self.counts.lock();
-        let entry = counts.entry(uid.to_owned()).or_insert((generation, 0));
+        let entry = counts.entry(object.clone()).or_insert((generation, 0));
         if entry.0 != generation {
             *entry = (generation, 0);
         }
@@ -146,8 +147,8 @@ impl Failures {
         jittered(wait)
     }
 
-    fn over(&self, uid: &str) {
-        self.counts.lock().remove(uid);
+    fn over(&self, object: &Wake) {
+        self.counts.lock().remove(object);
     }
 }
 
@@ -184,12 +185,17 @@ pub async fn drive<K: Reconcile>(
                 let never: &std::convert::Infallible = error;
                 match *never {}
             },
-            looped,
+            looped.clone(),
         )
         .for_each(async |result| match result {
-            Ok((object, _)) => queue.done(object.namespace, object.name),
-            // Gone between the wake-up and the look: nothing to do.
-            Err(controller::Error::ObjectNotFound(object)) => queue.done(object.namespace, object.name),
+            Ok((object, _)) => queue.done(&wake(object.namespace, object.name)),
+            // Gone between the wake-up and the look.
+            Err(controller::Error::ObjectNotFound(object)) => {
+                let object = wake(object.namespace, object.name);
+                queue.done(&object);
+                looped.failures.over(&object);
+                looped.ctx.status.forget::<K>(object);
+            }
             Err(error) => {
                 tracing::error!(kind = %K::kind(&()), %error, "The controller's queue failed; it goes on.");
             }
@@ -197,9 +203,14 @@ pub async fn drive<K: Reconcile>(
         .await;
 }
 
+fn wake(namespace: Option<String>, name: String) -> Wake {
+    Wake { namespace: namespace.unwrap_or_default(), name }
+}
+
 async fn reconcile<K: Reconcile>(object: Arc<K>, looped: Arc<LoopContext>) -> Result<Action, std::convert::Infallible> {
     let ctx = &looped.ctx;
-    let (uid, kind) = (object.uid().unwrap_or_default(), K::kind(&()).into_owned());
+    let (wake, kind) = (Wake::of(object.meta()), K::kind(&()).into_owned());
+    let uid = object.uid().unwrap_or_default();
     if ctx.status.cache_is_behind(object.as_ref()) {
         return Ok(Action::requeue(CATCH_UP));
     }
@@ -210,20 +221,20 @@ async fn reconcile<K: Reconcile>(object: Arc<K>, looped: Arc<LoopContext>) -> Re
             (ReconcileOutcome::Conflict, Action::requeue(CATCH_UP))
         }
         Ok(Ok((written, again))) => {
-            looped.failures.over(&uid);
+            looped.failures.over(&wake);
             let outcome =
                 if written == WriteResult::Changed { ReconcileOutcome::Written } else { ReconcileOutcome::Unchanged };
             (outcome, Action::requeue(again.unwrap_or_else(|| jittered(RESYNC))))
         }
         Ok(Err(error)) => {
-            let wait = looped.failures.next(&uid, generation);
+            let wait = looped.failures.next(&wake, generation);
             tracing::warn!(kind, category = error.category(), %error, ?wait, "The object could not be looked at; it is tried again.");
             ctx.metrics.failed(&kind, error.category());
             (ReconcileOutcome::Failed, Action::requeue(wait))
         }
         Err(_) => {
             ctx.metrics.failed(&kind, "deadline");
-            (ReconcileOutcome::Failed, Action::requeue(looped.failures.next(&uid, generation)))
+            (ReconcileOutcome::Failed, Action::requeue(looped.failures.next(&wake, generation)))
         }
     };
     ctx.metrics.passed(&kind, outcome, begun.elapsed());

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kalong_crds::field_manager;
+use kalong_crds::kinds::Kind;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
 
 use super::caches::Controlled;
+use super::link::Wake;
 use super::{Error, within};
 
 /// A kind whose status says which generation it speaks of.
@@ -43,22 +46,35 @@ pub enum WriteResult {
     Conflict,
 }
 
-/// The last resource version that this process wrote, and when, by uid.
+/// Remembers the last write of this process to each object.
 #[derive(Debug, Default)]
 pub struct StatusWriter {
-    last: Mutex<HashMap<String, (u64, Instant)>>,
+    last: Mutex<HashMap<(Kind, Wake), LastWrite>>,
+}
+
+#[derive(Debug)]
+struct LastWrite {
+    uid: String,
+    version: u64,
+    at: Instant,
 }
 
 impl StatusWriter {
     /// Whether the cached object is older than what this process wrote itself (KEP-5647: a controller's own staleness).
-    pub fn cache_is_behind<K: Resource>(&self, object: &K) -> bool {
-        let (Some(uid), Some(observed)) = (object.meta().uid.as_deref(), version(object)) else { return false };
-        self.last.lock().get(uid).is_some_and(|(written, _)| *written > observed)
+    pub fn cache_is_behind<K: Controlled>(&self, object: &K) -> bool {
+        let Some(observed) = version(object.meta()) else { return false };
+        self.last(object, |write| write.version > observed).unwrap_or_default()
     }
 
     /// How long ago this process wrote to this object; none before its first write.
-    pub fn since_write(&self, uid: &str) -> Option<Duration> {
-        self.last.lock().get(uid).map(|(_, at)| at.elapsed())
+    pub fn since_write<K: Controlled>(&self, object: &K) -> Option<Duration> {
+        self.last(object, |write| write.at.elapsed())
+    }
+
+    fn last<K: Controlled, T>(&self, object: &K, look: impl FnOnce(&LastWrite) -> T) -> Option<T> {
+        let last = self.last.lock();
+        let write = last.get(&(K::KIND, Wake::of(object.meta())))?;
+        (object.meta().uid.as_ref() == Some(&write.uid)).then(|| look(write))
     }
 
     /// Writes the status if it differs from the cached one.
@@ -76,13 +92,13 @@ impl StatusWriter {
         let body = with_status(object, status);
         match within("write status", api.replace_status(&object.name_any(), &params, &body)).await {
             Ok(stored) => {
-                self.remember(&stored);
+                self.remember::<K>(stored.meta());
                 Ok(WriteResult::Changed)
             }
-            Err(Error::Api { source, .. }) if is_conflict(&source) => Ok(WriteResult::Conflict),
+            Err(error) if error.is_conflict() => Ok(WriteResult::Conflict),
             // The object was deleted meanwhile.
-            Err(Error::Api { source, .. }) if is_not_found(&source) => Ok(WriteResult::Unchanged),
-            Err(error) => Err(error),
+            Err(error) if error.is_not_found() => Ok(WriteResult::Unchanged),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -99,23 +115,23 @@ impl StatusWriter {
             PatchParams { field_manager: Some(field_manager::FINALIZERS.to_owned()), ..PatchParams::default() };
         match within("set finalizers", api.patch_metadata(&object.name_any(), &params, &Patch::Merge(&patch))).await {
             Ok(stored) => {
-                self.remember(&stored);
+                self.remember::<K>(&stored.metadata);
                 Ok(WriteResult::Changed)
             }
-            Err(Error::Api { source, .. }) if is_conflict(&source) => Ok(WriteResult::Conflict),
-            Err(Error::Api { source, .. }) if is_not_found(&source) => Ok(WriteResult::Unchanged),
-            Err(error) => Err(error),
+            Err(error) if error.is_conflict() => Ok(WriteResult::Conflict),
+            Err(error) if error.is_not_found() => Ok(WriteResult::Unchanged),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Drops what is remembered of a deleted object.
-    pub fn forget(&self, uid: &str) {
-        self.last.lock().remove(uid);
+    pub fn forget<K: Controlled>(&self, object: Wake) {
+        self.last.lock().remove(&(K::KIND, object));
     }
 
-    fn remember<K: Resource>(&self, stored: &K) {
-        if let (Some(uid), Some(written)) = (stored.meta().uid.clone(), version(stored)) {
-            self.last.lock().insert(uid, (written, Instant::now()));
+    fn remember<K: Controlled>(&self, stored: &ObjectMeta) {
+        if let (Some(uid), Some(version)) = (stored.uid.clone(), version(stored)) {
+            self.last.lock().insert((K::KIND, Wake::of(stored)), LastWrite { uid, version, at: Instant::now() });
         }
     }
 }
@@ -127,14 +143,6 @@ pub(super) fn with_status<K: Controlled>(object: &K, status: K::Status) -> K {
     object
 }
 
-fn version<K: Resource>(object: &K) -> Option<u64> {
-    object.meta().resource_version.as_deref()?.parse().ok()
-}
-
-fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_conflict())
-}
-
-fn is_not_found(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_not_found())
+fn version(meta: &ObjectMeta) -> Option<u64> {
+    meta.resource_version.as_deref()?.parse().ok()
 }

@@ -63,7 +63,7 @@ pub(super) fn observe(ctx: &Context, phase: Arc<Phase>) -> Observed {
         members: members(&site, &name),
         lanes: member_lanes(&site, &name),
         changes: changes(&site, &name),
-        since_write: ctx.status.since_write(&phase.uid().unwrap_or_default()),
+        since_write: ctx.status.since_write(phase.as_ref()),
         phase,
     }
 }
