@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::blocked::BlockedBy;
 use crate::units::Name;
 
-/// Who is on the other side, how they are reached, and what the agreements allow.
+/// The peer on the other side, how to reach it, and what the agreements allow.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -53,22 +53,22 @@ use crate::units::Name;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.counterpart.country == oldSelf.counterpart.country").message("`counterpart.country` must not change: declare a new BilateralLink").field_path(".counterpart.country"))]
 pub struct BilateralLinkSpec {
-    /// Name of the Crossing over which this link speaks.
+    /// Name of the Crossing that this link serves.
     pub crossing_ref: Name,
     /// Name of the EdgeAgent whose box is the gateway to the other side.
     pub agent_ref: Name,
-    /// Who is on the other side of this link.
+    /// The peer on the other side of this link.
     pub counterpart: Counterpart,
-    /// How the other side is reached.
+    /// How to reach the other side.
     pub transport: LinkTransport,
     /// What may be exchanged, and under which agreement; without one nothing is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub agreements: Vec<Agreement>,
-    /// The switch that cuts the link: the gateway stops within a second and contacts nobody.
+    /// Cuts the link: the gateway stops within a second and contacts nobody.
     #[serde(default)]
     pub suspend: bool,
-    /// Name of the Phase that this link belongs to; without one it is always live.
+    /// Name of the Phase that this link belongs to; if unset, it is always live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Name>,
 }
@@ -88,12 +88,12 @@ pub struct Counterpart {
     pub crossing: String,
 }
 
-/// How the other side is reached.
+/// How to reach the other side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.profile == 'FileDrop' || has(self.endpoint)").message("`endpoint` must be given unless `profile` is FileDrop").field_path(".endpoint"))]
 pub struct LinkTransport {
-    /// The way in which messages travel over this link.
+    /// How messages are exchanged over this link.
     pub profile: LinkProfile,
     /// Host and port of the peer's gateway, for example gateway.example.org:8443.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,19 +120,19 @@ pub enum LinkProfile {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.validFrom <= self.validUntil").message("`validUntil` must not be before `validFrom`").field_path(".validUntil"))]
 pub struct Agreement {
-    /// The name by which status and people speak of this agreement.
+    /// Name of this agreement in status and messages.
     pub name: Name,
-    /// The set of data that may be exchanged.
+    /// The dataset that may be exchanged.
     pub dataset: Dataset,
-    /// Which way the data may travel.
+    /// Direction in which the data may travel.
     pub direction: DataDirection,
-    /// Fields of the set that may travel; none that is not named here does.
+    /// Fields of the dataset that may be exchanged; a field that is not listed is never sent.
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63), regex(pattern = r"^[a-z][A-Za-z0-9]*$")))]
     pub fields: Vec<String>,
     /// Number and title of the agreement between the two sides.
     #[schemars(length(min = 1, max = 256))]
     pub legal_ref: String,
-    /// Number of the impact assessment that the law asks for.
+    /// Number of the impact assessment required by law.
     #[schemars(length(min = 1, max = 256))]
     pub impact_assessment_ref: String,
     /// First day on which the agreement is in force, as year-month-day in the crossing's zone.
@@ -148,7 +148,7 @@ pub struct Agreement {
 pub enum Dataset {
     /// Which lanes are open, held or closed.
     LaneState,
-    /// Vehicles an hour that can be taken.
+    /// Vehicles per hour that can be taken.
     Capacity,
     /// Closures that are planned.
     PlannedClosure,
@@ -173,18 +173,18 @@ pub enum DataDirection {
     Both,
 }
 
-/// What is true of the link now.
+/// Observed state of the link.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BilateralLinkStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this link, one entry for each condition type.
+    /// Conditions of this link, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// Why this link does not move, and on whom it waits.
+    /// Why this link makes no progress, and what it is waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,

@@ -41,23 +41,23 @@ pub enum BlockCode {
     Recertification,
 }
 
-/// One thing that keeps this object from moving.
+/// One reason why this object makes no progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedBy {
-    /// What kind of thing this object waits for.
+    /// What this object is waiting for, as a code.
     pub code: BlockCode,
-    /// The object or party that is waited for, as `Kind/name`.
+    /// The object or party being waited for, as `Kind/name`.
     #[schemars(length(max = 253))]
     pub subject: String,
     /// When the wait began, in RFC 3339 with UTC.
     #[schemars(length(max = 35))]
     pub since: String,
-    /// When the wait ends or is given up, in RFC 3339 with UTC; absent when only the subject can end it.
+    /// When the wait ends or is abandoned, in RFC 3339 with UTC; absent when only the subject can end it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35))]
     pub until: Option<String>,
-    /// What somebody can do to end the wait, as one sentence.
+    /// What can be done to end the wait, as one sentence.
     #[schemars(length(max = 1024))]
     pub message: String,
 }

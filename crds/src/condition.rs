@@ -441,7 +441,7 @@ pub enum ConditionStatus {
     True,
     /// It does not hold.
     False,
-    /// Nobody can tell.
+    /// Not known.
     Unknown,
 }
 

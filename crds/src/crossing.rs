@@ -9,7 +9,7 @@ use crate::blocked::BlockedBy;
 use crate::lane::{Direction, Service};
 use crate::units::Name;
 
-/// What the crossing carries, when it may be used, and how much capacity it must never lose.
+/// Traffic of the crossing, when it may be used, and the capacity that it must never lose.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -48,12 +48,12 @@ use crate::units::Name;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.traffic == oldSelf.traffic").message("`traffic` must not change: declare a new Crossing").field_path(".traffic"))]
 pub struct CrossingSpec {
-    /// What passes over the border here: people, or goods with their vehicles.
+    /// What crosses the border here: people, or goods with their vehicles.
     pub traffic: Traffic,
-    /// By which means of transport the border is passed.
+    /// How traffic crosses the border.
     #[serde(default)]
     pub transport: Transport,
-    /// IANA time zone in which hours and windows of this crossing are meant, for example Asia/Ho_Chi_Minh.
+    /// IANA time zone of the hours and windows of this crossing, for example Asia/Ho_Chi_Minh.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"))]
     pub time_zone: String,
     /// Capacity that must stay in service, one entry for each service and direction.
@@ -63,7 +63,7 @@ pub struct CrossingSpec {
     /// The legal act under which the smart lanes of this crossing operate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<Authority>,
-    /// Names of the ChangeCalendars that say when this crossing operates and when it may be changed.
+    /// Names of the ChangeCalendars that define when this crossing operates and when it may be changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub change_calendars: Vec<Name>,
@@ -73,7 +73,7 @@ pub struct CrossingSpec {
     /// Name of the Crossing that takes the traffic when this one cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Name>,
-    /// Name of the Phase that this crossing belongs to; without one it is always live.
+    /// Name of the Phase that this crossing belongs to; if unset, it is always live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Name>,
 }
@@ -99,7 +99,7 @@ pub enum Transport {
     Monorail,
 }
 
-/// What must stay open of one service and direction.
+/// Capacity of one service and direction that must stay open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityFloor {
@@ -110,7 +110,7 @@ pub struct CapacityFloor {
     /// Lanes that must stay open, as a count of lanes.
     #[schemars(range(min = 0, max = 64))]
     pub min_open_lanes: i64,
-    /// Rated capacity that must stay open, in passages an hour.
+    /// Rated capacity that must stay open, in passages per hour.
     #[serde(default)]
     #[schemars(range(min = 0, max = 100_000))]
     pub min_passages_per_hour: i64,
@@ -132,14 +132,14 @@ pub struct Authority {
     pub valid_until: String,
 }
 
-/// What is true of the crossing now.
+/// Observed state of the crossing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CrossingStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this crossing, one entry for each condition type.
+    /// Conditions of this crossing, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
@@ -155,11 +155,11 @@ pub struct CrossingStatus {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000))]
     pub igvs_declared: i64,
-    /// Unmanned vehicles that are heard now, as a count.
+    /// Unmanned vehicles that are reporting now, as a count.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000))]
     pub igvs_seen: i64,
-    /// Why this crossing does not move, and on whom it waits.
+    /// Why this crossing makes no progress, and what it is waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,
@@ -191,7 +191,7 @@ pub struct LaneCount {
     /// Lanes of a phase that is not open, as a count of lanes.
     #[schemars(range(min = 0, max = 1000))]
     pub planned: i64,
-    /// Rated capacity of the open lanes together, in passages an hour.
+    /// Rated capacity of the open lanes together, in passages per hour.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub open_passages_per_hour: i64,
 }

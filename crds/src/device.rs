@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::blocked::BlockedBy;
 use crate::units::{Name, Value};
 
-/// Which model the instrument is, which agent reaches it where, how it is set up and which firmware it runs.
+/// Model, agent, connection, configuration and firmware of the instrument.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -53,26 +53,26 @@ use crate::units::{Name, Value};
     validation = Rule::new("!has(self.config) || self.config.all(name, name.matches('^[a-z][A-Za-z0-9]{0,62}$'))").message("`config` must have property names of the model as keys: a lower-case letter, then letters and digits, at most 63 in all").field_path(".config")
 )]
 pub struct DeviceSpec {
-    /// Name of the DeviceModel that says what this instrument is.
+    /// Name of the DeviceModel that describes this instrument.
     pub model_ref: Name,
     /// Name of the EdgeAgent that talks to this instrument.
     pub agent_ref: Name,
     /// Where and how the agent reaches this instrument.
     pub connection: Connection,
-    /// Settings by property name; the model says which exist and their bounds.
+    /// Settings by property name; the model defines which exist and their bounds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub config: BTreeMap<String, Value>,
-    /// Whether this instrument takes part, is switched off on purpose, or is kept apart.
+    /// Whether this instrument is in use, deliberately disabled, or quarantined.
     #[serde(default)]
     pub admin: Admin,
-    /// The firmware that this instrument is meant to run; absent leaves what runs as it is.
+    /// The firmware that this instrument should run; if absent, what runs is left as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<WantedFirmware>,
-    /// Who owns this instrument, which decides who approves a change.
+    /// Owner of this instrument, who approves changes to it.
     #[serde(default)]
     pub ownership: Ownership,
-    /// Name of the Phase that this instrument belongs to; without one it is always live.
+    /// Name of the Phase that this instrument belongs to; if unset, it is always live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Name>,
 }
@@ -97,12 +97,12 @@ pub struct Connection {
 /// Whether an instrument takes part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Admin {
-    /// It takes part.
+    /// In use.
     #[default]
     Enabled,
-    /// It is switched off on purpose and may be deleted.
+    /// Deliberately disabled; it may be deleted.
     Disabled,
-    /// It is watched and never changed.
+    /// Monitored and never changed.
     Quarantined,
 }
 
@@ -116,43 +116,43 @@ pub enum Ownership {
     Investor,
 }
 
-/// The firmware that is meant to run.
+/// The firmware that should run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WantedFirmware {
-    /// Name of the FirmwareRelease that is meant to run.
+    /// Name of the FirmwareRelease that should run.
     pub release: Name,
 }
 
-/// What is true of the device now.
+/// Observed state of the device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this instrument, one entry for each condition type.
+    /// Conditions of this instrument, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// Name of the EdgeAgent that was last told of this instrument and has not let go of it.
+    /// Name of the EdgeAgent that last received this instrument and has not released it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Name>,
     /// The generation of the spec that the agent confirmed to be in force on the device.
     #[serde(default)]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
     pub applied: i64,
-    /// What the instrument says of itself, without measured values.
+    /// Health that the instrument reports about itself, without measured values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// What runs on the instrument, and how far a change has come.
+    /// Firmware that runs on the instrument, and the progress of a change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<FirmwareStatus>,
     /// Interlocks and seals of this instrument, and whether they are safe.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub guards: Vec<Guard>,
-    /// Why this instrument does not move, and on whom it waits.
+    /// Why this instrument makes no progress, and what it is waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,
@@ -187,7 +187,7 @@ pub struct Guard {
 /// What guards an instrument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum GuardKind {
-    /// It keeps people from harm.
+    /// It protects people.
     Interlock,
     /// It shows that nobody changed the instrument.
     Seal,
@@ -244,7 +244,7 @@ pub struct FirmwareStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35))]
     pub since: Option<String>,
-    /// Why the last attempt did not succeed, as one sentence.
+    /// Why the last attempt failed, as one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub last_error: Option<String>,

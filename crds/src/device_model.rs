@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::property::Property;
 use crate::protocol::{self, Protocol};
 
-/// What instruments of this type are, how they are spoken to, how they are updated and what the law says of them.
+/// Class, protocol, properties, update method and legal constraints of instruments of this type.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -51,7 +51,7 @@ pub struct DeviceModelSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
     pub hardware_revisions: Vec<String>,
-    /// How the agent speaks with instruments of this type.
+    /// How the agent communicates with instruments of this type.
     pub protocol: Protocol,
     /// What can be read from and set on instruments of this type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -64,7 +64,7 @@ pub struct DeviceModelSpec {
     /// How firmware gets onto instruments of this type and is proven there.
     #[serde(default)]
     pub update: Update,
-    /// What the law asks of instruments of this type.
+    /// Legal requirements for instruments of this type.
     #[serde(default)]
     pub regulatory: Regulatory,
 }
@@ -78,15 +78,15 @@ pub enum DeviceClass {
     AnprCamera,
     /// A portal that reads container and seal numbers.
     OcrPortal,
-    /// A camera that overlooks a place.
+    /// A camera that gives an overview of an area.
     Camera,
     /// A scale for vehicles.
     Weighbridge,
-    /// A scanner that looks through cargo.
+    /// A scanner that X-rays cargo.
     XRayScanner,
     /// A portal that detects radiation.
     RadiationPortal,
-    /// A gate that people pass by themselves.
+    /// An automatic gate for people.
     EGate,
     /// A reader of bar codes and radio tags.
     CodeReader,
@@ -96,7 +96,7 @@ pub enum DeviceClass {
     Conveyor,
     /// A station that disinfects vehicles.
     Disinfection,
-    /// A beacon by which vehicles find their way.
+    /// A beacon that guides vehicles.
     GuidanceBeacon,
     /// A station that charges vehicles.
     Charger,
@@ -106,7 +106,7 @@ pub enum DeviceClass {
     IgvFleetController,
     /// A reader of faces or fingers.
     BiometricReader,
-    /// A panel that shows words or signs.
+    /// A panel that shows text or signs.
     Display,
     /// A traffic light or horn.
     Signal,
@@ -128,14 +128,14 @@ impl DeviceClass {
     }
 }
 
-/// A code by which an instrument says what is wrong.
+/// A code with which an instrument reports a problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthCode {
     /// Name of the code in upper camel case, for example LensDirty.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
     pub name: String,
-    /// How much the code takes away from what the instrument can do.
+    /// Severity of the code.
     pub severity: Severity,
     /// Bit in the instrument's `healthBits` register that stands for this code, counted from 0.
     #[serde(default)]
@@ -162,7 +162,7 @@ pub struct Update {
     /// Whether the lane must be empty while the instrument is changed.
     #[serde(default)]
     pub lane_drain: LaneDrainNeed,
-    /// How long the instrument is away while it starts the new image, in seconds.
+    /// Time for which the instrument is unreachable while it starts the new image, in seconds.
     #[serde(default = "Update::default_downtime")]
     #[schemars(range(min = 1, max = 3600))]
     pub downtime_seconds: i64,
@@ -251,7 +251,7 @@ pub enum Probe {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Regulatory {
-    /// What a change of legally relevant software asks for (OIML D 31).
+    /// What a change of legally relevant software requires (OIML D 31).
     #[serde(default)]
     pub recertification: Recertification,
     /// Whether instruments of this type must carry a valid calibration.
@@ -313,14 +313,14 @@ pub struct Seal {
     pub intact: String,
 }
 
-/// What is true of the model now.
+/// Observed state of the model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceModelStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this model, one entry for each condition type.
+    /// Conditions of this model, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,

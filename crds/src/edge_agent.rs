@@ -9,7 +9,7 @@ use crate::blocked::BlockedBy;
 use crate::device::Ownership;
 use crate::units::Name;
 
-/// What the box does when it is cut off, how long its certificate lives, and whether it may talk at all.
+/// Behaviour of the box while it is cut off, the lifetime of its certificate, and whether it may connect.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -52,13 +52,13 @@ pub struct EdgeAgentSpec {
     /// How the box gets and renews its certificate.
     #[serde(default)]
     pub enrolment: Enrolment,
-    /// Whether the box is shut out: its session ends within a second and no new one is admitted.
+    /// Shuts the box out: its session ends within a second and no new one is admitted.
     #[serde(default)]
     pub suspend: bool,
-    /// Who owns this box, which decides who approves a change.
+    /// Owner of this box, who approves changes to it.
     #[serde(default)]
     pub ownership: Ownership,
-    /// Name of the Phase that this box belongs to; without one it is always live.
+    /// Name of the Phase that this box belongs to; if unset, it is always live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Name>,
 }
@@ -91,10 +91,10 @@ impl Default for Offline {
 /// What happens to the lanes of a box that is cut off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum OfflinePolicy {
-    /// Every lane stays as it was last told, for any length of time.
+    /// Every lane stays as last ordered, for any length of time.
     #[default]
     Hold,
-    /// Smart and vehicle lanes stop admitting; traditional and passenger lanes stay as they were told.
+    /// Smart and vehicle lanes stop admitting; traditional and passenger lanes stay as last ordered.
     Degrade,
     /// Every lane stops admitting.
     SafeClose,
@@ -122,14 +122,14 @@ impl Default for Enrolment {
     }
 }
 
-/// What is true of the box now.
+/// Observed state of the box.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeAgentStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this box, one entry for each condition type.
+    /// Conditions of this box, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
@@ -149,14 +149,14 @@ pub struct EdgeAgentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub sealing_key: Option<String>,
-    /// The certificate that the box was given last.
+    /// Certificate last issued to the box.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
-    /// Names of items that the box holds and nobody declares, at most 16 of them.
+    /// Names of items that the box holds but that are not declared, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 253)))]
     pub orphans: Vec<String>,
-    /// Why this box does not move, and on whom it waits.
+    /// Why this box makes no progress, and what it is waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,

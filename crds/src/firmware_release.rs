@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Digest, Name};
 
-/// What the release is, for which models, where its bytes are and who signed it. It never changes.
+/// Kind, models, artifact and signatures of the release. It never changes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -47,17 +47,17 @@ pub struct FirmwareReleaseSpec {
     /// Names of the DeviceModels that this release is made for.
     #[schemars(length(min = 1, max = 32))]
     pub models: Vec<Name>,
-    /// Hardware revisions that this release runs on; none means all of the model.
+    /// Hardware revisions that this release runs on; none means all revisions of the model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
     pub hardware_revisions: Vec<String>,
     /// Version as the instrument itself reports it once the release runs.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[0-9A-Za-z][0-9A-Za-z.+_-]*$"))]
     pub version: String,
-    /// Rising number that never falls on a device; a wanted downgrade is a new release with a higher one.
+    /// Security counter, a number that never decreases on a device; to downgrade, declare a new release with a higher counter.
     #[schemars(range(min = 0, max = 4_294_967_295_i64))]
     pub security_counter: i64,
-    /// The bytes of this release: where they are and how they are known.
+    /// The artifact of this release: its address, length and digest.
     pub artifact: Artifact,
     /// Versions of which one must run before this release may be installed; none means any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -98,7 +98,7 @@ pub enum ReleaseKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Artifact {
-    /// Address from which the operator fetches the bytes; the host must be on its allow-list.
+    /// Address from which the operator fetches the artifact; the host must be on its allow-list.
     #[schemars(length(min = 9, max = 1024), regex(pattern = r"^https://[^\s]+$"))]
     pub url: String,
     /// SHA-256 digest over all bytes of the artifact.
@@ -119,14 +119,14 @@ pub struct ReleaseSignature {
     pub signature: String,
 }
 
-/// What is true of the release now.
+/// Observed state of the release.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FirmwareReleaseStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this release, one entry for each condition type.
+    /// Conditions of this release, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,

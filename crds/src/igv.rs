@@ -9,7 +9,7 @@ use crate::blocked::BlockedBy;
 use crate::device::{Ownership, WantedFirmware};
 use crate::units::Name;
 
-/// Which vehicle this is, where it is heard, what it shall carry, and where and when it may be changed.
+/// Identity of the vehicle, its broker, its maps and zones, and where and when it may be changed.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -51,22 +51,22 @@ use crate::units::Name;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.vda5050.manufacturer == oldSelf.vda5050.manufacturer && self.vda5050.serialNumber == oldSelf.vda5050.serialNumber").message("`vda5050.manufacturer` and `vda5050.serialNumber` must not change: declare a new IGV").field_path(".vda5050"))]
 pub struct IGVSpec {
-    /// Name of the Crossing at whose yard this vehicle is at home.
+    /// Name of the Crossing whose yard is home to this vehicle.
     pub crossing_ref: Name,
-    /// Name of the EdgeAgent that listens to the fleet's broker.
+    /// Name of the EdgeAgent that subscribes to the fleet's broker.
     pub agent_ref: Name,
-    /// The fleet's MQTT broker, on which this vehicle speaks.
+    /// MQTT broker of the fleet to which this vehicle publishes.
     pub broker: FleetBroker,
     /// Identity of this vehicle in VDA 5050.
     pub vda5050: Vda5050,
-    /// Maps that this vehicle is meant to carry, enabled in these versions.
+    /// Maps that this vehicle should carry, enabled in these versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub maps: Vec<VehicleMap>,
-    /// The zones by which the side of the line is judged; its content never changes under one id.
+    /// Zones that decide on which side of the border line the vehicle is; the content of one id never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_set: Option<ZoneSet>,
-    /// The software that this vehicle is meant to run; absent leaves what runs as it is.
+    /// The software that this vehicle should run; if absent, what runs is left as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<WantedFirmware>,
     /// Where and in which state this vehicle may be changed.
@@ -76,13 +76,13 @@ pub struct IGVSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 100, max = 2_000_000))]
     pub battery_watt_hours: Option<i64>,
-    /// Whether the vehicle is no longer listened to: nothing is received and nothing is judged.
+    /// Stops listening to the vehicle: nothing is received and nothing is judged.
     #[serde(default)]
     pub suspend: bool,
-    /// Who owns this vehicle, which decides who approves a change.
+    /// Owner of this vehicle, who approves changes to it.
     #[serde(default)]
     pub ownership: Ownership,
-    /// Name of the Phase that this vehicle belongs to; without one it is always live.
+    /// Name of the Phase that this vehicle belongs to; if unset, it is always live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Name>,
 }
@@ -137,7 +137,7 @@ pub struct VehicleMap {
     /// Identity of the map, as the fleet knows it.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9_.:-]+$"))]
     pub name: String,
-    /// Version of the map that is meant to be enabled.
+    /// Version of the map that should be enabled.
     #[schemars(length(min = 1, max = 63))]
     pub version: String,
 }
@@ -146,7 +146,7 @@ pub struct VehicleMap {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ZoneSet {
-    /// Identity of this set of zones, made from its content.
+    /// Identity of this zone set, derived from its content.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9_.:-]+$"))]
     pub id: String,
     /// The zones in the order in which they are tried; the first that holds the vehicle tells its side.
@@ -219,18 +219,18 @@ impl Default for ChangeAt {
     }
 }
 
-/// What is true of the vehicle now. Position, charge and speed are metrics, never status.
+/// Observed state of the vehicle. Position, charge and speed are metrics, never status.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IGVStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this vehicle, one entry for each condition type.
+    /// Conditions of this vehicle, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// What the vehicle's link to its fleet is, as the vehicle or its last will said.
+    /// Connection of the vehicle to its fleet, as reported by the vehicle or its last will.
     #[serde(default)]
     pub connection: VehicleConnection,
     /// The operating mode that the vehicle reports, in the words of its standard.
@@ -247,7 +247,7 @@ pub struct IGVStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub software: Vec<SoftwareVersion>,
-    /// Why this vehicle does not move on, and on whom it waits.
+    /// Why this vehicle makes no progress, and what it is waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,
@@ -261,9 +261,9 @@ pub enum VehicleConnection {
     Unknown,
     /// Connected.
     Online,
-    /// It said goodbye.
+    /// It disconnected cleanly.
     Offline,
-    /// Its link broke.
+    /// Its connection broke.
     Broken,
 }
 
@@ -276,7 +276,7 @@ pub enum Side {
     OnLine,
     /// On the other side.
     Foreign,
-    /// Nobody can tell.
+    /// Not known.
     #[default]
     Unknown,
 }

@@ -10,7 +10,7 @@ use crate::device::Ownership;
 use crate::lane::Need;
 use crate::units::Name;
 
-/// What stands in the station, whom it serves, and under which licence.
+/// Devices in the station, the lanes that it serves, and its licence.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -61,7 +61,7 @@ use crate::units::Name;
 pub struct InspectionStationSpec {
     /// Name of the Crossing that this station belongs to.
     pub crossing_ref: Name,
-    /// What is done at this station.
+    /// What this station does.
     #[serde(rename = "type")]
     pub kind: StationType,
     /// The places of this station and the devices that fill them; a device fills at most one slot anywhere.
@@ -71,7 +71,7 @@ pub struct InspectionStationSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub serves_lanes: Vec<ServedLane>,
-    /// Inspections that this station can carry out, as a count an hour.
+    /// Inspections that this station can carry out, as a count per hour.
     #[schemars(range(min = 1, max = 10_000))]
     pub capacity_per_hour: i64,
     /// Name of the InspectionStation that takes over while this one cannot serve.
@@ -80,13 +80,13 @@ pub struct InspectionStationSpec {
     /// The licence under which this station operates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<Licence>,
-    /// Whether the station is taken out of use on purpose: it stays declared and serves nobody.
+    /// Takes the station out of use: it stays declared but serves no lane.
     #[serde(default)]
     pub suspend: bool,
-    /// Who owns this station, which decides who approves a change.
+    /// Owner of this station, who approves changes to it.
     #[serde(default)]
     pub ownership: Ownership,
-    /// Name of the Phase that this station belongs to; without one it is always live.
+    /// Name of the Phase that this station belongs to; if unset, it is always live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Name>,
 }
@@ -94,7 +94,7 @@ pub struct InspectionStationSpec {
 /// What is done at a station.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum StationType {
-    /// Vehicles and containers are looked through.
+    /// Vehicles and containers are X-rayed.
     XRay,
     /// Vehicles are weighed.
     Weighing,
@@ -144,14 +144,14 @@ pub struct Licence {
     pub valid_until: String,
 }
 
-/// What is true of the station now.
+/// Observed state of the station.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InspectionStationStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this station, one entry for each condition type.
+    /// Conditions of this station, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
@@ -159,7 +159,7 @@ pub struct InspectionStationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub closed_lanes: Vec<Name>,
-    /// Why this station does not move, and on whom it waits.
+    /// Why this station makes no progress, and what it is waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::blocked::BlockedBy;
 use crate::units::{Digest, Name};
 
-/// What fills the lane, which way it runs, whether it admits traffic, and how it is emptied.
+/// Devices in the lane, its direction, whether it admits traffic, and how it is drained.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -60,31 +60,31 @@ use crate::units::{Digest, Name};
 pub struct LaneSpec {
     /// Name of the Crossing that this lane belongs to.
     pub crossing_ref: Name,
-    /// The way that traffic runs through this lane.
+    /// Direction of traffic through this lane.
     pub direction: Direction,
     /// The kind of traffic that this lane serves.
     pub service: Service,
-    /// Whether this lane is meant to admit traffic.
+    /// Whether this lane should admit traffic.
     #[serde(default)]
     pub admission: Admission,
     /// The places of this lane and the devices that fill them; a device fills at most one slot anywhere.
     #[schemars(length(min = 1, max = 32))]
     pub slots: Vec<Slot>,
-    /// Rated capacity of this lane, in passages an hour.
+    /// Rated capacity of this lane, in passages per hour.
     #[schemars(range(min = 1, max = 10_000))]
     pub rated_passages_per_hour: i64,
     /// Cargo classes that may use this lane; none means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     pub allowed_cargo_classes: Vec<CargoClass>,
-    /// How this lane is emptied before it is changed or closed.
+    /// How this lane is drained before it is changed or closed.
     #[serde(default)]
     pub drain: Drain,
     /// Names of the lanes that take over, in the order to try them, when this one cannot serve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub fallback: Vec<Name>,
-    /// Name of the Phase that this lane belongs to; without one it is always live.
+    /// Name of the Phase that this lane belongs to; if unset, it is always live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Name>,
 }
@@ -134,7 +134,7 @@ pub enum LaneAdmission {
     Drained,
     /// Closed as declared.
     Closed,
-    /// Nobody can tell.
+    /// Not known.
     #[default]
     Unknown,
 }
@@ -191,7 +191,7 @@ pub enum Need {
     Optional,
 }
 
-/// A class of goods that a lane may be reserved for.
+/// A cargo class that a lane may be reserved for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum CargoClass {
     /// Vegetables and fruit.
@@ -243,18 +243,18 @@ pub enum DrainStrategy {
     Divert,
 }
 
-/// What is true of the lane now.
+/// Observed state of the lane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this lane, one entry for each condition type.
+    /// Conditions of this lane, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// What the lane's controller reported that it really does.
+    /// Admission state that the lane's controller reports.
     #[serde(default)]
     pub admission: LaneAdmission,
     /// Names of the accepted LaneDrains that hold this lane, or empty it.
@@ -264,7 +264,7 @@ pub struct LaneStatus {
     /// Digest over the firmware that the lane's devices run; equal digests mean equal sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<Digest>,
-    /// Why this lane does not move, and on whom it waits.
+    /// Why this lane makes no progress, and what it is waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,

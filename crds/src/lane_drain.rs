@@ -10,7 +10,7 @@ use crate::blocked::BlockedBy;
 use crate::lane::LaneAdmission;
 use crate::units::Name;
 
-/// Who wants what to be empty, why, and until when.
+/// What must be empty, who requests it, why, and until when.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -50,26 +50,26 @@ use crate::units::Name;
     validation = Rule::new("self.class != 'Emergency' || has(self.deadline)").message("`deadline` must be set when `class` is Emergency: what breaks a floor has an end").field_path(".deadline")
 )]
 pub struct LaneDrainSpec {
-    /// What is to be empty and closed to traffic.
+    /// What must be empty and closed to traffic.
     pub target: DrainTarget,
     /// Whether this claim waits for the capacity floors or is accepted at once.
     #[serde(default)]
     pub class: DrainClass,
-    /// Who asks, as `Kind/name` of an object or as a role such as duty-officer; never a person's name.
+    /// Requester, as `Kind/name` of an object or as a role such as duty-officer; never a person's name.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9./-]*$"))]
     pub requester: String,
     /// Why the target has to be empty, as one sentence.
     #[schemars(length(min = 1, max = 256))]
     pub reason: String,
-    /// Which of several waiting claims goes first, as a number; the higher one does.
+    /// Priority among waiting claims; the higher number goes first.
     #[serde(default = "LaneDrainSpec::default_priority")]
     #[schemars(range(min = 0, max = 1000))]
     pub priority: i64,
-    /// How long the target may take to become empty once the claim was accepted, in seconds; absent means the lane's own time.
+    /// How long the target may take to become empty once the claim was accepted, in seconds; if absent, the lane's own timeout applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 14_400))]
     pub timeout_seconds: Option<i64>,
-    /// When this claim ends by itself at the latest, in RFC 3339 with UTC, for example 2026-11-22T18:00:00Z.
+    /// When this claim ends by itself, in RFC 3339 with UTC, for example 2026-11-22T18:00:00Z.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 20, max = 20),
@@ -90,9 +90,9 @@ impl LaneDrainSpec {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainTarget {
-    /// The kind of the object that is to be empty.
+    /// Kind of the object that must be empty.
     pub kind: TargetKind,
-    /// The name of the object that is to be empty, in the same namespace.
+    /// Name of the object that must be empty, in the same namespace.
     pub name: Name,
 }
 
@@ -135,14 +135,14 @@ impl DrainClass {
     }
 }
 
-/// What is true of the claim now.
+/// Observed state of the claim.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneDrainStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this claim, one entry for each condition type.
+    /// Conditions of this claim, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
@@ -150,11 +150,11 @@ pub struct LaneDrainStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35))]
     pub accepted_at: Option<String>,
-    /// When the target has to be empty or the claim is given up, in RFC 3339 with UTC.
+    /// When the target has to be empty or the claim is abandoned, in RFC 3339 with UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35))]
     pub empty_by: Option<String>,
-    /// The lanes that this claim concerns, and how far each of them is.
+    /// Lanes that this claim concerns, and the progress of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub responders: Vec<Responder>,
@@ -162,7 +162,7 @@ pub struct LaneDrainStatus {
     #[serde(default)]
     #[schemars(range(min = 0, max = 64))]
     pub remaining: i64,
-    /// Why this claim does not move, and on whom it waits.
+    /// Why this claim makes no progress, and what it is waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,
@@ -174,6 +174,6 @@ pub struct LaneDrainStatus {
 pub struct Responder {
     /// The name of the lane that has to be empty.
     pub name: Name,
-    /// What the lane really does now, as its agent said.
+    /// Admission state that the lane's agent last reported.
     pub state: LaneAdmission,
 }

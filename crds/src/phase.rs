@@ -9,7 +9,7 @@ use strum::IntoStaticStr;
 use crate::blocked::BlockedBy;
 use crate::units::Name;
 
-/// What belongs to the stage, what has to be true before it opens and ends, and the state that is asked for.
+/// What belongs to the stage, what must hold before it opens and completes, and the requested state.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kalong.dev",
@@ -41,7 +41,7 @@ use crate::units::Name;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.after) || self.after.all(a, self.after.filter(b, b == a).size() == 1)").message("`after` must not name one Phase twice").field_path(".after"))]
 pub struct PhaseSpec {
-    /// The state that this stage is asked to be in; status shows the one in force.
+    /// Requested state of this stage; status shows the state in force.
     #[serde(default)]
     pub state: PhaseState,
     /// Names of the Crossings that this stage is about.
@@ -51,15 +51,15 @@ pub struct PhaseSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub after: Vec<Name>,
-    /// What is due at which day, by crossing.
+    /// What is due on which day, by crossing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub milestones: Vec<Milestone>,
-    /// What has to hold before this stage opens.
+    /// What must hold before this stage opens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub entry_gates: Vec<Gate>,
-    /// What has to hold before this stage is complete.
+    /// What must hold before this stage is complete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub exit_gates: Vec<Gate>,
@@ -96,7 +96,7 @@ impl PhaseState {
     }
 }
 
-/// What is due at a day.
+/// What is due on a day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Milestone {
@@ -104,10 +104,10 @@ pub struct Milestone {
     pub name: Name,
     /// Name of the Crossing at which something is due.
     pub crossing_ref: Name,
-    /// The last day on which it is in time, as year-month-day in the crossing's zone.
+    /// Last day on which it is on time, as year-month-day in the crossing's zone.
     #[schemars(length(min = 10, max = 10), regex(pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
     pub due: String,
-    /// How much is to be there and proven at that day.
+    /// How much must be present and proven by that day.
     pub expects: Inventory,
 }
 
@@ -133,13 +133,13 @@ pub struct Inventory {
     pub devices: i64,
 }
 
-/// One thing that has to hold.
+/// A condition that must hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Gate {
-    /// The name by which status and people speak of this gate.
+    /// Name of this gate in status and messages.
     pub name: Name,
-    /// What is looked at to judge this gate.
+    /// How this gate is evaluated.
     #[serde(rename = "type")]
     pub kind: GateType,
 }
@@ -164,25 +164,25 @@ pub struct LegalBasis {
     pub valid_until: Option<String>,
 }
 
-/// What is true of the stage now.
+/// Observed state of the stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PhaseStatus {
-    /// The generation of the spec that this status speaks of; -1 before the first visit.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: i64,
-    /// What is true of this stage, one entry for each condition type.
+    /// Conditions of this stage, one entry per condition type.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
     /// The state in force, which decides what happens to the objects of this stage.
     #[serde(default)]
     pub state: PhaseState,
-    /// What was found at each gate of this stage.
+    /// Result of each gate of this stage.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40))]
     pub gates: Vec<GateResult>,
-    /// How far each milestone of this stage is.
+    /// Progress of each milestone of this stage.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub milestones: Vec<Progress>,
@@ -190,13 +190,13 @@ pub struct PhaseStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
     pub changes: Vec<String>,
-    /// Why this stage does not move, and on whom it waits.
+    /// Why this stage makes no progress, and what it is waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub blocked_by: Vec<BlockedBy>,
 }
 
-/// What was found at a gate.
+/// Result of a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateResult {
@@ -220,14 +220,14 @@ pub enum GateVerdict {
     Failed,
 }
 
-/// How far a milestone is.
+/// Progress of a milestone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// The name of the milestone within the stage.
     pub name: Name,
-    /// How much is expected at the day of this milestone.
+    /// How much this milestone expects.
     pub expects: Inventory,
-    /// How much an agent has reported and is as declared.
+    /// How much has been reported by an agent and matches its declaration.
     pub seen: Inventory,
 }

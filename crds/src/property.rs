@@ -9,7 +9,7 @@ use crate::units::Value;
 /// The longest text that a property takes, in characters.
 pub const MAX_TEXT: usize = 256;
 
-/// Something that can be read from or set on an instrument.
+/// A value that can be read from or set on an instrument.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -27,7 +27,7 @@ pub struct Property {
     /// Whether the property can be set or only read.
     #[serde(default)]
     pub access: Access,
-    /// Unit of a whole number in UCUM notation, for example ms or kg.
+    /// Unit of an integer in UCUM notation, for example ms or kg.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub unit: Option<String>,
@@ -43,7 +43,7 @@ pub struct Property {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
     pub values: Vec<String>,
-    /// Age after which a value read is no longer believed, in seconds.
+    /// Age after which a value is stale, in seconds.
     #[serde(default = "Property::default_stale")]
     #[schemars(range(min = 1, max = 86_400))]
     pub stale_after_seconds: i64,
@@ -58,7 +58,7 @@ impl Property {
 /// Kinds of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum PropertyType {
-    /// A whole number in the property's unit.
+    /// An integer in the property's unit.
     Integer,
     /// A text of at most 256 characters.
     Text,
@@ -79,7 +79,7 @@ pub enum Access {
 /// Why a value does not fit its property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misfit {
-    /// A text where a whole number belongs, or a whole number where a text or word belongs.
+    /// A text where an integer belongs, or an integer where a text or word belongs.
     WrongType,
     /// Lower than this minimum.
     Below(i64),

@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
-/// How an agent speaks with an instrument.
+/// How an agent communicates with an instrument.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Protocol {
-    /// The driver of the edge agent that speaks with the instrument.
+    /// Driver of the edge agent for this instrument.
     pub name: ProtocolName,
     /// How often the agent reads the instrument, in milliseconds.
     #[serde(default = "Protocol::default_poll")]
@@ -220,8 +220,8 @@ pub enum Encoding {
     Unsigned,
     /// Signed whole number in two's complement, most significant register first.
     Signed,
-    /// Two ASCII characters a register, padded with zero bytes.
+    /// Two ASCII characters per register, padded with zero bytes.
     Ascii,
-    /// Raw bytes, two a register, shown as hexadecimal digits.
+    /// Raw bytes, two per register, shown as hexadecimal digits.
     Bytes,
 }

@@ -208,11 +208,11 @@ impl From<AgentId> for String {
     }
 }
 
-/// A value of a property or setting: a whole number or a text. No fractions: a unit that is small enough goes with the name.
+/// A value of a property or setting: an integer or a text. No fractions: a unit that is small enough goes with the name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// A whole number in the property's unit.
+    /// An integer in the property's unit.
     Integer(i64),
     /// A text or one of the property's listed values.
     Text(String),

@@ -128,7 +128,7 @@ const UNITS: [&str; 11] = [
     "seconds",
     "milliseconds",
     "hours",
-    "passages an hour",
+    "passages per hour",
     "bytes",
     "count",
     "counted from",

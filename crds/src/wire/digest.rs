@@ -12,7 +12,7 @@ use crate::units::{Digest, hex};
 /// What cannot be written as canonical JSON here.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CanonicalError {
-    /// A number that is not a whole number of at most 53 bits, which RFC 8785 would write differently elsewhere.
+    /// A number that is not an integer of at most 53 bits, which RFC 8785 would write differently elsewhere.
     #[error("`{0}` is not a whole number below 2^53: use whole numbers in a smaller unit")]
     Fraction(String),
     /// The value could not be turned into JSON at all.
