@@ -21,12 +21,13 @@ use crate::kit::clock::Clock;
 use crate::kit::context::{Context, Settings};
 use crate::kit::debounce::ConfirmationDebounce;
 use crate::kit::drains::Drains;
+use crate::kit::first_pass::FirstPass;
 use crate::kit::link::{AgentLink, Wake};
 use crate::kit::metrics::Metrics;
 use crate::kit::mirror::Mirror;
 use crate::kit::permits::Permits;
 use crate::kit::queue::ReconcileQueue;
-use crate::kit::reconciler::{FirstPass, Reconcile, drive};
+use crate::kit::reconciler::{Reconcile, drive};
 use crate::kit::routing::{Routed, route_report};
 use crate::kit::status::StatusWriter;
 use crate::kit::watch::CacheError;
@@ -94,15 +95,15 @@ pub fn start(warm: WarmCaches, parts: Parts) -> Controllers {
     });
     listen(&ctx, &mut background);
 
-    let first = Arc::new(FirstPass::default());
+    // Woken first: what goes between the two is woken for nothing, and is not waited for in vain.
+    wakes.everything(&caches);
+    let link = ctx.link.clone();
+    let first = Arc::new(FirstPass::new(move || link.open(), ctx.metrics.clone()));
     macro_rules! expect {
         ($($kind:ident { $list:ident $($facts:tt)* })+) => { $(first.expect_all(&caches.$list);)+ };
     }
     kalong_crds::for_each_kind!(expect);
-    if first.is_empty() {
-        ctx.link.open();
-    }
-    wakes.everything(&caches);
+    background.spawn(first.clone().run());
 
     let (stop, stopping) = watch::channel(false);
     let starter = Starter { phases: reconciled(caches.phases.clone()).boxed().shared(), ctx, first, stopping };

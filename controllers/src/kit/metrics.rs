@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramVec, IntCounterVec, Registry, exponential_buckets, histogram_opts, opts};
+use kalong_crds::kinds::Kind;
+use prometheus::{
+    Histogram, HistogramVec, IntCounterVec, IntGaugeVec, Registry, exponential_buckets, histogram_opts, opts,
+};
 
 /// How a pass over an object ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,7 @@ pub struct Metrics {
     passes: IntCounterVec,
     errors: IntCounterVec,
     duration: HistogramVec,
+    not_visited: IntGaugeVec,
 }
 
 impl Metrics {
@@ -52,10 +56,15 @@ impl Metrics {
             histogram_opts!("reconcile_duration_seconds", "Time of a pass by kind.", buckets),
             &["kind"],
         )?;
+        let not_visited = IntGaugeVec::new(
+            opts!("not_visited_objects", "Objects that the leader has not visited since it took over, by kind."),
+            &["kind"],
+        )?;
+        registry.register(Box::new(not_visited.clone()))?;
         registry.register(Box::new(passes.clone()))?;
         registry.register(Box::new(errors.clone()))?;
         registry.register(Box::new(duration.clone()))?;
-        Ok(Self { passes, errors, duration })
+        Ok(Self { passes, errors, duration, not_visited })
     }
 
     /// A pass ended.
@@ -63,6 +72,16 @@ impl Metrics {
         self.passes.with_label_values(&[kind, outcome.label()]).inc();
         let histogram: Histogram = self.duration.with_label_values(&[kind]);
         histogram.observe(took.as_secs_f64());
+    }
+
+    /// So many objects of a kind are to be visited once.
+    pub(super) fn expected(&self, kind: Kind, count: usize) {
+        self.not_visited.with_label_values(&[kind.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// One of them was.
+    pub(super) fn first_visited(&self, kind: Kind) {
+        self.not_visited.with_label_values(&[kind.as_str()]).dec();
     }
 
     /// A pass failed.

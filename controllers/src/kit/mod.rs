@@ -10,6 +10,7 @@ pub mod context;
 pub mod debounce;
 pub mod drains;
 pub mod finalizer;
+pub mod first_pass;
 #[cfg(test)]
 pub(crate) mod histories;
 pub mod link;

@@ -1,6 +1,6 @@
 //! The loop around every reconcile: its queue, concurrency, deadline, backoff, status write, Events and resync.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,6 @@ use futures::{FutureExt, StreamExt};
 use kalong_crds::Category;
 use kalong_crds::condition::{ConditionType, Reason};
 use kalong_crds::wire::event::EventSeverity;
-use kube::ResourceExt;
 use kube_runtime::controller::{self, Action, Controller};
 use kube_runtime::events::{Event, EventType};
 use kube_runtime::reflector::Store;
@@ -18,6 +17,7 @@ use tokio::sync::watch;
 use super::Error;
 use super::caches::Controlled;
 use super::context::Context;
+use super::first_pass::FirstPass;
 use super::link::Wake;
 use super::metrics::ReconcileOutcome;
 use super::queue::ReconcileQueue;
@@ -103,32 +103,6 @@ pub trait Reconcile: Controlled<Status: Clone + PartialEq + Send> {
     fn reconcile(ctx: &Context, object: Arc<Self>) -> impl Future<Output = ReconcileResult<Self::Status>> + Send;
 }
 
-/// Follows the first pass over everything: until it is over, nothing is sent to agents.
-#[derive(Debug, Default)]
-pub struct FirstPass {
-    waiting: Mutex<HashSet<String>>,
-}
-
-impl FirstPass {
-    /// Every object of this cache has to be reconciled once, if it is of a kind that agents hear of.
-    pub fn expect_all<K: Controlled>(&self, cache: &Store<K>) {
-        if K::KIND.item_kind().is_some() {
-            self.waiting.lock().extend(cache.state().iter().filter_map(|object| object.uid()));
-        }
-    }
-
-    /// One was visited; true when it was the last.
-    fn visited(&self, uid: &str) -> bool {
-        let mut waiting = self.waiting.lock();
-        waiting.remove(uid) && waiting.is_empty()
-    }
-
-    /// Whether there was nothing to visit.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty()
-    }
-}
-
 /// Failures in a row of each object, with the generation that failed.
 #[derive(Debug, Default)]
 struct Failures {
@@ -193,6 +167,7 @@ pub async fn drive<K: Reconcile>(
             Err(controller::Error::ObjectNotFound(object)) => {
                 let object = wake(object.namespace, object.name);
                 queue.done(&object);
+                looped.first.visited(K::KIND, &object);
                 looped.failures.over(&object);
                 looped.ctx.status.forget::<K>(object);
             }
@@ -210,7 +185,6 @@ fn wake(namespace: Option<String>, name: String) -> Wake {
 async fn reconcile<K: Reconcile>(object: Arc<K>, looped: Arc<LoopContext>) -> Result<Action, std::convert::Infallible> {
     let ctx = &looped.ctx;
     let (wake, kind) = (Wake::of(object.meta()), K::kind(&()).into_owned());
-    let uid = object.uid().unwrap_or_default();
     if ctx.status.cache_is_behind(object.as_ref()) {
         return Ok(Action::requeue(CATCH_UP));
     }
@@ -238,10 +212,7 @@ async fn reconcile<K: Reconcile>(object: Arc<K>, looped: Arc<LoopContext>) -> Re
         }
     };
     ctx.metrics.passed(&kind, outcome, begun.elapsed());
-    if looped.first.visited(&uid) {
-        tracing::info!("Every object was visited once; orders go out.");
-        ctx.link.open();
-    }
+    looped.first.visited(K::KIND, &wake);
     Ok(action)
 }
 

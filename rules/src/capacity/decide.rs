@@ -69,11 +69,20 @@ fn judge(snapshot: &CapacitySnapshot, charged: &[&Claim], claim: &Claim) -> Resu
     }
 }
 
-/// The groups that lose something by this claim: a lane that is closed for good, or held already, costs nothing.
+/// The groups that lose something by this claim: a lane that is closed for good, or held already, costs nothing. To a change, what an
+/// emergency holds is not held already: the emergency ends and the change would stay.
 fn costly<'a>(snapshot: &'a CapacitySnapshot, claim: &Claim) -> BTreeSet<&'a Group> {
-    let held = |lane: &str| snapshot.accepted.iter().any(|claim| claim.lanes.contains(lane));
+    let held = |lane: &str| match claim.class {
+        DrainClass::Change => is_changed(snapshot, lane),
+        DrainClass::Emergency => snapshot.accepted.iter().any(|other| other.lanes.contains(lane)),
+    };
     let lanes = claim.lanes.iter().filter_map(|name| snapshot.lanes.get(name).map(|lane| (name, lane)));
     lanes.filter(|(name, lane)| serves(lane) && !held(name)).map(|(_, lane)| &lane.group).collect()
+}
+
+/// Whether a change holds this lane already.
+fn is_changed(snapshot: &CapacitySnapshot, lane: &str) -> bool {
+    snapshot.accepted.iter().any(|claim| claim.class == DrainClass::Change && claim.lanes.contains(lane))
 }
 
 /// Whether taking this lane may take something from traffic. A lane that is broken or unknown counts: it may be back at any time.
@@ -84,9 +93,7 @@ fn serves(lane: &LaneFacts) -> bool {
 /// Whether a change of this lane needs the turn of its group. A lane that a change holds already has it; one that an emergency holds
 /// does not: when the emergency ends, the change would keep a second lane of the group closed.
 fn takes_turn(snapshot: &CapacitySnapshot, name: &str, lane: &LaneFacts) -> bool {
-    let changing =
-        snapshot.accepted.iter().any(|claim| claim.class == DrainClass::Change && claim.lanes.contains(name));
-    serves(lane) && !changing
+    serves(lane) && !is_changed(snapshot, name)
 }
 
 /// A lane that this other claim drains for a change in one of these groups, and that the claim itself does not concern.

@@ -86,7 +86,7 @@ impl History {
     fn step(&mut self, (what, which, how): Dice) -> Kept {
         self.excused = false;
         let index = self.any_lane(which);
-        match what % 32 {
+        match what % 34 {
             0..=3 => self.claim(which, how),
             4 => self.end(which),
             5..=8 => return self.pass(which),
@@ -112,6 +112,8 @@ impl History {
             28 => return self.touch(index, how),
             29 => self.finish(which),
             30 => self.station(which),
+            31 => self.move_deadline(which, how),
+            32 => self.recreate(which),
             _ => return self.settle(),
         }
         Ok(())
@@ -152,6 +154,25 @@ impl History {
         let used: BTreeSet<_> = self.touching.values().cloned().collect();
         if let Some(name) = self.any_drain(which).filter(|name| !used.contains(name)) {
             self.gate.end(&name);
+        }
+    }
+
+    /// A person prolongs a claim, also one that has lapsed, or shortens it. What a device is in work under stays as it is.
+    fn move_deadline(&mut self, which: u8, how: u8) {
+        let used: BTreeSet<_> = self.touching.values().cloned().collect();
+        if let Some(name) = self.any_drain(which).filter(|name| !used.contains(name)) {
+            let end = after(self.gate.now, SignedDuration::from_secs(i64::from(how) * 20 - 400)).to_string();
+            self.gate.change(&name, |spec| spec.deadline = Some(end));
+        }
+    }
+
+    /// A claim is deleted and declared again under its name, in one go.
+    fn recreate(&mut self, which: u8) {
+        let used: BTreeSet<_> = self.touching.values().cloned().collect();
+        if let Some(name) = self.any_drain(which).filter(|name| !used.contains(name)) {
+            let spec = self.gate.drain(&name).spec.clone();
+            self.gate.end(&name);
+            self.gate.claim(&name, spec);
         }
     }
 
@@ -208,10 +229,11 @@ impl History {
         new: &BTreeSet<String>,
         before: &[(String, DrainClass, BTreeSet<String>)],
     ) -> Kept {
-        let costs = |lane: &&TestLane| {
-            let held = before.iter().any(|(_, _, lanes)| lanes.contains(&lane.name()));
-            new.contains(&lane.name()) && in_service(lane) && !held
+        // What an Emergency holds comes back when it ends.
+        let changed = |lane: &TestLane| {
+            before.iter().any(|(_, class, lanes)| *class == DrainClass::Change && lanes.contains(&lane.name()))
         };
+        let costs = |lane: &&TestLane| new.contains(&lane.name()) && in_service(lane) && !changed(lane);
         let groups: BTreeSet<Group> = self.gate.lanes.iter().filter(costs).map(|lane| lane.group.clone()).collect();
         for floor in self.gate.floors.iter().filter(|floor| groups.contains(&floor.group)) {
             let sound = |lane: &&TestLane| {

@@ -127,6 +127,20 @@ fn two_passes_never_take_the_same_last_lane() {
 }
 
 #[test]
+fn lapsed_claim_that_is_prolonged_is_charged_before_its_new_acceptance_is_stored() {
+    let mut gate = gate();
+    gate.claim("d", LaneDrainSpec { deadline: Some("2026-11-22T07:10:00Z".into()), ..on("a") });
+    gate.settle();
+    gate.wait(3600);
+    gate.settle();
+    is(&gate, "d", ConditionType::Released, "True", Reason::DrainLapsed);
+    gate.change("d", |spec| spec.deadline = Some("2026-11-23T07:00:00Z".into()));
+    gate.claim("e", on("b"));
+    assert!(gate.pass("d").unwrap().acceptance.is_some());
+    assert!(gate.pass("e").unwrap().acceptance.is_none(), "the cache still says that the other has lapsed");
+}
+
+#[test]
 fn without_a_floor_one_lane_goes_at_a_time() {
     let mut gate = gate();
     gate.floors.clear();

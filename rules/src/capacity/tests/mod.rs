@@ -110,6 +110,17 @@ fn emergency_is_accepted_and_names_what_breaks() {
 }
 
 #[test]
+fn change_is_not_accepted_on_the_strength_of_an_emergency() {
+    let mut ctx = snapshot(vec![("a", open()), ("b", open())], vec![floor(1, 0)]);
+    let flood = |lanes: &[&str]| vec![Claim { class: DrainClass::Emergency, ..claim("flood", lanes) }];
+    ctx.accepted = flood(&["a", "b"]);
+    let wait = waits(decide(&ctx, &claim("d", &["a"])));
+    assert_eq!(wait, (BlockCode::CapacityFloor, "LaneDrain/flood".into()));
+    ctx.accepted = flood(&["a"]);
+    assert_eq!(decide(&ctx, &claim("d", &["a"])), Decision::Accept, "the floor holds without the lane");
+}
+
+#[test]
 fn change_of_a_lane_that_an_emergency_holds_still_waits_for_its_turn() {
     let mut ctx = snapshot(vec![("a", open()), ("b", open())], vec![]);
     ctx.accepted = vec![Claim { class: DrainClass::Emergency, ..claim("flood", &["a"]) }, claim("d", &["b"])];

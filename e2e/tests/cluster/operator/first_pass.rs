@@ -1,0 +1,49 @@
+//! The first pass of a new leader ends when what still exists was visited.
+
+use kalong_crds::Lane;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams};
+
+use super::fixture::fixture;
+use super::home::Home;
+use crate::kit::{SOON, holds, until};
+use kalong_e2e::scenario::plain_http::get;
+
+/// So many that at [`BUDGET`] their first pass takes most of a minute.
+const LANES: usize = 100;
+/// Requests to the API server a second.
+const BUDGET: &str = "3";
+
+async fn object_that_goes_before_its_first_visit_holds_back_no_orders() {
+    let home = Home::new(&fixture().await.cluster, "pruned", &["pruned"]).await;
+    let site = home.site("pruned");
+    for number in 0..LANES {
+        site.lane(&format!("lane-{number}"), "nowhere", &[]).await;
+    }
+    let mut operator = home.operator("slow");
+    operator.flags = vec!["--api-budget", BUDGET];
+    operator.start().await;
+    operator.serves().await;
+    let lanes = site.api::<Lane>();
+    let mut waiting = Vec::new();
+    until("the first lanes were visited", SOON, async || {
+        let all = lanes.list(&ListParams::default()).await.unwrap().items;
+        waiting = all.iter().filter(|lane| lane.status.is_none()).map(ResourceExt::name_any).collect();
+        holds(waiting.len() < LANES, format!("{} wait", waiting.len()))
+    })
+    .await;
+    assert!(waiting.len() > LANES / 4, "{} of {LANES} lanes wait for their first visit", waiting.len());
+    for name in &waiting {
+        lanes.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    until("nothing waits for its first visit", SOON, async || {
+        let (_, text) = get(operator.listens.http, "/metrics").await.unwrap_or_default();
+        let gauge = text.lines().find(|line| line.starts_with("kalong_not_visited_objects{kind=\"Lane\"}"));
+        holds(gauge.is_some_and(|line| line.ends_with(" 0")), format!("{gauge:?}"))
+    })
+    .await;
+    let log = operator.log();
+    assert!(log.contains("Every object was visited once; orders go out."), "{log}");
+}
+
+crate::tests![object_that_goes_before_its_first_visit_holds_back_no_orders];
