@@ -1,10 +1,9 @@
-//! The unmanned vehicles of the simulated site: [`yard`] is where they drive, [`broker`] is the MQTT broker of their fleet, written from
-//! the standard, and each vehicle speaks VDA 5050 on it. They drive while the yard's clock runs, and park at home when it does not.
+//! The unmanned vehicles of the simulated site: [`yard`] is where they drive, [`broker`] is the MQTT broker of their fleet, and each
+//! vehicle speaks VDA 5050 on it. They drive while the yard's clock runs, and park at home when it does not.
 
 pub mod broker;
 mod drive;
 pub mod factsheet;
-pub mod packet;
 mod vehicle;
 pub mod yard;
 

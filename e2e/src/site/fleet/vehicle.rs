@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kalong_crds::igv::{IGVSpec, Vda5050, VehicleMap};
 use parking_lot::{Mutex, MutexGuard};
+use rumqttc::{Publish, QoS};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::broker::{Attached, MqttBroker};
+use super::broker::{Attached, MqttBroker, Retain, message};
 use super::drive::{CENTIMETRES_A_SECOND, Doing, Drive, FleetWork};
-use super::packet::MqttMessage;
 use super::yard;
 use crate::site::report::{Switch, VehicleOrder, VehicleReport};
 
@@ -199,20 +199,15 @@ impl SimulatedVehicle {
         }
     }
 
-    fn message(&self, topic: &str, content: &Value, kept: Retain) -> MqttMessage {
-        MqttMessage {
-            topic: format!(
-                "{}/v2/{}/{}/{topic}",
-                self.interface, self.vda5050.manufacturer, self.vda5050.serial_number
-            ),
-            payload: content.to_string().into_bytes().into(),
-            // Only `connection` is to be confirmed (section 6.2 of the standard).
-            qos: u8::from(topic == "connection"),
-            retain: kept == Retain::Yes,
-        }
+    fn message(&self, topic: &str, content: &Value, kept: Retain) -> Publish {
+        // Only `connection` is to be confirmed (section 6.2 of the standard).
+        let qos = if topic == "connection" { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        let Vda5050 { manufacturer, serial_number, .. } = &self.vda5050;
+        let topic = format!("{}/v2/{manufacturer}/{serial_number}/{topic}", self.interface);
+        message(topic, content.to_string(), qos, kept)
     }
 
-    fn connection(&self, numbers: &mut Numbers, word: &str) -> MqttMessage {
+    fn connection(&self, numbers: &mut Numbers, word: &str) -> Publish {
         numbers.connection += 1;
         let content = self.headed(numbers.connection, json!({ "connectionState": word }));
         self.message("connection", &content, Retain::Yes)
@@ -298,13 +293,6 @@ impl SimulatedVehicle {
             (last, back.filter(|(_, at)| *at < x).map(|(name, _)| *name).chain([stand]).collect())
         }
     }
-}
-
-/// Whether the broker keeps a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Retain {
-    Yes,
-    No,
 }
 
 impl VehicleState {
