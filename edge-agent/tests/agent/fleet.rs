@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use kalong_crds::igv::{Laden, Side, VehicleConnection};
 use kalong_crds::wire::desired::ItemKind;
 use kalong_crds::wire::reported::{IgvReport, ItemState};
-use rumqttc::Packet;
+use kalong_e2e::site::fleet::broker::{Retain, TestBroker, message};
+use rumqttc::{Packet, QoS};
 use serde_json::{Value, json};
 
-use crate::fleet_broker::{Broker, Retained};
 use crate::lone_box::{LoneBox, igv_item, item, until};
 
 const AGENT: &str = "kalong-mc.box";
@@ -18,13 +18,13 @@ fn topic(serial: &str, level: &str) -> String {
     format!("uagv/v2/acme/{serial}/{level}")
 }
 
-fn say(broker: &Broker, serial: &str, level: &str, retained: Retained, body: Value) {
-    let mut message = json!({ "headerId": 1, "timestamp": "2026-11-22T00:00:00.000Z", "version": "2.1.0",
+fn say(broker: &TestBroker, serial: &str, level: &str, retain: Retain, body: Value) {
+    let mut said = json!({ "headerId": 1, "timestamp": "2026-11-22T00:00:00.000Z", "version": "2.1.0",
         "manufacturer": "acme", "serialNumber": serial });
     for (key, value) in body.as_object().unwrap() {
-        message[key] = value.clone();
+        said[key] = value.clone();
     }
-    broker.publish(&topic(serial, level), serde_json::to_vec(&message).unwrap(), retained);
+    broker.publish(&message(topic(serial, level), said.to_string(), QoS::AtMostOnce, retain));
 }
 
 fn state(number: u32, charge: f64) -> Value {
@@ -34,12 +34,12 @@ fn state(number: u32, charge: f64) -> Value {
         "batteryState": { "batteryCharge": charge, "charging": false }, "safetyState": { "eStop": "NONE", "fieldViolation": false } })
 }
 
-fn online(broker: &Broker, serial: &str) {
-    say(broker, serial, "connection", Retained::Yes, json!({ "connectionState": "ONLINE" }));
+fn online(broker: &TestBroker, serial: &str) {
+    say(broker, serial, "connection", Retain::Yes, json!({ "connectionState": "ONLINE" }));
 }
 
 /// Everything that a listener has reason to send.
-fn only_listens(broker: &Broker) -> bool {
+fn only_listens(broker: &TestBroker) -> bool {
     let listens = |p: &Packet| {
         matches!(
             p,
@@ -55,7 +55,7 @@ fn at_dock(report: &IgvReport) -> bool {
 
 #[tokio::test]
 async fn five_declared_and_four_seen_over_one_session_that_publishes_nothing() {
-    let broker = Broker::start().await;
+    let broker = TestBroker::start().await.unwrap();
     let serials = ["q-1", "q-2", "q-3", "q-4", "q-5"];
     // Two speak before the box listens; what they said is retained.
     serials[..2].iter().for_each(|s| online(&broker, s));
@@ -70,8 +70,8 @@ async fn five_declared_and_four_seen_over_one_session_that_publishes_nothing() {
     serials[2..4].iter().for_each(|s| online(&broker, s));
     let version = json!({ "vehicleConfig": { "versions": [{ "key": "drive", "value": "4.2" }] } });
     for serial in &serials[..4] {
-        say(&broker, serial, "factsheet", Retained::Yes, version.clone());
-        say(&broker, serial, "state", Retained::No, state(1, 80.0));
+        say(&broker, serial, "factsheet", Retain::Yes, version.clone());
+        say(&broker, serial, "state", Retain::No, state(1, 80.0));
         let told = site.until_igv(serial, |r| at_dock(r) && r.software.len() == 1).await;
         assert_eq!((told.state, told.applied), (ItemState::Applied, 1));
     }
@@ -83,26 +83,26 @@ async fn five_declared_and_four_seen_over_one_session_that_publishes_nothing() {
 
 #[tokio::test]
 async fn state_of_two_hundred_kilobytes_is_heard_and_one_beyond_reason_silences_nobody() {
-    let broker = Broker::start().await;
+    let broker = TestBroker::start().await.unwrap();
     let mut site = LoneBox::new().await;
     site.tell(&["q-1", "q-2"].map(|s| igv_item(s, &broker.address))).await;
     until(|| broker.heard_by(AGENT).is_some_and(|t| t.len() == 6), || format!("{:?}", broker.heard_by(AGENT))).await;
     let mut huge = state(1, 80.0);
     huge["information"] = json!(["i".repeat(400_000)]);
-    say(&broker, "q-1", "state", Retained::No, huge.clone());
+    say(&broker, "q-1", "state", Retain::No, huge.clone());
     let mut large = state(1, 80.0);
     large["information"] = json!(["i".repeat(200_000)]);
-    say(&broker, "q-2", "state", Retained::No, large);
+    say(&broker, "q-2", "state", Retain::No, large);
     site.until_igv("q-2", at_dock).await;
     assert!(!site.igv("q-1").unwrap().fresh);
-    say(&broker, "q-1", "state", Retained::No, state(2, 80.0));
+    say(&broker, "q-1", "state", Retain::No, state(2, 80.0));
     site.until_igv("q-1", at_dock).await;
     assert!(only_listens(&broker));
 }
 
 #[tokio::test]
 async fn lost_broker_is_said_and_what_is_retained_is_heard_when_it_is_back() {
-    let broker = Broker::start().await;
+    let broker = TestBroker::start().await.unwrap();
     online(&broker, "q-1");
     let mut site = LoneBox::new().await;
     site.tell(&[igv_item("q-1", &broker.address)]).await;
@@ -111,17 +111,17 @@ async fn lost_broker_is_said_and_what_is_retained_is_heard_when_it_is_back() {
     drop(broker);
     let told = site.until_igv("q-1", |r| !r.broker).await;
     assert_eq!(told.igv().unwrap().connection, VehicleConnection::Online, "nobody said otherwise");
-    let broker = Broker::start_at(&address).await;
+    let broker = TestBroker::start_at(&address).await.unwrap();
     // The last will of a vehicle that broke meanwhile, with its old time and number.
-    say(&broker, "q-1", "connection", Retained::Yes, json!({ "headerId": 0, "connectionState": "CONNECTIONBROKEN" }));
+    say(&broker, "q-1", "connection", Retain::Yes, json!({ "headerId": 0, "connectionState": "CONNECTIONBROKEN" }));
     site.until_igv("q-1", |r| r.broker && r.connection == VehicleConnection::Broken).await;
 }
 
 #[tokio::test]
 async fn state_that_somebody_had_retained_is_not_taken_for_now() {
-    let broker = Broker::start().await;
+    let broker = TestBroker::start().await.unwrap();
     online(&broker, "q-1");
-    say(&broker, "q-1", "state", Retained::Yes, state(7, 80.0));
+    say(&broker, "q-1", "state", Retain::Yes, state(7, 80.0));
     let mut site = LoneBox::new().await;
     site.tell(&[igv_item("q-1", &broker.address)]).await;
     until(|| broker.heard_by(AGENT).is_some_and(|t| t.len() == 3), || format!("{:?}", broker.heard_by(AGENT))).await;
@@ -130,18 +130,18 @@ async fn state_that_somebody_had_retained_is_not_taken_for_now() {
         &broker,
         "q-1",
         "factsheet",
-        Retained::Yes,
+        Retain::Yes,
         json!({ "vehicleConfig": { "versions": [{ "key": "a", "value": "1" }] } }),
     );
     site.until_igv("q-1", |r| r.connection == VehicleConnection::Online && !r.software.is_empty()).await;
     assert_eq!(site.igv("q-1").unwrap().localised, None);
-    say(&broker, "q-1", "state", Retained::No, state(8, 80.0));
+    say(&broker, "q-1", "state", Retain::No, state(8, 80.0));
     site.until_igv("q-1", at_dock).await;
 }
 
 #[tokio::test]
 async fn box_listens_from_its_store_before_it_has_any_uplink() {
-    let broker = Broker::start().await;
+    let broker = TestBroker::start().await.unwrap();
     let mut site = LoneBox::new().await;
     site.tell(&[igv_item("q-1", &broker.address)]).await;
     site.until_igv("q-1", |r| r.broker).await;
@@ -152,7 +152,7 @@ async fn box_listens_from_its_store_before_it_has_any_uplink() {
 
 #[tokio::test]
 async fn what_is_removed_is_not_listened_to_and_the_last_takes_the_session_with_it() {
-    let broker = Broker::start().await;
+    let broker = TestBroker::start().await.unwrap();
     let mut site = LoneBox::new().await;
     let items = ["q-1", "q-2"].map(|s| igv_item(s, &broker.address));
     site.tell(&items).await;
@@ -171,7 +171,7 @@ async fn what_is_removed_is_not_listened_to_and_the_last_takes_the_session_with_
 
 #[tokio::test]
 async fn broker_that_cannot_be_one_is_rejected_and_the_others_are_heard() {
-    let broker = Broker::start().await;
+    let broker = TestBroker::start().await.unwrap();
     let mut site = LoneBox::new().await;
     let mut spec = igv_item("q-1", &broker.address).spec;
     spec["broker"]["endpoint"] = json!("10.0.0.1:99999");
@@ -184,12 +184,12 @@ async fn broker_that_cannot_be_one_is_rejected_and_the_others_are_heard() {
 
 #[tokio::test]
 async fn energy_charge_and_gaps_are_counted() {
-    let broker = Broker::start().await;
+    let broker = TestBroker::start().await.unwrap();
     let mut site = LoneBox::new().await;
     site.tell(&[igv_item("q-1", &broker.address)]).await;
     until(|| broker.heard_by(AGENT).is_some_and(|t| t.len() == 3), || format!("{:?}", broker.heard_by(AGENT))).await;
     for (number, charge) in [(1, 80.0), (2, 79.5), (5, 79.0)] {
-        say(&broker, "q-1", "state", Retained::No, state(number, charge));
+        say(&broker, "q-1", "state", Retain::No, state(number, charge));
     }
     let counters = || site.counters();
     until(|| counters().iter().any(|c| c.lost_messages == 2), || format!("{:?}", broker.heard_by(AGENT))).await;
@@ -199,8 +199,9 @@ async fn energy_charge_and_gaps_are_counted() {
 
 #[tokio::test]
 async fn fleet_of_five_costs_next_to_nothing() {
+    /// Fewer than the broker lets wait for a client.
     const STATES: u32 = 1_000;
-    let broker = Broker::start().await;
+    let broker = TestBroker::start().await.unwrap();
     let mut site = LoneBox::new().await;
     let serials = ["q-1", "q-2", "q-3", "q-4", "q-5"];
     site.tell(&serials.map(|s| igv_item(s, &broker.address))).await;
@@ -208,7 +209,7 @@ async fn fleet_of_five_costs_next_to_nothing() {
     let began = Instant::now();
     for number in 1..=STATES / 5 {
         for serial in serials {
-            say(&broker, serial, "state", Retained::No, state(number, 80.0 - f64::from(number) / 100.0));
+            say(&broker, serial, "state", Retain::No, state(number, 80.0 - f64::from(number) / 100.0));
         }
     }
     let last = u64::from(STATES / 5 - 1) * 10;

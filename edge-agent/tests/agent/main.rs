@@ -14,7 +14,6 @@ mod driver_http;
 mod driver_order;
 mod driver_weighing;
 mod fleet;
-mod fleet_broker;
 mod gate;
 mod link;
 mod lone_box;

@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use kalong_crds::igv::{Laden, Side, VehicleConnection};
 use kalong_crds::wire::reported::IgvReport;
+use kalong_e2e::site::fleet::broker::TestBroker;
 use libtest_mimic::Trial;
 use rumqttc::Packet;
 
-use crate::fleet_broker::Broker;
 use crate::lone_box::{LoneBox, igv_item, until};
 use crate::{Listed, trial};
 
@@ -99,7 +99,7 @@ fn in_dock(report: &IgvReport) -> bool {
 
 fn vehicle_is_heard() {
     within(async {
-        let broker = Broker::start().await;
+        let broker = TestBroker::start().await.unwrap();
         let mut vehicle = Vehicle::start(&broker.address);
         let mut site = LoneBox::new().await;
         site.tell(&[igv_item(SERIAL, &broker.address)]).await;
@@ -125,7 +125,7 @@ fn vehicle_is_heard() {
 
 fn vehicle_goes() {
     within(async {
-        let broker = Broker::start().await;
+        let broker = TestBroker::start().await.unwrap();
         let mut site = LoneBox::new().await;
         site.tell(&[igv_item(SERIAL, &broker.address)]).await;
         let mut polite = Vehicle::start(&broker.address);

@@ -12,8 +12,6 @@ mod driver;
 #[path = "../agent/driver_order/mod.rs"]
 mod driver_order;
 mod fleet;
-#[path = "../agent/fleet_broker/mod.rs"]
-mod fleet_broker;
 #[path = "../agent/lone_box/mod.rs"]
 mod lone_box;
 

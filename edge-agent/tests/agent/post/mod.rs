@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::BytesMut;
+use futures::{SinkExt, StreamExt};
 use kalong_crds::wire::desired::{Desired, Item, ItemKind};
 use kalong_crds::wire::digest::Rev;
 use kalong_crds::wire::envelope::Envelope;
@@ -21,20 +21,20 @@ use kalong_crds::wire::signature::Signer;
 use kalong_crds::wire::topic::{Down, Up};
 use kalong_edge_agent::store::identity::AgentIdentity;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rumqttc::{ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, SubscribeReasonCode};
+use rumqttc::{Codec, ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, SubscribeReasonCode};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Serialize;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_util::codec::Framed;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const AGENT: &str = "mc.box";
-pub(crate) const MAX: usize = 256 * 1024;
+const CODEC: Codec = Codec { max_incoming_size: 256 * 1024, max_outgoing_size: 256 * 1024 };
 
 /// A folder, an authority, an operator's key, and a listening gateway.
 pub(crate) struct Post {
@@ -60,8 +60,7 @@ impl Drop for Agent {
 
 /// One session, seen from the gateway.
 pub(crate) struct Session {
-    pub(crate) tls: TlsStream<TcpStream>,
-    pub(crate) buffer: BytesMut,
+    wire: Framed<TlsStream<TcpStream>, Codec>,
     pub(crate) seen: Vec<(String, Vec<u8>)>,
 }
 
@@ -136,7 +135,7 @@ impl Post {
             loop {
                 let (tcp, _) = self.listener.accept().await.unwrap();
                 let Ok(tls) = self.acceptor.accept(tcp).await else { continue };
-                let mut session = Session { tls, buffer: BytesMut::new(), seen: vec![] };
+                let mut session = Session { wire: Framed::new(tls, CODEC), seen: vec![] };
                 match session.read().await {
                     Packet::Connect(connect) => {
                         assert_eq!((connect.client_id.as_str(), connect.clean_session), (AGENT, true))
@@ -191,23 +190,11 @@ pub(crate) fn start(folder: &Path) -> Agent {
 
 impl Session {
     pub(crate) async fn read(&mut self) -> Packet {
-        loop {
-            match Packet::read(&mut self.buffer, MAX) {
-                Ok(packet) => return packet,
-                Err(_) => {
-                    if self.tls.read_buf(&mut self.buffer).await.unwrap() == 0 {
-                        panic!("the agent closed the session");
-                    }
-                }
-            }
-        }
+        self.wire.next().await.expect("the agent closed the session").unwrap()
     }
 
     pub(crate) async fn write(&mut self, packet: Packet) {
-        let mut out = BytesMut::new();
-        packet.write(&mut out, MAX).unwrap();
-        self.tls.write_all(&out).await.unwrap();
-        self.tls.flush().await.unwrap();
+        self.wire.send(packet).await.unwrap();
     }
 
     /// Serves the session until a message fits.
