@@ -217,7 +217,9 @@ fn remove_directory(path: &Path) -> Result<(), AssetsError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, mpsc};
+    use std::sync::mpsc;
+
+    use parking_lot::Mutex;
 
     use super::super::directories::target_directory;
     use super::super::go::FAKE_GO;
@@ -277,9 +279,8 @@ mod tests {
         let (said, heard) = mpsc::channel();
         let said = Mutex::new(said);
         thread::scope(|scope| {
-            let second = scope.spawn(|| {
-                build_dir.provide(&[Tool::Etcd], &|line| said.lock().unwrap().send(line.to_owned()).unwrap())
-            });
+            let second =
+                scope.spawn(|| build_dir.provide(&[Tool::Etcd], &|line| said.lock().send(line.to_owned()).unwrap()));
             let line = heard.recv_timeout(Duration::from_secs(30)).unwrap();
             assert!(line.contains("another process builds the control plane"), "{line}");
             fs::write(build_dir.bin.join("etcd"), "by the first").unwrap();

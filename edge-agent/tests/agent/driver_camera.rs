@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use kalong_crds::Category;
 use kalong_crds::units::{Digest, Value};
 use kalong_edge_agent::driver::{self, DeviceCredential, Driver, DriverError, SelfTest};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -78,7 +79,7 @@ impl Camera {
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let mut state = shared.lock().unwrap();
+                let mut state = shared.lock();
                 if state.silent > 0 {
                     state.silent -= 1;
                     continue;
@@ -95,7 +96,7 @@ impl Camera {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.state.lock().unwrap())
+        look(&mut self.state.lock())
     }
 }
 
@@ -105,7 +106,7 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, state: Arc<Mutex<Stat
     loop {
         let Some((head, body)) = request(&mut stream, &mut held).await else { return };
         let (answer, away) = {
-            let mut state = state.lock().unwrap();
+            let mut state = state.lock();
             if head.starts_with("POST /upload ") {
                 state.image = body;
                 if state.restarts_itself {

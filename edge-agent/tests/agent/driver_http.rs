@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kalong_crds::Category;
 use kalong_crds::units::{Digest, Value};
 use kalong_edge_agent::driver::{self, CALL_DEADLINE, DeviceCredential, Driver, DriverError, MAX_OBJECTIONS, SelfTest};
 use kalong_edge_agent::probe::{self, Outcome, Subject};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -71,7 +72,7 @@ impl Script {
     }
 
     fn say(&self, path: &str, answer: String) {
-        self.answers.lock().unwrap().insert(path.to_owned(), vec![answer]);
+        self.answers.lock().insert(path.to_owned(), vec![answer]);
     }
 }
 
@@ -100,11 +101,11 @@ async fn serve(
             }
         }
         held.drain(..length);
-        seen.lock().unwrap().push(head.clone());
+        seen.lock().push(head.clone());
         let mut line = head.split(' ');
         let call = format!("{} {}", line.next().unwrap(), line.next().unwrap().trim_start_matches("/kalong/v1"));
         let answer = {
-            let mut answers = answers.lock().unwrap();
+            let mut answers = answers.lock();
             let list = answers.get_mut(&call).unwrap_or_else(|| panic!("nobody expected {call}"));
             if list.len() > 1 { list.remove(0) } else { list[0].clone() }
         };
@@ -153,7 +154,7 @@ async fn device_that_tells_its_health_beside_its_properties_is_asked_once_a_visi
     let reading = timely(script.device().read()).await.unwrap();
     assert_eq!(reading.health.iter().collect::<Vec<_>>(), ["TubeHot"]);
     assert_eq!((reading.properties.len(), reading.objections.len()), (2, 0), "{reading:?}");
-    assert_eq!(script.seen.lock().unwrap().len(), 1);
+    assert_eq!(script.seen.lock().len(), 1);
 }
 
 #[tokio::test]
@@ -174,7 +175,7 @@ async fn a_token_without_a_name_is_a_bearer() {
     let order = driver_order::order(MODEL, script.address, &[]);
     let token = DeviceCredential { username: String::new(), password: "t0k".into() };
     timely(driver::connect(&order, Some(token)).unwrap().identify()).await.unwrap();
-    assert!(script.seen.lock().unwrap()[0].to_lowercase().contains("authorization: bearer t0k"));
+    assert!(script.seen.lock()[0].to_lowercase().contains("authorization: bearer t0k"));
 }
 
 #[tokio::test]
@@ -230,7 +231,7 @@ async fn an_upload_that_breaks_goes_on_where_it_was() {
     ])
     .await;
     timely(script.device().transfer(file.path(), &digest, 100)).await.unwrap();
-    let seen = script.seen.lock().unwrap();
+    let seen = script.seen.lock();
     let puts: Vec<String> =
         seen.iter().filter(|head| head.starts_with("PUT")).map(|head| head.to_lowercase()).collect();
     assert!(puts[0].contains("content-length: 100") && !puts[0].contains("content-range"));
@@ -248,7 +249,7 @@ async fn a_long_installation_is_asked_after_until_it_is_done() {
     .await;
     let mut device = script.device();
     timely(device.install(&Digest::of(b"x"))).await.unwrap();
-    assert_eq!(script.seen.lock().unwrap().len(), 3);
+    assert_eq!(script.seen.lock().len(), 3);
     assert_eq!(timely(device.self_test()).await.unwrap(), SelfTest::Failed("tube".into()));
 }
 
@@ -258,7 +259,7 @@ async fn activating_again_after_a_power_cut_does_not_swap_back() {
     let slots = format!(r#"{{"running": "{new}", "written": "{old}", "committed": false}}"#);
     let script = Script::start(&[("GET /slots", json(200, &slots))]).await;
     timely(script.device().activate()).await.unwrap();
-    assert!(!script.seen.lock().unwrap().iter().any(|head| head.starts_with("POST")));
+    assert!(!script.seen.lock().iter().any(|head| head.starts_with("POST")));
 }
 
 #[tokio::test]

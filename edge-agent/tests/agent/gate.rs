@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kalong_crds::lane::{CargoClass, LaneAdmission};
@@ -12,6 +12,7 @@ use kalong_crds::wire::envelope::Envelope;
 use kalong_crds::wire::reported::LaneReport;
 use kalong_crds::wire::telemetry::{LaneCounters, Telemetry};
 use kalong_crds::wire::topic::{Down, Up};
+use parking_lot::Mutex;
 use rumqttc::Packet;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -53,11 +54,11 @@ impl Instrument {
     }
 
     fn show(&self, name: &str, value: impl Into<Value>) {
-        self.shown.lock().unwrap().insert(name.to_owned(), value.into());
+        self.shown.lock().insert(name.to_owned(), value.into());
     }
 
     async fn until(&self, name: &str, value: &str, deadline: Duration) {
-        let shows = || self.shown.lock().unwrap()[name] == json!(value);
+        let shows = || self.shown.lock()[name] == json!(value);
         let waiting = async {
             while !shows() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -93,7 +94,7 @@ async fn serve(mut stream: TcpStream, shown: Shown) {
 }
 
 fn answer(head: &str, sent: &[u8], shown: &Shown) -> Value {
-    let mut shown = shown.lock().unwrap();
+    let mut shown = shown.lock();
     if head.starts_with("put /kalong/v1/properties") {
         let wishes: BTreeMap<String, Value> = serde_json::from_slice(sent).unwrap();
         if let Some(admission) = wishes.get("admission") {

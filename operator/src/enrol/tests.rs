@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Mutex;
 
 use http::{Method, Request, Response};
 use kalong_crds::Category;
 use kalong_crds::units::Digest;
 use kube::client::Body;
 use kube::runtime::events::Reporter;
+use parking_lot::Mutex;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
@@ -45,15 +45,15 @@ impl Server {
     }
 
     fn put(&self, path: &str, object: Value) {
-        self.0.lock().unwrap().insert(path.to_owned(), object);
+        self.0.lock().insert(path.to_owned(), object);
     }
 
     fn get(&self, path: &str) -> Option<Value> {
-        self.0.lock().unwrap().get(path).cloned()
+        self.0.lock().get(path).cloned()
     }
 
     fn requests(&self) -> Vec<Value> {
-        let objects = self.0.lock().unwrap();
+        let objects = self.0.lock();
         objects.iter().filter(|(path, _)| path.contains("certificatesigningrequests")).map(|(_, v)| v.clone()).collect()
     }
 
@@ -80,10 +80,10 @@ impl Server {
     }
 
     fn answer(&self, method: &Method, path: &str, sent: Value) -> Response<Body> {
-        if self.1.lock().unwrap().is_some_and(|broken| path.ends_with(broken)) {
+        if self.1.lock().is_some_and(|broken| path.ends_with(broken)) {
             return refusal(500, "InternalError");
         }
-        let mut objects = self.0.lock().unwrap();
+        let mut objects = self.0.lock();
         let object_path = path.trim_end_matches("/status").trim_end_matches("/approval").to_owned();
         match *method {
             Method::POST => {
@@ -197,7 +197,7 @@ async fn a_good_token_gives_one_certificate_a_record_and_a_status() {
     let agent = server.get(&agent_path("mong-cai", "lane-03")).unwrap();
     assert_eq!(agent.pointer("/status/sealingKey"), Some(&json!(SEALING)));
     assert!(agent.pointer("/status/certificate/serial").is_some());
-    let events = server.0.lock().unwrap();
+    let events = server.0.lock();
     assert!(events.iter().any(|(path, e)| path.contains("/events/") && e["reason"] == "Enrolled"));
 }
 
@@ -325,7 +325,7 @@ async fn a_refused_enrolment_leaves_the_token_to_whoever_owns_it() {
 async fn a_failure_after_the_token_was_used_up_says_so_and_gives_nothing() {
     for broken in ["/approval", "/status"] {
         let server = site();
-        *server.1.lock().unwrap() = Some(broken);
+        *server.1.lock() = Some(broken);
         let error = enroller(&server, ServedSites::All).enrol(asks(LANE)).await.unwrap_err();
         assert_eq!((error.category(), error.status()), ("interrupted", StatusCode::SERVICE_UNAVAILABLE));
         assert!(error.to_string().contains("kubectl kalong enrol"), "{error}");

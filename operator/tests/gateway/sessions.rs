@@ -176,7 +176,7 @@ async fn newer_connection_takes_over_and_the_older_one_ends_first() {
     second.send(Packet::PingReq).await;
     assert_eq!(second.next().await, Some(Packet::PingResp));
     assert_eq!(site.metrics.connected(), 1);
-    let seen = site.handler.seen.lock().unwrap().clone();
+    let seen = site.handler.seen.lock().clone();
     let (a, ended) = (agent.clone(), EndReason::TakenOver);
     let expected =
         [Seen::Started(a.clone()), Seen::TakenOver(a.clone()), Seen::Ended(a.clone(), ended), Seen::Started(a)];

@@ -5,7 +5,7 @@ pub mod model;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use kalong_operator::transport::{EndReason, FrameResult, Session, SessionHandler
 use kalong_operator::uplink::events::EventSink;
 use kalong_operator::uplink::{RenewalError, Renewals, SinkError, Uplink, UplinkConfig, UplinkMetrics};
 use model::Model;
+use parking_lot::Mutex;
 use prometheus::Registry;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rumqttc::{
@@ -132,21 +133,21 @@ impl Default for Recorder {
 
 impl Recorder {
     pub fn count(&self, matching: impl Fn(&Seen) -> bool) -> usize {
-        self.seen.lock().unwrap().iter().filter(|seen| matching(seen)).count()
+        self.seen.lock().iter().filter(|seen| matching(seen)).count()
     }
 
     pub fn session(&self, agent: &AgentId) -> Arc<dyn Session> {
-        self.sessions.lock().unwrap()[agent].clone()
+        self.sessions.lock()[agent].clone()
     }
 
     fn note(&self, seen: Seen) {
-        self.seen.lock().unwrap().push(seen);
+        self.seen.lock().push(seen);
     }
 }
 
 impl SessionHandler for Recorder {
     fn admittance(&self, agent: &AgentId) -> BoxFuture<'static, Admittance> {
-        let refused = self.refused.lock().unwrap().contains(agent);
+        let refused = self.refused.lock().contains(agent);
         async move { if refused { Admittance::Refused } else { Admittance::Admitted } }.boxed()
     }
 
@@ -155,7 +156,7 @@ impl SessionHandler for Recorder {
     }
 
     fn session_started(&self, agent: &AgentId, session: Arc<dyn Session>) {
-        self.sessions.lock().unwrap().insert(agent.clone(), session);
+        self.sessions.lock().insert(agent.clone(), session);
         self.note(Seen::Started(agent.clone()));
     }
 
@@ -299,14 +300,14 @@ impl Agent {
 
     /// Says something about an item.
     pub fn say(&self, uid: &str, text: &str) {
-        let mut model = self.model.lock().unwrap();
+        let mut model = self.model.lock();
         model.said.insert(uid.to_owned(), text.to_owned());
         let report = model.report().into_iter().map(|m| (Up::Reported, m)).collect();
         self.orders.send(report).unwrap();
     }
 
     pub fn beat(&self) {
-        let beat = self.model.lock().unwrap().beat();
+        let beat = self.model.lock().beat();
         self.orders.send(vec![(Up::Beat, beat)]).unwrap();
     }
 }
@@ -323,7 +324,7 @@ async fn live(
     model: Arc<Mutex<Model>>,
     mut orders: mpsc::UnboundedReceiver<Vec<(Up, Vec<u8>)>>,
 ) {
-    let id = model.lock().unwrap().id.clone();
+    let id = model.lock().id.clone();
     let mut options = MqttOptions::new(id.as_str(), "127.0.0.1", address.port());
     options.set_max_packet_size(80 * 1024, 80 * 1024).set_keep_alive(Duration::from_secs(5));
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
@@ -345,13 +346,13 @@ async fn live(
                 let topics = Down::ALL.map(|down| down.of(&id)).into_iter().chain([OPERATOR_STATE.to_owned()]);
                 let filters = topics.map(|path| SubscribeFilter { path, qos: QoS::AtLeastOnce });
                 client.try_subscribe_many(filters).unwrap();
-                let mut model = model.lock().unwrap();
+                let mut model = model.lock();
                 model.connected();
                 model.report().into_iter().map(|m| (Up::Reported, m)).for_each(publish);
             }
             Ok(rumqttc::Event::Incoming(Incoming::Publish(message))) => {
                 let Some(down) = Down::ALL.into_iter().find(|down| down.of(&id) == message.topic) else { continue };
-                let mut model = model.lock().unwrap();
+                let mut model = model.lock();
                 if model.receive(down, &message.payload) {
                     model.report().into_iter().map(|m| (Up::Reported, m)).for_each(publish);
                 }

@@ -45,7 +45,7 @@ async fn three_hundred_agents_at_once_all_report_and_get_what_is_wanted() {
         .collect();
     until("every agent holds its item", || agents.iter().all(|agent| uplink.facts(agent).synced)).await;
     println!("300 agents in sync after {:?}", start.elapsed());
-    assert!(live.iter().all(|agent| agent.model.lock().unwrap().applied == 1));
+    assert!(live.iter().all(|agent| agent.model.lock().applied == 1));
     assert_eq!(uplink.connected(), 300);
 }
 
@@ -71,7 +71,7 @@ async fn restart_of_the_operator_sends_nothing_that_is_held_and_calls_nobody_sil
         .map(|a| Agent::start(address, site.ca.client(a.as_str(), &site.ca), Model::new(a.clone(), keys.clone())))
         .collect();
     until("all hold everything", || agents.iter().all(|agent| first.facts(agent).synced)).await;
-    let applied: Vec<_> = live.iter().map(|agent| agent.model.lock().unwrap().applied).collect();
+    let applied: Vec<_> = live.iter().map(|agent| agent.model.lock().applied).collect();
     let ca = site.ca;
     site.gateway.stop(Duration::from_secs(5)).await.unwrap();
     drop(first);
@@ -82,14 +82,14 @@ async fn restart_of_the_operator_sends_nothing_that_is_held_and_calls_nobody_sil
     prepare(&second);
     until("all hold everything again", || agents.iter().all(|agent| second.facts(agent).synced)).await;
     assert!(agents.iter().all(|agent| second.facts(agent).presence == Presence::Present));
-    assert_eq!(applied, live.iter().map(|agent| agent.model.lock().unwrap().applied).collect::<Vec<_>>());
+    assert_eq!(applied, live.iter().map(|agent| agent.model.lock().applied).collect::<Vec<_>>());
 
     second.want(&agents[0], device("d0", &format!("u0-{}", agents[0]), 2, "y"));
-    until("a change under the new term arrives", || live[0].model.lock().unwrap().fence.term == 4).await;
+    until("a change under the new term arrives", || live[0].model.lock().fence.term == 4).await;
     second.remove(&agents[1], &format!("u1-{}", agents[1]), 2);
     until("a tombstone is confirmed", || second.holding(&agents[1], &format!("u1-{}", agents[1])) == Holding::NotHeld)
         .await;
-    assert_eq!(live[1].model.lock().unwrap().items.len(), 19);
+    assert_eq!(live[1].model.lock().items.len(), 19);
     drop(site);
 }
 
@@ -228,10 +228,10 @@ async fn certificate_is_renewed_over_the_session() {
     let config = site.ca.client(agent.as_str(), &site.ca);
     let live = Agent::start(site.gateway.local_addr(), config, Model::new(agent.clone(), keys));
     until("it reported", || uplink.facts(&agent).reported).await;
-    let request = live.model.lock().unwrap().envelope(Renewal { csr: "pem".into() });
+    let request = live.model.lock().envelope(Renewal { csr: "pem".into() });
     live.orders.send(vec![(Up::Csr, request)]).unwrap();
     let answer = Control::Certificate { certificate: "pem".into(), authorities: agent.to_string() };
-    until("the answer came", || live.model.lock().unwrap().control.contains(&answer)).await;
+    until("the answer came", || live.model.lock().control.contains(&answer)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
