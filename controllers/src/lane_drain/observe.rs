@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kalong_crds::{Lane, LaneDrain};
 use kalong_rules::SiteSnapshot;
-use kalong_rules::claim::{Deadline, deadline, has_ended, may_be_accepted};
+use kalong_rules::claim::{Deadline, deadline, may_be_accepted};
 use kube::ResourceExt;
 
 use super::lane::{LaneObservation, observe_lane};
@@ -52,7 +52,7 @@ pub(super) fn gather(
     let names = lanes.as_ref().map(|lanes| lanes.iter().map(|lane| lane.name_any()).collect::<BTreeSet<_>>());
     let target = lanes.map(|lanes| lanes.into_iter().map(|lane| look(lane)).collect());
     let stored = stored_acceptance(&drain);
-    let decided = ledger.get(&drain.uid().unwrap_or_default()).filter(|_| !has_ended(&drain)).cloned();
+    let decided = ledger.get(&drain.uid().unwrap_or_default()).cloned();
     let acceptance = decided.or_else(|| stored.clone()).zip(names.as_ref()).map(|(acceptance, names)| Acceptance {
         lanes: acceptance.lanes.intersection(names).cloned().collect(),
         ..acceptance

@@ -128,11 +128,12 @@ pub fn count(site: &SiteSnapshot, groups: &BTreeSet<Group>, evidence: &impl Lane
         claims.extend(site.claims_on(lane).into_iter().chain(held).map(|claim| (claim.name(), claim)));
         snapshot.lanes.insert(lane.name().to_owned(), facts(site, lane, evidence));
     }
+    // Charged whatever their status still says: a claim that has lapsed and was prolonged is one of them.
     let unstored = evidence.unstored().flat_map(|uid| site.drains.by(Relation::Uid, uid));
     claims.extend(unstored.map(|claim| (claim.name(), claim)));
-    for claim in claims.into_values().filter(|claim| !has_ended(claim)) {
+    for claim in claims.into_values() {
         let lanes = site.lanes_under(&claim.spec.target).into_iter().map(|lane| lane.name().to_owned()).collect();
-        if evidence.waits(claim, &lanes) {
+        if !has_ended(claim) && evidence.waits(claim, &lanes) {
             snapshot.waiting.push(Claim::new(claim, lanes));
         }
         let held = evidence.held(site, claim);

@@ -384,6 +384,11 @@ impl Gate {
         }
     }
 
+    /// The moment so many seconds from now, as a claim writes it.
+    pub(super) fn from_now(&self, seconds: i64) -> String {
+        after(self.now, SignedDuration::from_secs(seconds)).to_string()
+    }
+
     pub(super) fn wait(&mut self, seconds: i64) {
         self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
     }
@@ -431,8 +436,7 @@ impl Gate {
     /// Lanes that a claim was accepted for, stored or not yet.
     pub(super) fn accepted(&self) -> Vec<(String, DrainClass, BTreeSet<String>)> {
         let ledger = self.memory.ledger();
-        let live = self.drains.values().filter(|d| !d.is_released());
-        live.filter_map(|drain| {
+        let accepted = self.drains.values().filter_map(|drain| {
             let decided = ledger.get(&drain.uid().unwrap()).map(|acceptance| acceptance.lanes.clone());
             let stored = || {
                 is_accepted(drain).then(|| {
@@ -442,8 +446,8 @@ impl Gate {
             };
             let lanes: BTreeSet<_> = decided.into_iter().chain(stored()).flatten().collect();
             (!lanes.is_empty()).then(|| (drain.name_any(), drain.spec.class, lanes))
-        })
-        .collect()
+        });
+        accepted.collect()
     }
 }
 
@@ -454,16 +458,5 @@ trait Unzip3 {
 impl Unzip3 for Option<(Digest, LaneReport, Health)> {
     fn unzip3(self) -> (Option<Digest>, Option<LaneReport>, Option<Health>) {
         self.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)))
-    }
-}
-
-trait Released {
-    fn is_released(&self) -> bool;
-}
-
-impl Released for LaneDrain {
-    fn is_released(&self) -> bool {
-        use kalong_crds::condition::{ConditionType, Conditioned};
-        self.is(ConditionType::Released)
     }
 }

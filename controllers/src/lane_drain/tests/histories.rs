@@ -86,7 +86,7 @@ impl History {
     fn step(&mut self, (what, which, how): Dice) -> Kept {
         self.excused = false;
         let index = self.any_lane(which);
-        match what % 34 {
+        match what % 35 {
             0..=3 => self.claim(which, how),
             4 => self.end(which),
             5..=8 => return self.pass(which),
@@ -114,6 +114,7 @@ impl History {
             30 => self.station(which),
             31 => self.move_deadline(which, how),
             32 => self.recreate(which),
+            33 => return self.come_back(index),
             _ => return self.settle(),
         }
         Ok(())
@@ -157,13 +158,27 @@ impl History {
         }
     }
 
-    /// A person prolongs a claim, also one that has lapsed, or shortens it. What a device is in work under stays as it is.
+    /// A person prolongs a claim or shortens it. What a device is in work under stays as it is.
     fn move_deadline(&mut self, which: u8, how: u8) {
         let used: BTreeSet<_> = self.touching.values().cloned().collect();
         if let Some(name) = self.any_drain(which).filter(|name| !used.contains(name)) {
-            let end = after(self.gate.now, SignedDuration::from_secs(i64::from(how) * 20 - 400)).to_string();
+            let end = self.gate.from_now(i64::from(how) * 20 - 400);
             self.gate.change(&name, |spec| spec.deadline = Some(end));
         }
+    }
+
+    /// A person prolongs a claim that has lapsed, and its controller looks before anybody sees that it is there again.
+    fn come_back(&mut self, index: usize) -> Kept {
+        self.made += 1;
+        let (name, lane) = (format!("d{}", self.made), self.gate.lanes[index].name());
+        let over = Some(self.gate.from_now(-1));
+        let lapsed = LaneDrainSpec { deadline: over, ..spec(DrainClass::Change, target(TargetKind::Lane, &lane)) };
+        self.gate.claim(&name, lapsed);
+        self.gate.pass(&name);
+        self.gate.store(&name);
+        let end = self.gate.from_now(2000);
+        self.gate.change(&name, |spec| spec.deadline = Some(end));
+        self.decide(&name)
     }
 
     /// A claim is deleted and declared again under its name, in one go.
