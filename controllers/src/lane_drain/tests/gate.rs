@@ -385,7 +385,7 @@ impl Gate {
     }
 
     /// The moment so many seconds from now, as a claim writes it.
-    pub(super) fn from_now(&self, seconds: i64) -> String {
+    pub(super) fn in_seconds(&self, seconds: i64) -> String {
         after(self.now, SignedDuration::from_secs(seconds)).to_string()
     }
 

@@ -162,7 +162,7 @@ impl History {
     fn move_deadline(&mut self, which: u8, how: u8) {
         let used: BTreeSet<_> = self.touching.values().cloned().collect();
         if let Some(name) = self.any_drain(which).filter(|name| !used.contains(name)) {
-            let end = self.gate.from_now(i64::from(how) * 20 - 400);
+            let end = self.gate.in_seconds(i64::from(how) * 20 - 400);
             self.gate.change(&name, |spec| spec.deadline = Some(end));
         }
     }
@@ -171,12 +171,12 @@ impl History {
     fn come_back(&mut self, index: usize) -> Kept {
         self.made += 1;
         let (name, lane) = (format!("d{}", self.made), self.gate.lanes[index].name());
-        let over = Some(self.gate.from_now(-1));
+        let over = Some(self.gate.in_seconds(-1));
         let lapsed = LaneDrainSpec { deadline: over, ..spec(DrainClass::Change, target(TargetKind::Lane, &lane)) };
         self.gate.claim(&name, lapsed);
         self.gate.pass(&name);
         self.gate.store(&name);
-        let end = self.gate.from_now(2000);
+        let end = self.gate.in_seconds(2000);
         self.gate.change(&name, |spec| spec.deadline = Some(end));
         self.decide(&name)
     }
