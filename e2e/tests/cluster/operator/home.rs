@@ -86,6 +86,7 @@ impl<'a> Home<'a> {
             kubeconfig: self.kubeconfig.clone(),
             directory,
             listens: Listens::choose().unwrap(),
+            flags: Vec::new(),
             child: None,
         }
     }
@@ -116,6 +117,8 @@ pub struct Operator<'a> {
     pub kubeconfig: PathBuf,
     pub directory: PathBuf,
     pub listens: Listens,
+    /// Flags of this one alone.
+    pub flags: Vec<&'static str>,
     child: Option<Child>,
 }
 
@@ -144,6 +147,7 @@ impl Operator<'_> {
         ChildSpec::new(format!("kalong-operator {}", self.instance), program, self.directory.join("operator.log"))
             .arg("run")
             .args(words)
+            .args(self.flags.iter().copied())
             .unset("KUBECONFIG")
             .unset("POD_UID")
             .unset("POD_NAMESPACE")

@@ -9,6 +9,7 @@ mod deletion;
 mod door;
 mod enrolment;
 mod first_lane;
+mod first_pass;
 mod fixture;
 mod home;
 mod keys;
@@ -33,6 +34,7 @@ pub fn tests() -> Vec<crate::schedule::Test> {
         closing::tests(),
         deletion::tests(),
         first_lane::tests(),
+        first_pass::tests(),
         metrics::tests(),
         credentials::tests(),
         enrolment::tests(),
