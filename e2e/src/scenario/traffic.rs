@@ -167,7 +167,7 @@ struct ChangeWorker {
     control: ControlClient,
     devices: Api<Device>,
     done: Arc<Mutex<BTreeMap<String, ChangesDone>>>,
-    /// The number of each dial; locked while a patch of it is under way.
+    /// A device's patches are made in order, also when the first has to wait.
     turns: BTreeMap<String, Arc<OrderedMutex<i64>>>,
     places: Arc<Semaphore>,
 }
@@ -244,13 +244,13 @@ impl ChangeWorker {
         }
     }
 
-    /// Raises the setting by one, unless the patch before it still waits to be taken: who edits a file in Git again edits the same file.
+    /// Raises the setting by one, as soon as the earlier patches of this device are in.
     fn turn(&self, actor: &FaultActor, patches: &mut JoinSet<()>) {
-        let free = self.turns.get(&actor.name).and_then(|turn| Arc::clone(turn).try_lock_owned().ok());
-        let (Some(mut number), Some(dial)) = (free, actor.dial.clone()) else { return };
+        let (Some(turn), Some(dial)) = (self.turns.get(&actor.name).cloned(), actor.dial.clone()) else { return };
         let (actor, devices, done) = (actor.clone(), self.devices.clone(), Arc::clone(&self.done));
         let places = Arc::clone(&self.places);
         patches.spawn(async move {
+            let mut number = turn.lock().await;
             let Ok(_place) = places.acquire().await else { return };
             let next = *number + 1;
             let patch = serde_json::json!({"spec": {"config": {&dial.setting: dial.value(next)}}});
